@@ -1,0 +1,58 @@
+package platform
+
+import (
+	"github.com/go-kit/kit/metrics"
+	"github.com/go-kit/kit/metrics/prometheus"
+	stdprometheus "github.com/prometheus/client_golang/prometheus"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// BusMetrics has metrics for messages buses. The zero value counts nothing.
+type BusMetrics struct {
+	// KickCount counts subscriptions that were ended by a newer one.
+	KickCount metrics.Counter
+}
+
+// BusMetricsImpl has its metrics in Prometheus' default registry. Use NewBusMetrics for
+// a registry of your own.
+var BusMetricsImpl = BusMetrics{
+	KickCount: prometheus.NewCounterFrom(kickCountOpts, []string{}),
+}
+
+var kickCountOpts = stdprometheus.CounterOpts{
+	Namespace: "flux",
+	Subsystem: "bus",
+	Name:      "kick_total",
+	Help:      "Count of bus subscriptions kicked off by a newer subscription.",
+}
+
+// NewBusMetrics returns metrics that are registered with r. Buses that are given the
+// same registry share their metrics. It fails if r holds another metric of that name.
+func NewBusMetrics(r stdprometheus.Registerer) (BusMetrics, error) {
+	kicks, err := register(r, stdprometheus.NewCounterVec(kickCountOpts, []string{}))
+	if err != nil {
+		return BusMetrics{}, err
+	}
+	return BusMetrics{KickCount: prometheus.NewCounter(kicks)}, nil
+}
+
+// IncrKicks counts a subscription of inst that was ended by a newer one. The instance
+// is no label, since there may be more of them than a time series database can bear.
+func (m BusMetrics) IncrKicks(inst flux.InstanceID) {
+	if m.KickCount != nil {
+		m.KickCount.Add(1)
+	}
+}
+
+// register registers c with r, or returns the collector of the same description that is
+// registered already.
+func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, error) {
+	err := r.Register(c)
+	if already, ok := err.(stdprometheus.AlreadyRegisteredError); ok {
+		if earlier, ok := already.ExistingCollector.(C); ok {
+			return earlier, nil
+		}
+	}
+	return c, err
+}

@@ -1,0 +1,187 @@
+package platform
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pkg/errors"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// These errors all represent logical problems with platform configuration, and may
+// be recoverable; e.g., it might be fine if a service does not have a matching
+// RC/deployment.
+var (
+	// ErrEmptySelector says that a service selects no pods, though it could.
+	ErrEmptySelector = errors.New("empty selector")
+	// ErrWrongResourceKind says that the new definition is of another kind, or of
+	// another name, than the pod controller it would replace.
+	ErrWrongResourceKind = errors.New("new definition does not match existing resource")
+	// ErrNoMatchingService says that a service named does not exist.
+	ErrNoMatchingService = errors.New("no matching service")
+	// ErrServiceHasNoSelector says that a service is of a type that selects no pods.
+	ErrServiceHasNoSelector = errors.New("service has no selector")
+	// ErrNoMatching says that a service selects no pod controller's pods.
+	ErrNoMatching = errors.New("no matching replication controllers or deployments")
+	// ErrMultipleMatching says that a service selects the pods of several pod controllers.
+	ErrMultipleMatching = errors.New("multiple matching replication controllers or deployments")
+	// ErrNoMatchingImages says that a definition holds no image that was to be changed.
+	ErrNoMatchingImages = errors.New("no matching images")
+)
+
+// These tell apart, with errors.Is, the helpful errors that mean "no answer".
+var (
+	// ErrPlatformNotAvailable is matched by every UnavailableError, whatever its cause.
+	ErrPlatformNotAvailable = errors.New("platform not available")
+	// ErrUpgradeNeeded is matched by every UpgradeNeededError, whatever its cause.
+	ErrUpgradeNeeded = errors.New("daemon needs an upgrade")
+)
+
+const clusterHelp = `Error from the cluster
+
+The request reached your cluster, and the cluster refused it or failed to
+carry it out. The message has the cluster's own reason.
+
+If it speaks of a definition (a field, a name, a kind), correct the
+definition and try again. If it says "forbidden", give the daemon's service
+account the permission that it names. Anything else may pass: try again, and
+look at the daemon's log if it does not.
+`
+
+const unavailableHelp = `Cannot contact the cluster
+
+No answer came from the daemon in your cluster. Most often it is not running,
+or it cannot reach this service.
+
+Check that the daemon's pod is running, that its log shows that it has
+connected, and that it uses the instance ID and credentials of this instance.
+It connects again by itself; if it has only just started, wait a moment and
+try again.
+`
+
+const upgradeHelp = `The daemon needs an upgrade
+
+The daemon in your cluster is too old to understand this request. Everything
+it knew before still works.
+
+Upgrade the daemon to the version of this service or later, then try again.
+`
+
+// ClusterError says that the cluster was reached, and that it refused the request
+// or failed at it. The text is that of err, and errors.Is and errors.As reach err.
+// An err that has a help text of its own is returned as it is, so that every hop may
+// wrap what it passes on. A nil err gives an error too, which says so.
+func ClusterError(err error) error {
+	if helpful, ok := err.(flux.HelpfulError); ok {
+		return helpful
+	}
+	return withHelp(clusterHelp, err)
+}
+
+// UnavailableError says that no answer came from the platform: it is not connected,
+// or was lost during the call. It matches ErrPlatformNotAvailable. The text is that
+// of err, and errors.Is and errors.As reach err. A nil err gives an error too, which
+// says so.
+func UnavailableError(err error) error {
+	return kindError{withHelp(unavailableHelp, err), ErrPlatformNotAvailable}
+}
+
+// UpgradeNeededError says that the daemon does not know what was asked of it. It
+// matches ErrUpgradeNeeded. The text is that of err, and errors.Is and errors.As
+// reach err. A nil err gives an error too, which says so.
+func UpgradeNeededError(err error) error {
+	return kindError{withHelp(upgradeHelp, err), ErrUpgradeNeeded}
+}
+
+func withHelp(help string, err error) flux.UserConfigProblem {
+	return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: help, Err: err}}
+}
+
+// A kindError is a helpful error that matches a sentinel, whatever its cause.
+type kindError struct {
+	flux.UserConfigProblem
+	kind error
+}
+
+var _ flux.HelpfulError = kindError{}
+
+func (e kindError) Is(target error) bool { return target == e.kind }
+
+// Unwrap lets errors.As find the UserConfigProblem, and the cause behind it.
+func (e kindError) Unwrap() error { return e.UserConfigProblem }
+
+// Wrap errors in a FatalError to indicate that the platform should be considered dead,
+// and disconnected: the bus ends its subscription with it, wherever in the returned
+// error it is found.
+type FatalError struct {
+	// Err is the cause.
+	Err error
+}
+
+// Error returns the cause's text.
+func (err FatalError) Error() string { return (&flux.BaseError{Err: err.Err}).Error() }
+
+// Unwrap returns the cause.
+func (err FatalError) Unwrap() error { return err.Err }
+
+// asFatal returns the first FatalError in the tree of err. Unlike errors.As it also
+// finds a pointer to one, even a nil pointer, on which no method can be called.
+func asFatal(err error) (FatalError, bool) {
+	switch e := err.(type) {
+	case nil:
+		return FatalError{}, false
+	case FatalError:
+		return e, true
+	case *FatalError:
+		if e == nil {
+			return FatalError{}, true
+		}
+		return *e, true
+	case interface{ Unwrap() error }:
+		return asFatal(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, cause := range e.Unwrap() {
+			if fatal, ok := asFatal(cause); ok {
+				return fatal, true
+			}
+		}
+	}
+	return FatalError{}, false
+}
+
+// describe lists failures in the order of their IDs, so that the same failures
+// always read, log and compare alike.
+func describe[ID ~string](failures map[ID]error) string {
+	if len(failures) == 0 {
+		return "no failure recorded"
+	}
+	var b strings.Builder
+	for i, id := range slices.Sorted(maps.Keys(failures)) {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %v", id, orNoCause(failures[id]))
+	}
+	return b.String()
+}
+
+// causes returns the failures in the order of their IDs, without those that are nil.
+func causes[ID ~string](failures map[ID]error) []error {
+	errs := make([]error, 0, len(failures))
+	for _, id := range slices.Sorted(maps.Keys(failures)) {
+		if err := failures[id]; err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func orNoCause(err error) error {
+	if err == nil {
+		return &flux.BaseError{}
+	}
+	return err
+}

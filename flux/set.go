@@ -1,0 +1,65 @@
+package flux
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A ServiceIDSet is a set of IDs. The nil set is empty and ready to use. In JSON it
+// is an object keyed by ID.
+//
+// A set may be read by many goroutines at once; Add needs exclusive access.
+type ServiceIDSet map[ServiceID]struct{}
+
+// Add puts ids into the set, which it makes first if it is nil.
+func (s *ServiceIDSet) Add(ids []ServiceID) {
+	if *s == nil {
+		*s = make(ServiceIDSet, len(ids))
+	}
+	for _, id := range ids {
+		(*s)[id] = struct{}{}
+	}
+}
+
+// Contains says whether id is in the set.
+func (s ServiceIDSet) Contains(id ServiceID) bool {
+	_, ok := s[id]
+	return ok
+}
+
+// Without returns a new set of what is in s and not in others.
+func (s ServiceIDSet) Without(others ServiceIDSet) ServiceIDSet {
+	return s.filter(func(id ServiceID) bool { return !others.Contains(id) })
+}
+
+// Intersection returns a new set of what is in both s and others.
+func (s ServiceIDSet) Intersection(others ServiceIDSet) ServiceIDSet {
+	return s.filter(others.Contains)
+}
+
+func (s ServiceIDSet) filter(keep func(ServiceID) bool) ServiceIDSet {
+	kept := ServiceIDSet{}
+	for id := range s {
+		if keep(id) {
+			kept[id] = struct{}{}
+		}
+	}
+	return kept
+}
+
+// ToSlice returns the IDs in order, in a new slice that is never nil.
+func (s ServiceIDSet) ToSlice() ServiceIDs {
+	ids := slices.AppendSeq(make(ServiceIDs, 0, len(s)), maps.Keys(s))
+	ids.Sort()
+	return ids
+}
+
+// String lists the IDs in order, as in {default/a, default/b}.
+func (s ServiceIDSet) String() string {
+	names := make([]string, 0, len(s))
+	for _, id := range s.ToSlice() {
+		names = append(names, id.String())
+	}
+	return "{" + strings.Join(names, ", ") + "}"
+}
