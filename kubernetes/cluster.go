@@ -1,0 +1,204 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"github.com/platformbus/platform"
+)
+
+// Options are what a Cluster can be told. The zero value is useful.
+type Options struct {
+	// Version is what Version answers: the version of the daemon that embeds the
+	// Cluster.
+	Version string
+
+	// Namespace is that of namespaced definitions which name none. Default: "default".
+	Namespace string
+
+	// FieldManager is the name under which server-side apply records what is ours. Two
+	// Clusters that drive one cluster for different purposes need different names.
+	// Default: "platform".
+	FieldManager string
+
+	// ExportSecrets lets Export include Secrets.
+	ExportSecrets bool
+
+	// Concurrency is how many requests a call has under way at once at most. Default: 16.
+	Concurrency int
+
+	// Timeout bounds each call as a whole, waiting for rollouts included. Default: 10
+	// minutes.
+	Timeout time.Duration
+
+	// RequestTimeout bounds each request to the API server. Default: one minute.
+	RequestTimeout time.Duration
+
+	// Logger gets what an operator should know and no error says, such as the API
+	// server's warnings. It never gets the content of a definition. Default: nothing is
+	// logged.
+	Logger *slog.Logger
+}
+
+// withDefaults returns o with its defaults filled in, or an error that names the field
+// that cannot be.
+func (o Options) withDefaults() (Options, error) {
+	for _, field := range []struct {
+		name  string
+		value int64
+	}{{"Concurrency", int64(o.Concurrency)}, {"Timeout", int64(o.Timeout)}, {"RequestTimeout", int64(o.RequestTimeout)}} {
+		if field.value < 0 {
+			return o, fmt.Errorf("kubernetes: Options.%s is negative", field.name)
+		}
+	}
+	if len(o.FieldManager) > 128 {
+		return o, fmt.Errorf("kubernetes: Options.FieldManager is longer than 128 characters")
+	}
+	orDefault(&o.Namespace, "default")
+	if wrong := validation.ValidateNamespaceName(o.Namespace, false); len(wrong) > 0 {
+		return o, fmt.Errorf("kubernetes: Options.Namespace %q: %s", o.Namespace, wrong[0])
+	}
+	orDefault(&o.FieldManager, "platform")
+	orDefault(&o.Concurrency, 16)
+	orDefault(&o.Timeout, 10*time.Minute)
+	orDefault(&o.RequestTimeout, time.Minute)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Cluster is a Kubernetes cluster as a platform.Platform. Make one with NewCluster. All
+// its methods may be called by many goroutines at once.
+type Cluster struct {
+	*clients
+	ctx context.Context // what calls obey; see WithContext
+}
+
+var _ platform.Platform = (*Cluster)(nil)
+
+// clients is what a Cluster and all views of it share.
+type clients struct {
+	options  Options
+	typed    kubernetes.Interface // protobuf; lists of built-in kinds
+	metadata metadata.Interface   // protobuf; what needs no more than metadata
+	dynamic  dynamic.Interface    // JSON; whole objects of any kind
+	catalog  *catalog
+	writing  keyLock
+}
+
+// NewCluster returns the cluster that config leads to. It contacts nothing yet, and
+// fails only if config or options make no sense. The config is copied; its rate limits
+// are ignored, since the API server protects itself better, and its Timeout, if set, is
+// the default of Options.RequestTimeout.
+func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
+	if config == nil {
+		return nil, fmt.Errorf("kubernetes: the rest.Config is nil")
+	}
+	if options.RequestTimeout == 0 {
+		options.RequestTimeout = config.Timeout
+	}
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst, config.RateLimiter = -1, 0, nil
+	config.Timeout = 0 // each request has a context of its own
+	config.WarningHandlerWithContext = warnings{options.Logger}
+	if config.UserAgent == "" {
+		config.UserAgent = "platform/" + options.Version
+	}
+	transport, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes: %w", err)
+	}
+	shared := &clients{options: options}
+	if err := shared.connect(config, transport); err != nil {
+		return nil, fmt.Errorf("kubernetes: %w", err)
+	}
+	return &Cluster{clients: shared, ctx: context.Background()}, nil
+}
+
+func (c *clients) connect(config *rest.Config, transport *http.Client) (err error) {
+	disco, err := discovery.NewDiscoveryClientForConfigAndClient(config, transport)
+	if err != nil {
+		return err
+	}
+	c.catalog = newCatalog(disco, c.options.RequestTimeout)
+	if c.dynamic, err = dynamic.NewForConfigAndClient(dynamic.ConfigFor(config), transport); err != nil {
+		return err
+	}
+	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), transport); err != nil {
+		return err
+	}
+	protobuf := rest.CopyConfig(config)
+	protobuf.ContentType = runtime.ContentTypeProtobuf
+	protobuf.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	c.typed, err = kubernetes.NewForConfigAndClient(protobuf, transport)
+	return err
+}
+
+// WithContext returns a view of c whose calls end when ctx does: no request is begun any
+// more, those under way are cut off, and the error says what was done and what was not.
+func (c *Cluster) WithContext(ctx context.Context) platform.Platform {
+	return &Cluster{clients: c.clients, ctx: ctx}
+}
+
+// call returns the context for one call of a method. The function must be called at its
+// end.
+func (c *Cluster) call() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(c.ctx, c.options.Timeout,
+		fmt.Errorf("the call took longer than %v: %w", c.options.Timeout, context.DeadlineExceeded))
+}
+
+// request returns the context for one request to the API server. The function must be
+// called at its end.
+func (c *clients) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return requestContext(ctx, c.options.RequestTimeout)
+}
+
+func requestContext(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit,
+		fmt.Errorf("the API server took longer than %v: %w", limit, context.DeadlineExceeded))
+}
+
+// Ping returns nil if the API server answers and accepts our credentials.
+func (c *Cluster) Ping() error {
+	ctx, cancel := c.call()
+	defer cancel()
+	if err := c.catalog.ping(ctx); err != nil {
+		return platform.ClusterError(fmt.Errorf("ping: %w", err))
+	}
+	return nil
+}
+
+// Version returns Options.Version. It contacts nothing.
+func (c *Cluster) Version() (string, error) { return c.options.Version, nil }
+
+// warnings logs what the API server warns of.
+type warnings struct{ logger *slog.Logger }
+
+func (w warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _ string, text string) {
+	if code == 299 && text != "" {
+		w.logger.WarnContext(ctx, "the API server warns", "warning", text)
+	}
+}

@@ -1,0 +1,43 @@
+// Package kubernetes makes a Kubernetes cluster a [platform.Platform].
+//
+// A [Cluster] is made from one rest.Config. It speaks to the API server only, at the
+// rights of the credentials it is given, and needs nothing installed in the cluster.
+//
+// # Concurrency
+//
+// A Cluster may be used by many goroutines at once. Each call bounds the requests that it
+// has under way, the time that each takes, and its own time as a whole (see [Options]),
+// and leaves no goroutine behind. Two calls never write one object at the same time.
+//
+// # Errors
+//
+// Sync returns a SyncError, Apply an ApplyError, with an entry for each thing that
+// failed; the text names the object, what was attempted, and the server's own reason.
+// All other errors are a ClusterError. What may pass by itself (the server is busy, a
+// webhook is not up, a connection was lost) is tried again, with growing pauses, for as
+// long as the call may take; nothing else is. The errors of package
+// k8s.io/apimachinery/pkg/api/errors are in the chain.
+//
+// # Order of application
+//
+// Sync reads all definitions first. What it then does is ordered by need, not by kind or
+// place in the list, and in parallel wherever nothing forbids it:
+//
+//   - A Namespace is applied before what is in it; a CustomResourceDefinition, until it
+//     is established, before the resources it defines; what a pod refers to before what
+//     makes the pod; a role before its binding; a class before what is of it.
+//   - Webhook configurations, admission policies and APIServices are applied after all
+//     else, and deleted before all else.
+//   - Deletions run the other way: what needs goes before what is needed.
+//   - The same object is dealt with in the order of the list, and within an action its
+//     deletion is finished, finalizers and all, before it is applied.
+//
+// A step that needs one that has failed is not attempted, and its error says so. Where
+// needs go round in a circle, the order of the list decides.
+//
+// # Ownership
+//
+// Definitions are applied by server-side apply under Options.FieldManager, which takes
+// the fields that they name from whoever else manages them. A field that a later
+// definition leaves out is removed, unless someone else manages it too.
+package kubernetes

@@ -1,0 +1,116 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pkg/errors"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+// several is more than one failure of one thing, on one line.
+type several []error
+
+// join returns one error for those of errs that are not nil, or nil if none is.
+func join(errs ...error) error {
+	var failed several
+	for _, err := range errs {
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	switch len(failed) {
+	case 0:
+		return nil
+	case 1:
+		return failed[0]
+	default:
+		return failed
+	}
+}
+
+// sortErrors puts errors that came in no order into one.
+func sortErrors(errs []error) {
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+}
+
+func (s several) Error() string {
+	texts := make([]string, len(s))
+	for i, err := range s {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap returns the failures, so that errors.Is and errors.As reach each of them.
+func (s several) Unwrap() []error { return s }
+
+// causeOf returns err, or, if err only says that ctx has ended, the cause of that, which
+// says whose limit it was.
+func causeOf(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && (errors.Is(err, ctx.Err()) || isConnectionTrouble(err)) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// isTransient says whether the same request may well succeed a moment later: the server
+// is busy, a webhook is not up yet, a connection was lost.
+func isTransient(err error) bool {
+	if code := statusCode(err); code != 0 {
+		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError && code != http.StatusNotImplemented
+	}
+	return isConnectionTrouble(err)
+}
+
+// statusCode returns the HTTP status with which the server answered, or 0 if it did not.
+func statusCode(err error) int32 {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return status.Status().Code
+	}
+	return 0
+}
+
+// isConnectionTrouble says whether err comes from the connection, not from the server.
+func isConnectionTrouble(err error) bool {
+	return err != nil && (utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) ||
+		utilnet.IsProbableEOF(err) || utilnet.IsHTTP2ConnectionLost(err) || utilnet.IsTimeout(err))
+}
+
+// retry calls request until it succeeds, fails for good, or ctx ends; the error is then
+// the last one that the server gave. Between calls it waits, ever longer, at most
+// maxBackoff.
+func retry(ctx context.Context, request func(context.Context) error) error {
+	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
+		err := request(ctx)
+		if err == nil || !isTransient(err) {
+			return err
+		}
+		if stopped := sleep(ctx, wait); stopped != nil {
+			return fmt.Errorf("%w; the last answer was: %w", stopped, err)
+		}
+	}
+}
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// sleep waits for d, or less if ctx ends first; it then returns the cause.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,181 @@
+package kubernetes
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// A step is one thing that a Sync does: it applies or deletes one object. A step without
+// an object is a barrier, which does nothing but keep what must precede it from what must
+// follow it.
+type step struct {
+	index  int // its place in the Sync's order, which decides wherever nothing else does
+	action int // index of the action it belongs to; -1 for a barrier
+	object *target
+	delete bool
+
+	needs  []need  // what must be over before it begins
+	before []*step // the steps that need it; filled in by prepare
+	open   int     // how many of needs are not over; used by run
+
+	err error // why it failed or was not attempted; set before it is over
+}
+
+// A need is an edge of the graph.
+type need struct {
+	step *step
+	hard bool // if step fails, the one that needs it is not attempted
+}
+
+// String names what the step does, as in "apply Deployment default/web".
+func (s *step) String() string {
+	verb := "apply"
+	if s.delete {
+		verb = "delete"
+	}
+	return verb + " " + s.object.key.String()
+}
+
+// need makes s wait for other.
+func (s *step) need(other *step, hard bool) {
+	if other != s {
+		s.needs = append(s.needs, need{other, hard})
+	}
+}
+
+// prepare fills in the edges' other ends, and breaks cycles: where all that is left waits
+// for something else that is left, the first in order no longer does.
+func prepare(steps []*step) {
+	for _, s := range steps {
+		s.open, s.before = len(s.needs), nil
+	}
+	for _, s := range steps {
+		for _, n := range s.needs {
+			n.step.before = append(n.step.before, s)
+		}
+	}
+	left := map[*step]bool{}
+	var ready []*step
+	for _, s := range steps {
+		left[s] = true
+		if s.open == 0 {
+			ready = append(ready, s)
+		}
+	}
+	first := 0 // no step before it is left
+	for len(left) > 0 {
+		if len(ready) == 0 {
+			for !left[steps[first]] {
+				first++
+			}
+			s := steps[first]
+			s.needs = slices.DeleteFunc(s.needs, func(n need) bool { return left[n.step] })
+			for other := range left {
+				other.before = slices.DeleteFunc(other.before, func(b *step) bool { return b == s })
+			}
+			ready = append(ready, s)
+		}
+		s := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		delete(left, s)
+		for _, next := range s.before {
+			if next.open--; next.open == 0 && left[next] {
+				ready = append(ready, next)
+			}
+		}
+	}
+	for _, s := range steps {
+		s.open = len(s.needs)
+	}
+}
+
+// run does every step, in parallel where needs allow and at most width at once, and
+// returns when all are over. Each step's err says how it went. When ctx ends, the steps
+// that have not begun are not attempted.
+func run(ctx context.Context, steps []*step, width int, do func(context.Context, *step) error) {
+	prepare(steps)
+	var (
+		mu    sync.Mutex
+		ready []*step // guarded by mu; in order
+		left  = len(steps)
+		wake  = sync.NewCond(&mu)
+	)
+	for _, s := range steps {
+		if s.open == 0 {
+			ready = append(ready, s)
+		}
+	}
+	worker := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for {
+			for len(ready) == 0 && left > 0 {
+				wake.Wait()
+			}
+			if left == 0 {
+				return
+			}
+			s := ready[0]
+			ready = ready[1:]
+			mu.Unlock()
+			attempt(ctx, s, do)
+			mu.Lock()
+			left--
+			for _, next := range s.before {
+				if next.open--; next.open == 0 {
+					ready = insert(ready, next)
+				}
+			}
+			wake.Broadcast()
+		}
+	}
+	var workers sync.WaitGroup
+	for range min(width, len(steps)) {
+		workers.Go(worker)
+	}
+	workers.Wait()
+}
+
+// insert puts s in its place among steps that are in order.
+func insert(steps []*step, s *step) []*step {
+	at, _ := slices.BinarySearchFunc(steps, s, func(a, b *step) int { return cmp.Compare(a.index, b.index) })
+	return slices.Insert(steps, at, s)
+}
+
+// attempt does s, unless something that it needs has failed or ctx has ended.
+func attempt(ctx context.Context, s *step, do func(context.Context, *step) error) {
+	for _, n := range s.needs {
+		if n.hard && n.step.err != nil {
+			s.err = &skippedError{step: s, needed: n.step}
+			return
+		}
+	}
+	if s.object == nil {
+		return
+	}
+	if ctx.Err() != nil {
+		s.err = fmt.Errorf("%v: not attempted: %w", s, context.Cause(ctx))
+		return
+	}
+	if err := do(ctx, s); err != nil {
+		s.err = fmt.Errorf("%v: %w", s, err)
+	}
+}
+
+// A skippedError says that a step was not attempted, since it needs another that failed.
+type skippedError struct{ step, needed *step }
+
+func (e *skippedError) Error() string {
+	needed := e.needed
+	for { // the one that failed for a reason of its own
+		deeper, ok := needed.err.(*skippedError)
+		if !ok {
+			break
+		}
+		needed = deeper.needed
+	}
+	return fmt.Sprintf("%v: not attempted, since %q failed: %v", e.step, needed.object.label, needed)
+}

@@ -1,0 +1,135 @@
+package kubernetes
+
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+var (
+	namespaceKind = schema.GroupKind{Kind: "Namespace"}
+	crdKind       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+)
+
+// isGate says whether objects of the kind decide about requests for others, or answer
+// them. They come after all else: one that is in force before what serves it is up would
+// fail the rest of the Sync.
+func isGate(kind schema.GroupKind) bool {
+	switch kind.Group {
+	case "admissionregistration.k8s.io", "apiregistration.k8s.io":
+		return true
+	}
+	return false
+}
+
+// references returns what must be there before obj, which lives in namespace, can do its
+// work, apart from its namespace and the definition of its kind.
+func references(obj *unstructured.Unstructured, namespace string) []objectKey {
+	var refs []objectKey
+	add := func(group, kind, namespace string, name any) {
+		if s, _ := name.(string); s != "" {
+			refs = append(refs, objectKey{GroupKind: schema.GroupKind{Group: group, Kind: kind}, namespace: namespace, name: s})
+		}
+	}
+	const rbac = "rbac.authorization.k8s.io"
+	switch gvk := obj.GroupVersionKind(); gvk.GroupKind() {
+	case schema.GroupKind{Group: rbac, Kind: "RoleBinding"}, schema.GroupKind{Group: rbac, Kind: "ClusterRoleBinding"}:
+		role := dig(obj.Object, "roleRef")
+		if dig(role, "kind") == "ClusterRole" {
+			add(rbac, "ClusterRole", "", dig(role, "name"))
+		} else {
+			add(rbac, "Role", namespace, dig(role, "name"))
+		}
+	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
+		add("storage.k8s.io", "StorageClass", "", dig(obj.Object, "spec", "storageClassName"))
+	case schema.GroupKind{Group: "networking.k8s.io", Kind: "Ingress"}:
+		add("networking.k8s.io", "IngressClass", "", dig(obj.Object, "spec", "ingressClassName"))
+	case schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:
+		add(gvk.Group, strings.TrimSuffix(gvk.Kind, "Binding"), "", dig(obj.Object, "spec", "policyName"))
+	}
+	for _, pod := range podSpecs(obj) {
+		podReferences(pod, func(group, kind string, name any) {
+			ns := namespace
+			if kind == "PriorityClass" || kind == "RuntimeClass" {
+				ns = ""
+			}
+			add(group, kind, ns, name)
+		})
+	}
+	return refs
+}
+
+// podSpecs returns the specification of the pods that obj is or makes: none or one.
+func podSpecs(obj *unstructured.Unstructured) []any {
+	var spec any
+	switch gvk := obj.GroupVersionKind(); gvk.GroupKind() {
+	case schema.GroupKind{Kind: "Pod"}:
+		spec = dig(obj.Object, "spec")
+	case schema.GroupKind{Group: "batch", Kind: "CronJob"}:
+		spec = dig(obj.Object, "spec", "jobTemplate", "spec", "template", "spec")
+	case schema.GroupKind{Group: "apps", Kind: "Deployment"}, schema.GroupKind{Group: "apps", Kind: "StatefulSet"},
+		schema.GroupKind{Group: "apps", Kind: "DaemonSet"}, schema.GroupKind{Group: "apps", Kind: "ReplicaSet"},
+		schema.GroupKind{Group: "batch", Kind: "Job"}, schema.GroupKind{Kind: "ReplicationController"}:
+		spec = dig(obj.Object, "spec", "template", "spec")
+	}
+	if spec == nil {
+		return nil
+	}
+	return []any{spec}
+}
+
+func podReferences(pod any, add func(group, kind string, name any)) {
+	add("", "ServiceAccount", dig(pod, "serviceAccountName"))
+	add("", "ServiceAccount", dig(pod, "serviceAccount"))
+	add("scheduling.k8s.io", "PriorityClass", dig(pod, "priorityClassName"))
+	add("node.k8s.io", "RuntimeClass", dig(pod, "runtimeClassName"))
+	for secret := range items(pod, "imagePullSecrets") {
+		add("", "Secret", dig(secret, "name"))
+	}
+	for volume := range items(pod, "volumes") {
+		add("", "PersistentVolumeClaim", dig(volume, "persistentVolumeClaim", "claimName"))
+		add("", "ConfigMap", dig(volume, "configMap", "name"))
+		add("", "Secret", dig(volume, "secret", "secretName"))
+		for source := range items(dig(volume, "projected"), "sources") {
+			add("", "ConfigMap", dig(source, "configMap", "name"))
+			add("", "Secret", dig(source, "secret", "name"))
+		}
+	}
+	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
+		for container := range items(pod, list) {
+			for from := range items(container, "envFrom") {
+				add("", "ConfigMap", dig(from, "configMapRef", "name"))
+				add("", "Secret", dig(from, "secretRef", "name"))
+			}
+			for variable := range items(container, "env") {
+				add("", "ConfigMap", dig(variable, "valueFrom", "configMapKeyRef", "name"))
+				add("", "Secret", dig(variable, "valueFrom", "secretKeyRef", "name"))
+			}
+		}
+	}
+}
+
+// dig returns the value at path below value, or nil if there is none. Unlike the
+// functions of package unstructured it has no opinion about what it passes on the way:
+// definitions come from strangers.
+func dig(value any, path ...string) any {
+	for _, name := range path {
+		m, _ := value.(map[string]any)
+		value = m[name]
+	}
+	return value
+}
+
+// items yields the elements of the list called name in value.
+func items(value any, name string) func(yield func(any) bool) {
+	list, _ := dig(value, name).([]any)
+	return func(yield func(any) bool) {
+		for _, item := range list {
+			if !yield(item) {
+				return
+			}
+		}
+	}
+}
