@@ -1,0 +1,48 @@
+//go:build unix
+
+package controlplane
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// childVariable makes this test binary a process that starts a control plane, says
+// what it consists of, and waits to be killed.
+const childVariable = "CONTROLPLANE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) == "1" {
+		child()
+	}
+	os.Exit(Main(m))
+}
+
+// remains is what a control plane must not leave behind.
+type remains struct {
+	Dir    string
+	Groups map[string]int // process groups by program
+}
+
+func remainsOf(cp *ControlPlane) remains {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	r := remains{cp.dir, map[string]int{"guard": cp.guard.cmd.Process.Pid}}
+	for _, p := range cp.running {
+		r.Groups[p.name] = p.cmd.Process.Pid
+	}
+	return r
+}
+
+func child() {
+	cp, err := Start(context.Background(), Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	json.NewEncoder(os.Stdout).Encode(remainsOf(cp))
+	select {}
+}
