@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +24,7 @@ type MessageBus interface {
 	// before has been told to end.
 	//
 	// Each subscription ends at most once, and its cause is then sent to done, which
-	// the bus never closes: kicked by a newer subscription, or a FatalError, however
+	// the bus never closes: ErrKicked, or a FatalError, however
 	// wrapped, that a call to p returned. A call that is under way at that time still
 	// returns its own result. An empty ID or a nil Platform ends the subscription
 	// before it begins, with an error that says so; the one that is there stays.
@@ -39,10 +40,14 @@ type MessageBus interface {
 	Ping(inst flux.InstanceID) error
 }
 
+// ErrKicked is the cause, or in the chain of the cause, with which a bus ends a
+// subscription in favour of a newer one for the same instance. A daemon that gets it must
+// not come straight back, or the two would kick each other for ever.
+var ErrKicked = errors.New("subscription ended: a newer subscription for the same instance has taken its place")
+
 var (
-	errKicked       = errors.New("subscription ended: a newer subscription for the same instance has taken its place")
-	errNilPlatform  = errors.New("subscribe: platform is nil")
-	errNoInstance   = errors.New("instance ID is empty")
+	errNilPlatform = errors.New("subscribe: platform is nil")
+	errNoInstance  = errors.New("instance ID is empty")
 )
 
 // StandaloneMessageBus is a MessageBus within one process. Make one with
@@ -117,7 +122,7 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 	}
 	if last, kicked := s.subscribed.Swap(inst, next); kicked {
 		s.metrics.IncrKicks(inst)
-		last.(*subscription).end(errKicked)
+		last.(*subscription).end(ErrKicked)
 	}
 }
 
@@ -144,7 +149,7 @@ func (s *StandaloneMessageBus) Version(inst flux.InstanceID) (string, error) {
 type handle struct {
 	bus  *StandaloneMessageBus
 	inst flux.InstanceID
-	ctx  context.Context // what calls obey; nil if nobody said
+	ctxs []context.Context // what calls obey, the innermost view's first
 
 	// last is the subscription that the last call went to. While it is not over it is
 	// still the one in force, and looking at that costs a tenth of a lookup.
@@ -153,14 +158,20 @@ type handle struct {
 
 var _ Platform = (*handle)(nil)
 
-// WithContext returns a handle whose calls obey ctx, whichever daemon they go to.
+// WithContext returns a handle whose calls obey ctx, and what h's obey, whichever daemon
+// they go to.
 func (h *handle) WithContext(ctx context.Context) Platform {
-	return &handle{bus: h.bus, inst: h.inst, ctx: ctx}
+	return &handle{bus: h.bus, inst: h.inst, ctxs: append(slices.Clip(h.ctxs), ctx)}
 }
 
 // subscription returns the subscription in force and its Platform as this handle is to
-// call it, or an UnavailableError.
+// call it, or the cause for which its context has ended, or an UnavailableError.
 func (h *handle) subscription() (*subscription, Platform, error) {
+	for _, ctx := range h.ctxs {
+		if err := context.Cause(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
 	s := h.last.Load()
 	if s == nil || s.over.Load() {
 		v, ok := h.bus.subscribed.Load(h.inst)
@@ -171,18 +182,23 @@ func (h *handle) subscription() (*subscription, Platform, error) {
 		s = v.(*subscription)
 		h.last.Store(s)
 	}
-	if h.ctx != nil {
-		return s, WithContext(h.ctx, s.platform), nil
+	p := s.platform
+	for _, ctx := range h.ctxs {
+		p = WithContext(ctx, p)
 	}
-	return s, s.platform, nil
+	return s, p, nil
 }
 
 // check ends the subscription s, from which err came, if err is fatal, and returns err.
 func (h *handle) check(s *subscription, err error) error {
-	if err == nil {
-		return nil
+	fatal, ok := asFatal(err)
+	if !ok {
+		return err
 	}
-	if _, fatal := asFatal(err); fatal && h.bus.subscribed.CompareAndDelete(h.inst, s) {
+	if p, ok := err.(*FatalError); ok && p == nil { //nolint:errorlint // what is around a nil pointer can stay
+		err = fatal // neither caller nor subscriber could call a method of err
+	}
+	if h.bus.subscribed.CompareAndDelete(h.inst, s) {
 		s.end(err)
 	}
 	return err

@@ -29,7 +29,7 @@ func (b *mapBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- error) 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if last, ok := b.subs[inst]; ok {
-		last.end <- errKicked
+		last.end <- ErrKicked
 	}
 	b.subs[inst] = s
 }

@@ -1,8 +1,11 @@
 package platform
 
 import (
+	"fmt"
+
 	"github.com/go-kit/kit/metrics"
 	"github.com/go-kit/kit/metrics/prometheus"
+	"github.com/pkg/errors"
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform/flux"
@@ -32,8 +35,9 @@ var kickCountOpts = stdprometheus.CounterOpts{
 func NewBusMetrics(r stdprometheus.Registerer) (BusMetrics, error) {
 	kicks, err := register(r, stdprometheus.NewCounterVec(kickCountOpts, []string{}))
 	if err != nil {
-		return BusMetrics{}, err
+		return BusMetrics{}, fmt.Errorf("register flux_bus_kick_total: %w", err)
 	}
+	kicks.With(nil) // the first kick is an increase too
 	return BusMetrics{KickCount: prometheus.NewCounter(kicks)}, nil
 }
 
@@ -49,7 +53,8 @@ func (m BusMetrics) IncrKicks(inst flux.InstanceID) {
 // registered already.
 func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, error) {
 	err := r.Register(c)
-	if already, ok := err.(stdprometheus.AlreadyRegisteredError); ok {
+	var already stdprometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
 		if earlier, ok := already.ExistingCollector.(C); ok {
 			return earlier, nil
 		}

@@ -7,7 +7,8 @@ import (
 )
 
 // WithContext returns a view of p whose calls obey ctx: they stop when ctx ends, and
-// their error then matches ctx's cause.
+// their error then matches ctx's cause. What p's calls obey already, they obey still: a
+// view of a view obeys both contexts.
 //
 // A Platform takes part by having a method WithContext(context.Context) Platform, as
 // kubernetes.Cluster, the buses' handles and this package's decorators do. For one that

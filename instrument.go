@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -42,7 +43,7 @@ var (
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	took, err := register(r, stdprometheus.NewHistogramVec(requestDurationOpts, requestLabels))
 	if err != nil {
-		return Metrics{}, err
+		return Metrics{}, fmt.Errorf("register flux_platform_request_duration_seconds: %w", err)
 	}
 	return Metrics{RequestDuration: prometheus.NewHistogram(took)}, nil
 }

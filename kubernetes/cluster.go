@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -90,7 +91,7 @@ func orDefault[T comparable](field *T, value T) {
 // its methods may be called by many goroutines at once.
 type Cluster struct {
 	*clients
-	ctx context.Context // what calls obey; see WithContext
+	ctxs []context.Context // what calls obey, the innermost view's first; see WithContext
 }
 
 var _ platform.Platform = (*Cluster)(nil)
@@ -135,7 +136,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if err := shared.connect(config, transport); err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	return &Cluster{clients: shared, ctx: context.Background()}, nil
+	return &Cluster{clients: shared}, nil
 }
 
 func (c *clients) connect(config *rest.Config, transport *http.Client) (err error) {
@@ -157,17 +158,25 @@ func (c *clients) connect(config *rest.Config, transport *http.Client) (err erro
 	return err
 }
 
-// WithContext returns a view of c whose calls end when ctx does: no request is begun any
-// more, those under way are cut off, and the error says what was done and what was not.
+// WithContext returns a view of c whose calls end when ctx does, or when c's would: no
+// request is begun any more, those under way are cut off, and the error says what was
+// done and what was not.
 func (c *Cluster) WithContext(ctx context.Context) platform.Platform {
-	return &Cluster{clients: c.clients, ctx: ctx}
+	return &Cluster{clients: c.clients, ctxs: append(slices.Clip(c.ctxs), ctx)}
 }
 
 // call returns the context for one call of a method. The function must be called at its
 // end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(c.ctx, c.options.Timeout,
+	ctx, cancel := context.WithTimeoutCause(context.Background(), c.options.Timeout,
 		fmt.Errorf("the call took longer than %v: %w", c.options.Timeout, context.DeadlineExceeded))
+	for _, outer := range c.ctxs {
+		inner, end := context.WithCancelCause(ctx)
+		stop := context.AfterFunc(outer, func() { end(context.Cause(outer)) })
+		last := cancel
+		ctx, cancel = inner, func() { stop(); end(nil); last() }
+	}
+	return ctx, cancel
 }
 
 // request returns the context for one request to the API server. The function must be

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pkg/errors"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
@@ -62,19 +63,18 @@ func causeOf(ctx context.Context, err error) error {
 // isTransient says whether the same request may well succeed a moment later: the server
 // is busy, a webhook is not up yet, a connection was lost.
 func isTransient(err error) bool {
-	if code := statusCode(err); code != 0 {
-		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError && code != http.StatusNotImplemented
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return isConnectionTrouble(err)
 	}
-	return isConnectionTrouble(err)
-}
-
-// statusCode returns the HTTP status with which the server answered, or 0 if it did not.
-func statusCode(err error) int32 {
-	var status apierrors.APIStatus
-	if errors.As(err, &status) {
-		return status.Status().Code
+	switch s := answer.Status(); s.Code {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	case http.StatusInternalServerError:
+		// A definition that does not fit its schema is a 500 too, but without a reason.
+		return s.Reason == metav1.StatusReasonInternalError || strings.Contains(s.Message, "etcdserver: ")
 	}
-	return 0
+	return false
 }
 
 // isConnectionTrouble says whether err comes from the connection, not from the server.

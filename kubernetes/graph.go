@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/pkg/errors"
 )
 
 // A step is one thing that a Sync does: it applies or deletes one object. A step without
@@ -170,12 +172,8 @@ type skippedError struct{ step, needed *step }
 
 func (e *skippedError) Error() string {
 	needed := e.needed
-	for { // the one that failed for a reason of its own
-		deeper, ok := needed.err.(*skippedError)
-		if !ok {
-			break
-		}
-		needed = deeper.needed
+	for deeper := (*skippedError)(nil); errors.As(needed.err, &deeper); {
+		needed = deeper.needed // the one that failed for a reason of its own
 	}
 	return fmt.Sprintf("%v: not attempted, since %q failed: %v", e.step, needed.object.label, needed)
 }

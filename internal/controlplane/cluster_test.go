@@ -82,7 +82,7 @@ func TestDeploymentRollsOut(t *testing.T) {
 	deployments, all := client.AppsV1().Deployments(namespace), client.CoreV1().Pods(namespace)
 
 	replicas := int32(2)
-	d, err := deployments.Create(ctx, &appsv1.Deployment{
+	_, err := deployments.Create(ctx, &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas,
@@ -92,7 +92,7 @@ func TestDeploymentRollsOut(t *testing.T) {
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	w, err := deployments.Watch(ctx, named("web"))
-	d = until(t, "two replicas are available", w, err, func(d *appsv1.Deployment) bool {
+	d := until(t, "two replicas are available", w, err, func(d *appsv1.Deployment) bool {
 		return d.Status.AvailableReplicas == 2 && d.Status.ObservedGeneration == d.Generation
 	})
 

@@ -99,7 +99,7 @@ func TestStartRetriesATakenPort(t *testing.T) {
 	}
 	cp, err := Start(context.Background(), small)
 	require.NoError(t, err)
-	defer cp.Stop()
+	t.Cleanup(func() { assert.NoError(t, cp.Stop()) })
 	assert.Equal(t, 2, attempts)
 	left := remainsOf(cp)
 	assert.Len(t, left.Groups, 3, "etcd, kube-apiserver and the guard")
@@ -197,8 +197,10 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		assert.Error(t, cmd.Wait(), "it was killed")
+	})
 
 	var left remains
 	require.NoError(t, json.NewDecoder(bufio.NewReader(out)).Decode(&left))

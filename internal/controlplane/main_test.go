@@ -43,6 +43,9 @@ func child() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	json.NewEncoder(os.Stdout).Encode(remainsOf(cp))
+	if err := json.NewEncoder(os.Stdout).Encode(remainsOf(cp)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	select {}
 }

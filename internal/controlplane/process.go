@@ -102,7 +102,9 @@ func (p *process) stop() error {
 		return fmt.Errorf("stop %s: process %d does not end", p.name, p.cmd.Process.Pid)
 	}
 	// Every process of the group holds the other end of this pipe.
-	p.group.SetReadDeadline(time.Now().Add(killLimit))
+	if err := p.group.SetReadDeadline(time.Now().Add(killLimit)); err != nil {
+		return fmt.Errorf("stop %s: %w", p.name, err)
+	}
 	if _, err := p.group.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("stop %s: a process of group %d does not end: %w", p.name, p.cmd.Process.Pid, err)
 	}

@@ -1,0 +1,56 @@
+# A machine needs Go, make, git and a C compiler (for the race detector).
+
+.DEFAULT_GOAL := help
+.PHONY: help controlplane test check fmt vet lint tidy imports demo bench-bus fuzz
+
+MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
+NESTED   := $(dir $(wildcard bench/go.mod)) # modules with tests of their own
+COUNT    ?= 1
+FUZZTIME ?= 20s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+controlplane: ## build etcd, Kubernetes and kwok into the user's cache: about 10 minutes, once
+	go run ./internal/controlplane/build
+
+test: export PLATFORM_REQUIRE_CLUSTER = 1
+test: controlplane ## run all tests, against a real control plane, with the race detector
+	@for m in $(NESTED); do (set -x; cd $$m && go vet ./... && go test -timeout 30m ./...) || exit 1; done
+	go test -race -timeout 30m ./...
+
+check: fmt vet lint tidy imports ## all that can be checked without running the code
+
+fmt:
+	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l) && \
+		test -z "$$files" || { echo "not formatted, run gofmt -w on:" $$files; exit 1; }
+
+vet:
+	go vet ./...
+
+lint: bin/golangci-lint
+	bin/golangci-lint run ./...
+
+tidy:
+	@for m in $(MODULES); do (set -x; cd $$m && go mod tidy -diff) || exit 1; done
+
+imports:
+	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
+
+demo: controlplane ## run a daemon, a service and a bus on a real control plane
+	go run ./examples/demo
+
+bench-bus: ## benchmark the bus; COUNT=10 gives what bin/benchstat wants
+	go test -run '^$$' -bench . -count $(COUNT) .
+
+fuzz: ## fuzz each target for FUZZTIME
+	@git grep --untracked '^func Fuzz' -- '*_test.go' | \
+		sed 's|^|./|; s|^\(.*\)/[^/]*:func \(Fuzz[A-Za-z0-9_]*\).*|\1 \2|' | \
+		while read -r pkg target; do \
+			(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg </dev/null) || exit 1; \
+		done
+
+# hack/tools pins the versions.
+bin/golangci-lint bin/benchstat: hack/tools/go.mod hack/tools/go.sum
+	go build -C hack/tools -o $(CURDIR)/bin/ tool
+	@touch $@

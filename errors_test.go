@@ -1,0 +1,204 @@
+package platform_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	pkgerrors "github.com/pkg/errors"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+)
+
+var errBoom = errors.New("boom")
+
+// helpful are the functions that put a help text beside a cause.
+var helpful = []struct {
+	name     string
+	wrap     func(error) error
+	sentinel string // of sentinels, what every such error matches; "" if there is none
+}{
+	{"ClusterError", platform.ClusterError, ""},
+	{"UnavailableError", platform.UnavailableError, "ErrPlatformNotAvailable"},
+	{"UpgradeNeededError", platform.UpgradeNeededError, "ErrUpgradeNeeded"},
+}
+
+var sentinels = map[string]error{
+	"ErrPlatformNotAvailable": platform.ErrPlatformNotAvailable,
+	"ErrUpgradeNeeded":        platform.ErrUpgradeNeeded,
+}
+
+// helpOf returns the help text that a user of err would be shown.
+func helpOf(t *testing.T, err error) string {
+	t.Helper()
+	var problem flux.UserConfigProblem
+	require.ErrorAs(t, err, &problem)
+	require.NotNil(t, problem.Base())
+	return problem.Base().Help
+}
+
+func TestWrappersKeepTheirCause(t *testing.T) {
+	cause := customError{code: 7}
+	for name, err := range map[string]error{
+		"ClusterError":       platform.ClusterError(cause),
+		"UnavailableError":   platform.UnavailableError(cause),
+		"UpgradeNeededError": platform.UpgradeNeededError(cause),
+		"FatalError":         platform.FatalError{Err: cause},
+		"*FatalError":        &platform.FatalError{Err: cause},
+		"ApplyError":         platform.ApplyError{"default/a": errBoom, "default/b": cause, "default/c": nil},
+		"SyncError":          platform.SyncError{"a": errBoom, "b": cause, "c": nil},
+		"all of them": platform.FatalError{Err: platform.SyncError{"a": platform.ApplyError{"default/b": fmt.Errorf("apply: %w",
+			platform.UnavailableError(platform.UpgradeNeededError(platform.ClusterError(pkgerrors.WithStack(cause)))))}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.ErrorIs(t, err, cause)
+			var found customError
+			require.ErrorAs(t, err, &found)
+			assert.Equal(t, 7, found.code)
+			assert.Equal(t, 1, strings.Count(err.Error(), cause.Error()), "the cause is told once, in %q", err)
+		})
+	}
+}
+
+type customError struct{ code int }
+
+func (e customError) Error() string { return fmt.Sprintf("custom error %d", e.code) }
+
+func TestUnwrapGivesTheCause(t *testing.T) {
+	assert.Equal(t, errBoom, errors.Unwrap(platform.FatalError{Err: errBoom}))
+	assert.Equal(t, errBoom, errors.Unwrap(platform.ClusterError(errBoom)))
+	assert.Equal(t, []error{errBoom, errOther}, platform.ApplyError{"default/b": errOther, "default/a": errBoom, "default/0": nil}.Unwrap())
+	assert.Equal(t, []error{errBoom, errOther}, platform.SyncError{"b": errOther, "a": errBoom, "0": nil}.Unwrap())
+}
+
+var errOther = errors.New("other")
+
+func TestHelpTexts(t *testing.T) {
+	seen := map[string]string{}
+	for _, h := range helpful {
+		t.Run(h.name, func(t *testing.T) {
+			err := h.wrap(errBoom)
+			assert.Equal(t, "boom", err.Error(), "the help is beside the text, not in it")
+			assert.Implements(t, (*flux.HelpfulError)(nil), err)
+			assert.Equal(t, errBoom, flux.UnderlyingError(err))
+
+			help := helpOf(t, err)
+			assert.NotEmpty(t, strings.TrimSpace(help))
+			assert.NotContains(t, help, "boom", "the same text, whatever the cause")
+			assert.Equal(t, help, helpOf(t, fmt.Errorf("outer: %w", err)), "found through what is around it")
+			assert.Empty(t, seen[help], "another wrapper has the same text")
+			seen[help] = h.name
+
+			for _, line := range strings.Split(help, "\n") {
+				assert.LessOrEqual(t, len(line), 80, "fits a terminal: %q", line)
+			}
+		})
+	}
+	assert.Len(t, seen, len(helpful))
+}
+
+func TestClusterErrorLeavesHelpfulErrorsAlone(t *testing.T) {
+	base := &flux.BaseError{Help: "own help", Err: errBoom}
+	for _, err := range []error{
+		base, flux.UserConfigProblem{BaseError: base}, flux.ServerException{BaseError: base}, flux.Missing{BaseError: base},
+		platform.ClusterError(errBoom), platform.UnavailableError(errBoom), platform.UpgradeNeededError(errBoom),
+	} {
+		assert.Equal(t, err, platform.ClusterError(err), "%T", err)
+	}
+}
+
+func TestHelpIsNotNested(t *testing.T) {
+	for _, inner := range helpful {
+		for _, outer := range helpful {
+			err := outer.wrap(inner.wrap(errBoom))
+			assert.Equal(t, "boom", err.Error(), "%s(%s)", outer.name, inner.name)
+			want := outer
+			if outer.name == "ClusterError" {
+				want = inner
+			}
+			assert.Equal(t, helpOf(t, want.wrap(nil)), helpOf(t, err), "%s(%s)", outer.name, inner.name)
+		}
+	}
+}
+
+func TestSentinels(t *testing.T) {
+	for _, h := range helpful {
+		for _, cause := range []error{errBoom, nil, platform.FatalError{}, platform.SyncError{"a": nil}} {
+			for _, err := range []error{h.wrap(cause), fmt.Errorf("outer: %w", h.wrap(cause)), platform.FatalError{Err: h.wrap(cause)}} {
+				for name, sentinel := range sentinels {
+					assert.Equal(t, name == h.sentinel, errors.Is(err, sentinel), "errors.Is(%s(%v), %s)", h.name, cause, name)
+				}
+			}
+		}
+	}
+	for _, err := range []error{
+		errBoom, platform.FatalError{Err: errBoom}, platform.ApplyError{"default/a": errBoom}, platform.SyncError{"a": errBoom},
+		platform.ErrNoMatching, platform.ErrNoMatchingService, errors.New(platform.ErrPlatformNotAvailable.Error()),
+	} {
+		assert.NotErrorIs(t, err, platform.ErrPlatformNotAvailable)
+		assert.NotErrorIs(t, err, platform.ErrUpgradeNeeded)
+	}
+}
+
+// Maps cannot be compared: a target that is one must not bring errors.Is down.
+func TestErrorsIsWithAMapAsTarget(t *testing.T) {
+	for _, h := range helpful {
+		assert.NotPanics(t, func() {
+			assert.NotErrorIs(t, h.wrap(platform.SyncError{"a": errBoom}), platform.SyncError{"a": errBoom}, h.name)
+		})
+	}
+}
+
+func TestNilInsideNeverPanics(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"FatalError":         {platform.FatalError{}, "no cause given"},
+		"*FatalError":        {&platform.FatalError{}, "no cause given"},
+		"ClusterError":       {platform.ClusterError(nil), "no cause given"},
+		"UnavailableError":   {platform.UnavailableError(nil), "no cause given"},
+		"UpgradeNeededError": {platform.UpgradeNeededError(nil), "no cause given"},
+		"deep inside":        {fmt.Errorf("outer: %w", platform.UnavailableError(&platform.FatalError{})), "outer: no cause given"},
+		"nil ApplyError":     {platform.ApplyError(nil), "no failure recorded"},
+		"nil SyncError":      {platform.SyncError(nil), "no failure recorded"},
+		"ApplyError of nil":  {platform.ApplyError{"default/a": nil}, "default/a: no cause given"},
+		"SyncError of nil":   {platform.SyncError{"a": nil}, "a: no cause given"},
+		"SyncError of a nil pointer": {
+			platform.SyncError{"a": (*flux.BaseError)(nil)}, "a: no cause given",
+		},
+		"all of them": {
+			platform.FatalError{Err: platform.SyncError{"a": platform.UnavailableError(platform.ClusterError(nil))}}, "a: no cause given",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.NotPanics(t, func() {
+				assert.Equal(t, tt.want, tt.err.Error())
+				assert.NotErrorIs(t, tt.err, errBoom)
+				var target customError
+				assert.False(t, errors.As(tt.err, &target))
+				_ = flux.UnderlyingError(tt.err)
+			})
+		})
+	}
+}
+
+func TestMapErrorsReadAlikeEveryTime(t *testing.T) {
+	// Go visits a map of this size in another order nearly every time.
+	applied, synced, want := platform.ApplyError{}, platform.SyncError{}, []string{}
+	for i := range 50 {
+		id := fmt.Sprintf("default/s%02d", i)
+		applied[flux.ServiceID(id)] = fmt.Errorf("cause %d", i)
+		synced[id] = fmt.Errorf("cause %d", i)
+		want = append(want, fmt.Sprintf("%s: cause %d", id, i))
+	}
+	for range 100 {
+		require.Equal(t, strings.Join(want, "; "), applied.Error())
+		require.Equal(t, strings.Join(want, "; "), synced.Error())
+		require.Equal(t, synced.Unwrap(), synced.Unwrap())
+	}
+}

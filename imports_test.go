@@ -1,0 +1,180 @@
+package platform_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/platformbus/platform"
+
+// A layer is a folder and what is below it, as far as that is no layer itself.
+type layer struct {
+	// own lists the layers of this module that it may import, itself included.
+	own []string
+	// inTests lists those that its tests may import besides.
+	inTests []string
+	// others lists the modules it may import outside tests; nil stands for any.
+	others []string
+	// never lists modules that it may not import, whatever others says.
+	never []string
+}
+
+// layers is the whole tree, by folder. Imports point one way:
+// flux <- root <- kubernetes, natsbus <- examples.
+var layers = map[string]layer{
+	"flux": {own: []string{"flux"}, others: []string{}},
+	".": {
+		own:    []string{".", "flux"},
+		others: []string{"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors"},
+	},
+	"kubernetes": {
+		own:     []string{"kubernetes", ".", "flux"},
+		inTests: []string{"internal/controlplane"},
+		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
+	},
+	"natsbus": {
+		own:   []string{"natsbus", ".", "flux"},
+		never: []string{"github.com/stretchr/testify", "k8s.io"},
+	},
+	"internal": {own: []string{"internal"}},
+	"internal/controlplane": {
+		own:   []string{"internal/controlplane"},
+		never: []string{"github.com/stretchr/testify"},
+	},
+	"examples": {
+		own:   []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane"},
+		never: []string{"github.com/stretchr/testify"},
+	},
+	// Modules of their own.
+	"bench": {own: []string{"bench", "natsbus", "kubernetes", ".", "flux", "internal/controlplane"}},
+	"hack":  {own: []string{"hack"}},
+}
+
+// layerOf returns the layer that a folder belongs to.
+func layerOf(dir string) (string, bool) {
+	for at := dir; at != "."; at = path.Dir(at) {
+		if _, ok := layers[at]; ok {
+			return at, true
+		}
+	}
+	return ".", dir == "."
+}
+
+// checkImport says what is wrong with a file of the folder dir importing pkg.
+func checkImport(dir, pkg string, inTest bool) error {
+	from, ok := layerOf(dir)
+	if !ok {
+		return fmt.Errorf("folder %s is in no layer: say in imports_test.go what it may import", dir)
+	}
+	rules := layers[from]
+	if pkg == module || strings.HasPrefix(pkg, module+"/") {
+		folder := path.Clean(strings.TrimPrefix(strings.TrimPrefix(pkg, module), "/"))
+		to, ok := layerOf(folder)
+		switch {
+		case !ok:
+			return fmt.Errorf("imports %s, which is in no layer", pkg)
+		case slices.Contains(rules.own, to), inTest && slices.Contains(rules.inTests, to):
+			return nil
+		}
+		return fmt.Errorf("%s may not import %s", from, pkg)
+	}
+	if first, _, _ := strings.Cut(pkg, "/"); inTest || !strings.Contains(first, ".") {
+		return nil // the standard library has no dot
+	}
+	if within(rules.never, pkg) || rules.others != nil && !within(rules.others, pkg) {
+		return fmt.Errorf("%s may not import %s", from, pkg)
+	}
+	return nil
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	checked := 0
+	err := fs.WalkDir(os.DirFS("."), ".", func(file string, entry fs.DirEntry, err error) error {
+		name := entry.Name()
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && file != "." && (strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata"):
+			return fs.SkipDir // as the go command does
+		case entry.IsDir() || !strings.HasSuffix(name, ".go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range parsed.Imports {
+			pkg, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			checked++
+			assert.NoError(t, checkImport(path.Dir(file), pkg, strings.HasSuffix(name, "_test.go")), file)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Positive(t, checked)
+}
+
+// The rules themselves: what they must refuse, and what they must not.
+func TestCheckImport(t *testing.T) {
+	for _, tt := range []struct {
+		dir, pkg string
+		inTest   bool
+		want     string
+	}{
+		{"flux", "strings", false, ""},
+		{"flux", "github.com/pkg/errors", false, "flux may not import github.com/pkg/errors"},
+		{"flux", module, false, "flux may not import " + module},
+		{"flux", module + "/flux", true, ""},
+		{".", module + "/flux", false, ""},
+		{".", "testing/synctest", false, ""},
+		{".", "github.com/go-kit/kit/metrics", false, ""},
+		{".", "github.com/go-kit/kitchen", false, ". may not import github.com/go-kit/kitchen"},
+		{".", "github.com/stretchr/testify/assert", false, ". may not import github.com/stretchr/testify/assert"},
+		{".", "github.com/stretchr/testify/assert", true, ""},
+		{".", module + "/kubernetes", false, ". may not import " + module + "/kubernetes"},
+		{".", module + "/natsbus", true, ". may not import " + module + "/natsbus"},
+		{".", module + "/internal/controlplane", false, ". may not import " + module + "/internal/controlplane"},
+		{"kubernetes", module, false, ""},
+		{"kubernetes", "k8s.io/client-go/dynamic", false, ""},
+		{"kubernetes", module + "/kubernetes/manifest", false, ""},
+		{"kubernetes/manifest", module + "/natsbus", false, "kubernetes may not import " + module + "/natsbus"},
+		{"kubernetes", module + "/internal/controlplane", true, ""},
+		{"kubernetes", module + "/internal/controlplane", false, "kubernetes may not import " + module + "/internal/controlplane"},
+		{"kubernetes", module + "/examples/demo", true, "kubernetes may not import " + module + "/examples/demo"},
+		{"natsbus", module + "/kubernetes", false, "natsbus may not import " + module + "/kubernetes"},
+		{"natsbus", "k8s.io/client-go/dynamic", false, "natsbus may not import k8s.io/client-go/dynamic"},
+		{"natsbus", "github.com/stretchr/testify/require", false, "natsbus may not import github.com/stretchr/testify/require"},
+		{"internal/controlplane/build", module + "/internal/controlplane/programs", false, ""},
+		{"internal/controlplane", module + "/examples", false, "internal/controlplane may not import " + module + "/examples"},
+		{"examples/demo", module + "/internal/controlplane", false, ""},
+		{"bench/sync", module + "/examples/demo", false, "bench may not import " + module + "/examples/demo"},
+		{"pkg/util", "strings", false, "folder pkg/util is in no layer: say in imports_test.go what it may import"},
+		{"kubernetes", module + "/pkg/util", false, "imports " + module + "/pkg/util, which is in no layer"},
+	} {
+		err := checkImport(tt.dir, tt.pkg, tt.inTest)
+		if tt.want == "" {
+			assert.NoError(t, err, "%s imports %s", tt.dir, tt.pkg)
+		} else {
+			assert.EqualError(t, err, tt.want)
+		}
+	}
+}
+
+// within says whether pkg is one of the modules, or in one of them.
+func within(modules []string, pkg string) bool {
+	return slices.ContainsFunc(modules, func(m string) bool { return pkg == m || strings.HasPrefix(pkg, m+"/") })
+}

@@ -1,0 +1,245 @@
+package kubernetes_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientgo "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/controlplane"
+	"github.com/platformbus/platform/kubernetes"
+)
+
+func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
+
+// A world is a cluster to try things on, and a namespace of the test's own in it.
+type world struct {
+	*kubernetes.Cluster
+	cp        *controlplane.ControlPlane
+	client    clientgo.Interface
+	namespace string
+}
+
+func newWorld(t *testing.T, options kubernetes.Options) world {
+	t.Helper()
+	cp := controlplane.Require(t)
+	client, err := clientgo.NewForConfig(cp.Config())
+	require.NoError(t, err)
+	w := world{cp: cp, client: client, namespace: cp.Namespace(t)}
+	if options.Namespace == "" {
+		options.Namespace = w.namespace
+	}
+	w.Cluster = w.as(t, cp.Config(), options)
+	return w
+}
+
+func (w world) as(t *testing.T, config *rest.Config, options kubernetes.Options) *kubernetes.Cluster {
+	t.Helper()
+	if options.Timeout == 0 {
+		options.Timeout = time.Minute
+	}
+	c, err := kubernetes.NewCluster(config, options)
+	require.NoError(t, err)
+	return c
+}
+
+func apply(id string, definitions ...string) platform.SyncAction {
+	return platform.SyncAction{ResourceID: id, Apply: []byte(strings.Join(definitions, "\n---\n"))}
+}
+
+func remove(id string, definitions ...string) platform.SyncAction {
+	return platform.SyncAction{ResourceID: id, Delete: []byte(strings.Join(definitions, "\n---\n"))}
+}
+
+func def(actions ...platform.SyncAction) platform.SyncDef { return platform.SyncDef{Actions: actions} }
+
+// syncErrors returns the entries of a SyncError as text, and fails the test if err is
+// anything else.
+func syncErrors(t *testing.T, err error) map[string]string {
+	t.Helper()
+	var failed platform.SyncError
+	require.ErrorAs(t, err, &failed)
+	texts := map[string]string{}
+	for id, err := range failed {
+		texts[id] = err.Error()
+	}
+	return texts
+}
+
+func configMap(name, value string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {value: %q}", name, value)
+}
+
+func deployment(name, image string) string {
+	return fmt.Sprintf(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec:
+  replicas: 2
+  progressDeadlineSeconds: 3
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      containers: [{name: main, image: %[2]q}]
+`, name, image)
+}
+
+func service(name, app string) string {
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {name: %s}
+spec:
+  selector: {app: %s}
+  ports: [{port: 80}]
+`, name, app)
+}
+
+func TestNewClusterRefusesWhatMakesNoSense(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		config  *rest.Config
+		options kubernetes.Options
+		want    string
+	}{
+		{"no config", nil, kubernetes.Options{}, "rest.Config is nil"},
+		{"bad host", &rest.Config{Host: "http://[::1"}, kubernetes.Options{}, "[::1"},
+		{"missing CA", &rest.Config{Host: "https://localhost", TLSClientConfig: rest.TLSClientConfig{CAFile: "/nowhere/ca.crt"}}, kubernetes.Options{}, "/nowhere/ca.crt"},
+		{"concurrency", &rest.Config{}, kubernetes.Options{Concurrency: -1}, "Options.Concurrency"},
+		{"timeout", &rest.Config{}, kubernetes.Options{Timeout: -1}, "Options.Timeout"},
+		{"request timeout", &rest.Config{}, kubernetes.Options{RequestTimeout: -1}, "Options.RequestTimeout"},
+		{"namespace", &rest.Config{}, kubernetes.Options{Namespace: "Not A Name"}, `Options.Namespace "Not A Name"`},
+		{"field manager", &rest.Config{}, kubernetes.Options{FieldManager: strings.Repeat("x", 129)}, "Options.FieldManager"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := kubernetes.NewCluster(c.config, c.options)
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), c.want)
+		})
+	}
+}
+
+func TestVersionContactsNothing(t *testing.T) {
+	c, err := kubernetes.NewCluster(&rest.Config{Host: "https://127.0.0.1:1"}, kubernetes.Options{Version: "1.2.3"})
+	require.NoError(t, err)
+	version, err := c.Version()
+	require.NoError(t, err)
+	assert.Equal(t, "1.2.3", version)
+}
+
+func TestPing(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	require.NoError(t, w.Ping())
+
+	stranger := w.cp.Config()
+	stranger.CertData, stranger.KeyData, stranger.BearerToken = nil, nil, "not-a-token"
+	err := w.as(t, stranger, kubernetes.Options{}).Ping()
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "provide credentials")
+	assert.NotContains(t, err.Error(), "not-a-token")
+}
+
+// Every method says in one error, not in one for each entry, that the API server cannot
+// be reached.
+func TestUnreachableServer(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	c, err := kubernetes.NewCluster(&rest.Config{Host: "http://" + address}, kubernetes.Options{Timeout: 500 * time.Millisecond})
+	require.NoError(t, err)
+
+	_, all := c.AllServices("", nil)
+	_, some := c.SomeServices([]flux.ServiceID{"default/web"})
+	_, export := c.Export()
+	for method, err := range map[string]error{
+		"Ping":         c.Ping(),
+		"AllServices":  all,
+		"SomeServices": some,
+		"Export":       export,
+		"Apply":        c.Apply([]platform.ServiceDefinition{{ServiceID: "default/a"}, {ServiceID: "default/b"}}),
+		"Sync":         c.Sync(def(apply("a", configMap("a", "1")), apply("b", configMap("b", "1")))),
+	} {
+		require.Error(t, err, method)
+		assert.Contains(t, err.Error(), "connection refused", method)
+		var helpful flux.HelpfulError
+		require.ErrorAs(t, err, &helpful, method)
+		assert.NotEmpty(t, helpful.Base().Help, method)
+		var each platform.SyncError
+		assert.False(t, errors.As(err, &each), "%s: one error, not one for each", method)
+	}
+}
+
+// A server that accepts and never answers costs no more than the time limit.
+func TestSilentServer(t *testing.T) {
+	released := make(chan struct{})
+	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-released:
+		case <-r.Context().Done():
+		}
+	})}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() { close(released); server.Close(); <-served })
+
+	c, err := kubernetes.NewCluster(&rest.Config{Host: "http://" + listener.Addr().String()}, kubernetes.Options{RequestTimeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	err = c.Ping()
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "the API server took longer than 100ms")
+}
+
+func TestContextEndsACall(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	ctx, cancel := context.WithCancelCause(context.Background())
+	outer := platform.WithContext(ctx, w.Cluster)
+	view := platform.WithContext(context.Background(), outer)
+	require.NoError(t, view.Ping())
+	cancel(fmt.Errorf("the daemon stops"))
+	for _, p := range []platform.Platform{outer, view} {
+		err := p.Ping()
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "the daemon stops")
+	}
+	require.NoError(t, w.Ping(), "the Cluster itself is not affected")
+}
+
+func live[T any](t *testing.T, get func(context.Context, string, metav1.GetOptions) (T, error), name string) T {
+	t.Helper()
+	object, err := get(t.Context(), name, metav1.GetOptions{})
+	require.NoError(t, err)
+	return object
+}
+
+func mergePatch(t *testing.T, patch any) (types.PatchType, []byte) {
+	t.Helper()
+	data, err := json.Marshal(patch)
+	require.NoError(t, err)
+	return types.MergePatchType, data
+}
+
+// How long, and how often, a test waits for what the control plane does by itself.
+const (
+	testLimit = 20 * time.Second
+	testTick  = 20 * time.Millisecond
+)

@@ -1,0 +1,157 @@
+package kubernetes_test
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/kubernetes"
+)
+
+func sorted(services []platform.Service) []platform.Service {
+	slices.SortFunc(services, func(a, b platform.Service) int { return cmp.Compare(a.ID, b.ID) })
+	return services
+}
+
+func TestServices(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	external := "apiVersion: v1\nkind: Service\nmetadata: {name: external}\nspec: {type: ExternalName, externalName: example.com}"
+	require.NoError(t, w.Sync(def(
+		apply("web", deployment("web", "example.com/web:1"), service("web", "web")),
+		apply("external", external), apply("lonely", service("lonely", "lonely")),
+		apply("idle", strings.Replace(deployment("idle", "example.com/i:1"), "replicas: 2", "replicas: 0", 1), service("idle", "idle")),
+	)))
+	// An Apply of the same waits until it is ready.
+	require.NoError(t, w.Apply([]platform.ServiceDefinition{{ServiceID: w.id("web"), NewDefinition: []byte(deployment("web", "example.com/web:1"))}}))
+
+	all, err := w.AllServices(w.namespace, flux.ServiceIDSet{w.id("lonely"): {}})
+	require.NoError(t, err)
+	all = sorted(all)
+	require.Len(t, all, 3)
+	assert.Equal(t, []flux.ServiceID{w.id("external"), w.id("idle"), w.id("web")}, []flux.ServiceID{all[0].ID, all[1].ID, all[2].ID})
+	assert.Equal(t, platform.ContainersOrExcuse{Excuse: "service has no selector"}, all[0].Containers)
+	assert.Equal(t, "example.com", all[0].Metadata["external_name"])
+	assert.Equal(t, "scaled to zero", all[1].Status)
+
+	web := all[2]
+	there := live(t, w.client.CoreV1().Services(w.namespace).Get, "web")
+	assert.Equal(t, platform.ContainersOrExcuse{Containers: []platform.Container{{Name: "main", Image: "example.com/web:1"}}}, web.Containers)
+	assert.Equal(t, there.Spec.ClusterIP, web.IP)
+	assert.Equal(t, "ready", web.Status)
+	assert.Equal(t, string(there.UID), web.Metadata["uid"])
+	assert.Equal(t, "ClusterIP", web.Metadata["type"])
+	assert.Equal(t, "80/TCP", web.Metadata["ports"])
+
+	some, err := w.SomeServices([]flux.ServiceID{w.id("web"), w.id("missing"), "nowhere/web", w.id("web"), w.id("lonely")})
+	require.NoError(t, err)
+	some = sorted(some)
+	require.Len(t, some, 2, "what does not exist is left out, and nothing is there twice")
+	assert.Equal(t, w.id("lonely"), some[0].ID)
+	assert.Equal(t, "no matching replication controllers or deployments", some[0].Containers.Excuse)
+	assert.Equal(t, web, some[1])
+
+	everywhere, err := w.AllServices("", nil)
+	require.NoError(t, err)
+	assert.True(t, slices.ContainsFunc(everywhere, func(s platform.Service) bool { return s.ID == w.id("web") }))
+}
+
+func TestServicesBadInput(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	_, err := w.AllServices("no-such-namespace", nil)
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), `namespace "no-such-namespace"`)
+
+	require.NoError(t, w.Sync(def(apply("web", service("web", "web")))))
+	found, err := w.SomeServices([]flux.ServiceID{"no-slash", w.id("web")})
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), `service ID "no-slash"`)
+	require.Len(t, found, 1, "the others are there beside the error")
+
+	found, err = w.SomeServices(nil)
+	require.NoError(t, err)
+	assert.Empty(t, found)
+}
+
+// What may not be listed is said: in the excuse of the service that lacks it, and in an
+// error beside the result.
+func TestServicesForbidden(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	require.NoError(t, w.Sync(def(apply("web", deployment("web", "example.com/web:1"), service("web", "web"), statefulSet("db", "example.com/db:1"), service("db", "db")))))
+	user := "reader-" + w.namespace
+	config, err := w.cp.ConfigFor(user)
+	require.NoError(t, err)
+	reader := w.as(t, config, kubernetes.Options{})
+	_, err = reader.AllServices(w.namespace, nil)
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "list services: services is forbidden")
+
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"services", "replicationcontrollers"}, Verbs: []string{"list"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"deployments", "daemonsets", "replicasets"}, Verbs: []string{"list"}},
+	}}
+	_, err = w.client.RbacV1().Roles(w.namespace).Create(t.Context(), role, metav1.CreateOptions{})
+	require.NoError(t, err)
+	_, err = w.client.RbacV1().RoleBindings(w.namespace).Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "reader"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: user}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	var found []platform.Service
+	require.Eventually(t, func() bool {
+		found, err = reader.AllServices(w.namespace, nil)
+		return len(found) == 2
+	}, testLimit, testTick, "the API server learns of the role")
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "list statefulsets: statefulsets.apps is forbidden")
+	assert.NotContains(t, err.Error(), "deployments")
+	found = sorted(found)
+	assert.Contains(t, found[0].Containers.Excuse, "list statefulsets: statefulsets.apps is forbidden")
+	assert.Empty(t, found[1].Containers.Excuse)
+}
+
+// However many services there are, a listing takes one list for each kind.
+func TestServicesTakeOneListForEachKind(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	var all []platform.SyncAction
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		all = append(all, apply(name, deployment(name, "example.com/app:1"), service(name, name)))
+	}
+	require.NoError(t, w.Sync(def(all...)))
+	config := w.cp.Config()
+	var (
+		mu       sync.Mutex
+		requests []string // guarded by mu
+	)
+	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			requests = append(requests, r.Method+" "+r.URL.Path)
+			assert.Contains(t, r.Header.Get("Accept"), "protobuf")
+			return next.RoundTrip(r)
+		})
+	}
+	found, err := w.as(t, config, kubernetes.Options{}).AllServices("", nil)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, len(found), 5)
+	slices.Sort(requests)
+	assert.Equal(t, []string{
+		"GET /api/v1/replicationcontrollers", "GET /api/v1/services", "GET /apis/apps/v1/daemonsets",
+		"GET /apis/apps/v1/deployments", "GET /apis/apps/v1/replicasets", "GET /apis/apps/v1/statefulsets",
+	}, requests)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

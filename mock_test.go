@@ -1,0 +1,94 @@
+package platform_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+)
+
+func TestMockPlatformAnswers(t *testing.T) {
+	services := []platform.Service{{ID: "default/web"}}
+	mock := &platform.MockPlatform{
+		AllServicesAnswer:  services,
+		AllServicesError:   &platform.FatalError{},
+		SomeServicesAnswer: services[:0],
+		SomeServicesError:  errBoom,
+		ApplyError:         platform.ApplyError{"default/web": errBoom},
+		PingError:          errBoom,
+		VersionAnswer:      "v5",
+		VersionError:       errOther,
+		ExportAnswer:       []byte("kind: List"),
+		ExportError:        errOther,
+		SyncError:          platform.SyncError{"a": errOther},
+	}
+	for name, got := range callAll(mock) {
+		want := map[string]outcome{
+			"AllServices":  {services, &platform.FatalError{}},
+			"SomeServices": {services[:0], errBoom},
+			"Apply":        {nil, platform.ApplyError{"default/web": errBoom}},
+			"Ping":         {nil, errBoom},
+			"Version":      {"v5", errOther},
+			"Export":       {[]byte("kind: List"), errOther},
+			"Sync":         {nil, platform.SyncError{"a": errOther}},
+		}[name]
+		assert.Equal(t, want, got, name)
+	}
+	for name, got := range callAll(&platform.MockPlatform{}) {
+		assert.Zero(t, got.result, "the zero value's %s", name)
+		assert.NoError(t, got.err, "the zero value's %s", name)
+	}
+}
+
+func TestMockPlatformArgTests(t *testing.T) {
+	// Each ArgTest is called with the arguments. Its error goes before the answer; if it
+	// has none the answer is given as ever.
+	for _, verdict := range []error{nil, errBoom} {
+		seen := map[string]any{}
+		mock := &platform.MockPlatform{
+			AllServicesArgTest: func(namespace string, ignored flux.ServiceIDSet) error {
+				seen["AllServices"] = []any{namespace, ignored}
+				return verdict
+			},
+			AllServicesAnswer: []platform.Service{{ID: "default/web"}},
+			AllServicesError:  errOther,
+			SomeServicesArgTest: func(ids []flux.ServiceID) error {
+				seen["SomeServices"] = ids
+				return verdict
+			},
+			SomeServicesAnswer: []platform.Service{{ID: "default/web"}},
+			SomeServicesError:  errOther,
+			ApplyArgTest: func(defs []platform.ServiceDefinition) error {
+				seen["Apply"] = defs
+				return verdict
+			},
+			ApplyError: errOther,
+			SyncArgTest: func(def platform.SyncDef) error {
+				seen["Sync"] = def
+				return verdict
+			},
+			SyncError: errOther,
+		}
+		got := callAll(mock)
+		assert.Equal(t, map[string]any{
+			"AllServices":  []any{callNamespace, callIgnored},
+			"SomeServices": callIDs,
+			"Apply":        callDefs,
+			"Sync":         callSync,
+		}, seen)
+		for name := range seen {
+			if verdict != nil {
+				assert.Equal(t, verdict, got[name].err, name)
+				assert.Empty(t, got[name].result, name)
+				continue
+			}
+			assert.Equal(t, errOther, got[name].err, name)
+		}
+		if verdict == nil {
+			assert.Equal(t, mock.AllServicesAnswer, got["AllServices"].result)
+			assert.Equal(t, mock.SomeServicesAnswer, got["SomeServices"].result)
+		}
+	}
+}

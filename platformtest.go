@@ -1,0 +1,161 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"runtime/debug"
+	"sync"
+	"testing"
+	"time"
+)
+
+// PlatformTestBattery holds a transport or a decorator to the contract of Platform:
+// what goes in at one end comes out at the other. Its use is one line:
+//
+//	func TestMyTransport(t *testing.T) { platform.PlatformTestBattery(t, throughMyTransport) }
+//
+// wrap is given a Platform that stands for the far end and returns the Platform under
+// test, which must pass every call on to it. It is called anew for each case, in a
+// goroutine of the battery's; what it opens it closes with t.Cleanup.
+//
+// The battery checks, for each method, that
+//
+//   - arguments and results arrive as they were given: nothing lost, added, moved or
+//     changed, nil and empty apart, bytes that are not UTF-8 and answers of 4 MiB
+//     included. Its strings are valid UTF-8, so that JSON can carry them. The services
+//     beside an error are results too;
+//   - the call is made once and is over when it returns, also when it failed; later
+//     calls get answers of their own, and so do concurrent ones;
+//   - arguments are left as they were, and results are the caller's to change;
+//   - nil stays nil, also behind the error interface, and every error stays an error,
+//     even one without a text;
+//   - ApplyError and SyncError keep each entry with its text; what UnavailableError,
+//     UpgradeNeededError and ClusterError return keeps its text, its help and what it
+//     matches; any other error keeps its text and becomes none of these, but may
+//     arrive in a ClusterError. Of a FatalError only the text has to arrive; its
+//     effect is the business of MessageBusTestBattery.
+//
+// Each case is a subtest, named after the method: -run Battery/Sync. A failure shows
+// the call, what came, what was wanted, and the rule that it breaks. A panic in the
+// goroutine of a call is such a failure, and so is a case that takes longer than 30
+// seconds; its goroutine is left behind, since nothing can end it from outside.
+func PlatformTestBattery(t *testing.T, wrap func(mock Platform) Platform) {
+	t.Helper()
+	runPlatformCases(t, func(*testing.T) func(Platform) Platform { return wrap })
+}
+
+// runPlatformCases runs each case as a subtest. open is called in the subtest's own
+// goroutine, where it may call t.Fatal; the wrap that it returns is not.
+func runPlatformCases(t *testing.T, open func(*testing.T) func(Platform) Platform) {
+	t.Helper()
+	for _, c := range platformCases() {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.run(open(t), caseLimit); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// caseLimit is far more than any case needs, so that a busy machine fails nothing.
+const caseLimit = 30 * time.Second
+
+// A conformanceCase is one thing that a Platform under test must do.
+type conformanceCase struct {
+	name   string
+	rule   string                         // the sentence of the contract that a failure breaks
+	mock   func() *MockPlatform           // answers at the far end; nil means the zero mock
+	answer func(request) answer           // answers in place of the mock, by what was asked
+	check  func(Platform, *witness) error // takes no testing.T: it may hang, and we test it against broken transports
+}
+
+// run returns what is wrong with what wrap returns, or nil.
+func (c conformanceCase) run(wrap func(Platform) Platform, limit time.Duration) error {
+	return broken(c.rule, bounded(limit, func() error {
+		far := &witness{mock: &MockPlatform{}, answer: c.answer}
+		if c.mock != nil {
+			far.mock = c.mock()
+		}
+		p := wrap(far)
+		if p == nil {
+			return errors.New("there is nothing to test: wrap returned nil")
+		}
+		return c.check(p, far)
+	}))
+}
+
+// platformFailures runs every case, and yields its name and what is wrong, or nil.
+func platformFailures(wrap func(Platform) Platform, limit time.Duration) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, c := range platformCases() {
+			if !yield(c.name, c.run(wrap, limit)) {
+				return
+			}
+		}
+	}
+}
+
+// broken adds the rule to a failure.
+func broken(rule string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w\nrule: %s", err, rule)
+}
+
+var (
+	errHang   = errors.New("hang")
+	errExited = errors.New("the goroutine of the call was ended from within: was t.FailNow called in it?")
+)
+
+// bounded returns what f does. A panic in f, and an end of its goroutine, are errors,
+// and so is a hang, which leaves the goroutine behind.
+func bounded(limit time.Duration, f func() error) error {
+	returned := make(chan error, 1)
+	go func() {
+		err := errExited
+		defer func() { returned <- err }() // also if the goroutine ends here
+		defer recoverInto(&err)
+		err = f()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-returned:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("%w: a call had not returned after %v", errHang, limit)
+	}
+}
+
+// recoverInto is deferred; it turns a panic into an error.
+func recoverInto(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+	}
+}
+
+// atOnce runs f(0) to f(n-1) side by side, and returns the first of their errors; the
+// others are likely of the same kind.
+func atOnce(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			errs[i] = errExited
+			defer recoverInto(&errs[i])
+			<-start
+			errs[i] = f(i)
+		})
+	}
+	close(start)
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

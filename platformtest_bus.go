@@ -1,0 +1,251 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// MessageBusTestBattery holds a bus to the contract of MessageBus, whether it stays
+// within one process or spans many. Its use is one line:
+//
+//	func TestMyBus(t *testing.T) { platform.MessageBusTestBattery(t, newMyBus) }
+//
+// newBus is called anew for each case, in the goroutine of the case's subtest t, and
+// closes with t.Cleanup what it opens. The bus it returns must know of no subscription.
+// A bus that spans processes may return a MessageBus whose Subscribe is at one end and
+// whose Connect and Ping are at the other.
+//
+// The battery checks that
+//
+//   - a handle follows its instance: it can be had before any daemon, fails then with an
+//     UnavailableError, works when a daemon has subscribed, and after a kick drives the
+//     newer Platform and never the older;
+//   - a subscription ends exactly once, with its cause on its own channel, when it is
+//     kicked or when a call to its Platform returns a FatalError, however wrapped; no
+//     other error ends it, and the same Platform, comparable or not, may come back;
+//   - a call that is under way when its subscription is kicked returns its own result;
+//   - a channel that nobody reads, or that is nil, holds up nothing;
+//   - instances have nothing to do with each other, whatever their IDs look like;
+//   - an empty ID and a nil Platform are refused, and harm nobody;
+//   - a Platform seen through the bus passes PlatformTestBattery.
+//
+// Subscribe takes effect before it returns; for everything else the battery waits, up
+// to 30 seconds, so that a bus may take the time that its network takes. After such a
+// wait has ended, it makes round trips before it says that nothing more came.
+//
+// Each case is a subtest, as in -run Battery/Kick; those of PlatformTestBattery are
+// below Platform. Panics and hangs are named failures, with what PlatformTestBattery
+// says of them; a case may take twice as long as a wait.
+func MessageBusTestBattery(t *testing.T, newBus func(t *testing.T) MessageBus) {
+	t.Helper()
+	for _, c := range busCases() {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.run(newBus(t), caseLimit); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("Platform", func(t *testing.T) {
+		runPlatformCases(t, func(t *testing.T) func(Platform) Platform { return through(newBus(t)) })
+	})
+}
+
+// through returns a wrap in which a Platform is reached through the bus.
+func through(bus MessageBus) func(Platform) Platform {
+	return func(mock Platform) Platform {
+		handle, err := bus.Connect("battery")
+		if err != nil {
+			panic(fmt.Sprintf("Connect returned the error %v", err))
+		}
+		bus.Subscribe("battery", mock, make(chan error, 1))
+		return handle
+	}
+}
+
+// A busCase is one thing that a bus must do.
+type busCase struct {
+	name  string
+	rule  string // the sentence of the contract that a failure breaks
+	check func(*busTrial) error
+}
+
+// run returns what is wrong with the bus, or nil. limit is for each wait, and twice
+// that for the case.
+func (c busCase) run(bus MessageBus, limit time.Duration) error {
+	b := &busTrial{bus: bus, limit: limit}
+	err := bounded(2*limit, func() error { return c.check(b) })
+	if errors.Is(err, errHang) {
+		err = fmt.Errorf("%w; begun last: %v", err, b.step.Load())
+	}
+	return broken(c.rule, err)
+}
+
+// busFailures runs every case, each on a bus of its own, and yields its name and what
+// is wrong, or nil.
+func busFailures(newBus func() MessageBus, limit time.Duration) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, c := range busCases() {
+			if !yield(c.name, c.run(newBus(), limit)) {
+				return
+			}
+		}
+	}
+}
+
+// A busTrial is a bus under test, with the means to use it.
+type busTrial struct {
+	bus   MessageBus
+	limit time.Duration
+	step  atomic.Value // a string: what was begun last, for when it hangs
+}
+
+func (b *busTrial) begin(format string, args ...any) { b.step.Store(fmt.Sprintf(format, args...)) }
+
+// A subscriber is a daemon that offers a Platform whose Version is the daemon's name.
+type subscriber struct {
+	inst flux.InstanceID
+	name string
+	far  *witness
+	done chan error // with room for more than the one value that may come
+}
+
+func newSubscriber(inst flux.InstanceID, name string) *subscriber {
+	return &subscriber{
+		inst: inst,
+		name: name,
+		far:  &witness{mock: &MockPlatform{VersionAnswer: name}},
+		done: make(chan error, 4),
+	}
+}
+
+// subscribe subscribes a new daemon.
+func (b *busTrial) subscribe(inst flux.InstanceID, name string) *subscriber {
+	s := newSubscriber(inst, name)
+	b.begin("Subscribe of the %s daemon", name)
+	b.bus.Subscribe(inst, s.far, s.done)
+	return s
+}
+
+// connect returns a handle.
+func (b *busTrial) connect(inst flux.InstanceID) (Platform, error) {
+	b.begin("Connect(%s)", excerptOf(inst))
+	handle, err := b.bus.Connect(inst)
+	switch {
+	case err != nil:
+		return nil, mismatch(fmt.Sprintf("Connect(%s) returned the error", excerptOf(inst)), err, nil)
+	case handle == nil:
+		return nil, fmt.Errorf("Connect(%s) returned neither a Platform nor an error", excerptOf(inst))
+	}
+	return handle, nil
+}
+
+// ping pings the instance.
+func (b *busTrial) ping(inst flux.InstanceID) error {
+	b.begin("Ping(%s)", excerptOf(inst))
+	return b.bus.Ping(inst)
+}
+
+// reaches returns nil if a call on the handle is answered by the daemon s.
+func (b *busTrial) reaches(handle Platform, s *subscriber) error {
+	b.begin("Version on a handle")
+	version, err := handle.Version()
+	if err != nil {
+		return mismatch(fmt.Sprintf("a call that the %s daemon was to answer returned the error", s.name), err, nil)
+	} else if version != s.name {
+		return mismatch("a call was answered by the daemon", version, s.name)
+	}
+	return nil
+}
+
+// ended waits for the cause for which the subscription of s has ended.
+func (b *busTrial) ended(s *subscriber) (cause, failure error) {
+	timer := time.NewTimer(b.limit)
+	defer timer.Stop()
+	select {
+	case cause, open := <-s.done:
+		switch {
+		case !open:
+			return nil, fmt.Errorf("the bus closed the channel of the %s daemon", s.name)
+		case cause == nil:
+			return nil, fmt.Errorf("the subscription of the %s daemon ended with a cause that is nil", s.name)
+		}
+		return cause, nil
+	case <-timer.C:
+		return nil, fmt.Errorf("no cause had come to the channel of the %s daemon after %v", s.name, b.limit)
+	}
+}
+
+// quiet returns nil if nothing comes, or nothing more, to the channel of s while there
+// are some round trips.
+func (b *busTrial) quiet(s *subscriber) error {
+	for range 2 {
+		_ = b.ping(s.inst) // whatever it says
+	}
+	select {
+	case cause, open := <-s.done:
+		if !open {
+			return fmt.Errorf("the bus closed the channel of the %s daemon", s.name)
+		}
+		return mismatch(fmt.Sprintf("to the channel of the %s daemon came one cause too many", s.name), cause, nil)
+	default:
+		return nil
+	}
+}
+
+// endsOnce waits for the one cause of s.
+func (b *busTrial) endsOnce(s *subscriber) error {
+	if _, err := b.ended(s); err != nil {
+		return err
+	}
+	return b.quiet(s)
+}
+
+// becomesUnavailable waits until no daemon is known for the instance.
+func (b *busTrial) becomesUnavailable(inst flux.InstanceID) error {
+	for begin := time.Now(); ; runtime.Gosched() {
+		err := b.ping(inst)
+		if errors.Is(err, ErrPlatformNotAvailable) {
+			return nil
+		}
+		if time.Since(begin) > b.limit {
+			return mismatch(fmt.Sprintf("Ping, %v after the subscription had ended, returned", b.limit), err, ErrPlatformNotAvailable)
+		}
+	}
+}
+
+// unavailable returns nil if err, which a call returned, says that there is no daemon.
+func unavailable(call string, err error) error {
+	var helpful flux.HelpfulError
+	switch {
+	case !errors.Is(err, ErrPlatformNotAvailable):
+		return mismatch(call+", with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable", err, ErrPlatformNotAvailable)
+	case !errors.As(err, &helpful):
+		return mismatch(call+", with no daemon subscribed, returned an error in which errors.As finds no flux.HelpfulError", err, ErrPlatformNotAvailable)
+	}
+	return nil
+}
+
+// excerptOf shows an ID, which may be long.
+func excerptOf(inst flux.InstanceID) string {
+	if len(inst) > 40 {
+		return fmt.Sprintf("%q…", string(inst[:40]))
+	}
+	return fmt.Sprintf("%q", string(inst))
+}
+
+// allOf returns the first failure.
+func allOf(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,375 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+func kicks(b *busTrial) error {
+	older := b.subscribe(onlyInstance, "older")
+	newer := b.subscribe(onlyInstance, "newer")
+	return allOf(
+		func() error { return b.endsOnce(older) },
+		func() error { return b.quiet(newer) },
+	)
+}
+
+func kicksInTurn(b *busTrial) error {
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	var all []*subscriber
+	for i := range 10 {
+		s := b.subscribe(onlyInstance, fmt.Sprintf("no. %d", i))
+		if err := b.reaches(handle, s); err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
+	last := len(all) - 1
+	for _, s := range all[:last] {
+		if _, err := b.ended(s); err != nil {
+			return err
+		}
+	}
+	for _, s := range all {
+		if err := b.quiet(s); err != nil {
+			return err
+		}
+	}
+	return b.reaches(handle, all[last])
+}
+
+// An uncomparable Platform panics under ==, and as a map key.
+type uncomparable struct {
+	Platform
+	_ []string
+}
+
+// sameAgain subscribes one Platform twice, of which the second subscription must not
+// end with the first, and then a third time.
+func sameAgain(b *busTrial, as func(Platform) Platform) error {
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	first := newSubscriber(onlyInstance, "first")
+	second, third := *first, *first
+	second.name, second.done = "second", make(chan error, 4)
+	third.name, third.done = "third", make(chan error, 4)
+	p := as(first.far)
+	for _, s := range []*subscriber{first, &second} {
+		b.begin("Subscribe of one Platform for the %s time", s.name)
+		b.bus.Subscribe(onlyInstance, p, s.done)
+	}
+	if err := allOf(
+		func() error { return b.endsOnce(first) },
+		func() error { return b.quiet(&second) },
+		func() error { return b.reaches(handle, first) }, // they have one Platform
+	); err != nil {
+		return err
+	}
+	b.begin("Subscribe of one Platform for the third time")
+	b.bus.Subscribe(onlyInstance, p, third.done)
+	return allOf(
+		func() error { return b.endsOnce(&second) },
+		func() error { return b.quiet(&third) },
+		func() error { return b.quiet(first) },
+		func() error { return b.reaches(handle, first) },
+	)
+}
+
+// heldCalls are under way at the far end until they are released. They are several,
+// since a bus that cuts one short may do so too late to be seen.
+const heldCalls = 16
+
+// A hold has the calls of Sync to one daemon under way.
+type hold struct {
+	s        *subscriber
+	entered  chan struct{} // gets a value for each call that has reached the daemon
+	release  func()        // may be called many times
+	returned chan error    // gets what each call returned
+}
+
+// hold subscribes a daemon and calls its Sync, which will answer with err when it is
+// released, which the caller must do.
+func (b *busTrial) hold(handle Platform, err error) *hold {
+	gate := make(chan struct{})
+	h := &hold{
+		s:        newSubscriber(onlyInstance, "older"),
+		entered:  make(chan struct{}, heldCalls),
+		release:  sync.OnceFunc(func() { close(gate) }),
+		returned: make(chan error, heldCalls),
+	}
+	h.s.far.answer = func(r request) answer {
+		if r.method != "Sync" {
+			return r.send(h.s.far.mock)
+		}
+		h.entered <- struct{}{}
+		<-gate
+		return answer{err: err}
+	}
+	b.begin("Subscribe of the older daemon")
+	b.bus.Subscribe(onlyInstance, h.s.far, h.s.done)
+	for range heldCalls {
+		go func() { // ends with the call, which release ends
+			failed := errExited
+			defer func() { h.returned <- failed }()
+			defer recoverInto(&failed)
+			failed = sampleRequest("Sync").send(handle).err
+		}()
+	}
+	return h
+}
+
+// within waits for something, which it names.
+func within[T any](b *busTrial, what string, c <-chan T) (v T, err error) {
+	timer := time.NewTimer(b.limit)
+	defer timer.Stop()
+	select {
+	case v = <-c:
+		return v, nil
+	case <-timer.C:
+		return v, fmt.Errorf("%s did not, within %v", what, b.limit)
+	}
+}
+
+// kickUnderWay kicks a daemon during calls, which then answer with result and must
+// return it.
+func kickUnderWay(b *busTrial, result error) error {
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	calls := b.hold(handle, result)
+	defer calls.release()
+	for range heldCalls {
+		if _, err := within(b, "a call that ought to reach the platform", calls.entered); err != nil {
+			return err
+		}
+	}
+	newer := b.subscribe(onlyInstance, "newer")
+	for range 3 {
+		if err := b.reaches(handle, newer); err != nil {
+			return fmt.Errorf("while a call to the older daemon is under way, %w", err)
+		}
+	}
+	select {
+	case early := <-calls.returned:
+		return mismatch("Sync, under way during a kick, returned before the platform had answered it", early, result)
+	default:
+	}
+	calls.release()
+	for range heldCalls {
+		got, err := within(b, "a call that ought to return once the platform has answered it", calls.returned)
+		if err != nil {
+			return err
+		}
+		if err := errorDiffers("Sync, under way during a kick,", got, result); err != nil {
+			return err
+		}
+	}
+	return allOf(
+		func() error { return b.endsOnce(calls.s) },
+		func() error { return b.quiet(newer) },
+		func() error { return b.reaches(handle, newer) },
+	)
+}
+
+func finishesCalls(b *busTrial) error {
+	return kickUnderWay(b, SyncError{"own": errors.New("the call's own result")})
+}
+
+func fatalAfterKick(b *busTrial) error {
+	return kickUnderWay(b, FatalError{Err: errors.New("died late")})
+}
+
+// storm lets many daemons subscribe at once, with calls between.
+func storm(b *busTrial) error {
+	const crowds, each = 8, 8
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	b.begin("Subscribe of %d daemons at once, with calls between", crowds*each)
+	subscribers := make([]*subscriber, crowds*each)
+	if err := atOnce(crowds, func(c int) error {
+		for i := c * each; i < (c+1)*each; i++ {
+			s := newSubscriber(onlyInstance, fmt.Sprintf("no. %d", i))
+			subscribers[i] = s
+			b.bus.Subscribe(onlyInstance, s.far, s.done)
+			if _, err := handle.Version(); err != nil && !errors.Is(err, ErrPlatformNotAvailable) {
+				return mismatch("a call during the storm returned", err, nil)
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	last, err := b.lastOf(subscribers)
+	if err != nil {
+		return err
+	}
+	for _, s := range subscribers {
+		if err := b.quiet(s); err != nil {
+			return err
+		}
+	}
+	return b.reaches(handle, last)
+}
+
+// lastOf waits until all subscriptions but one have ended, and returns that one.
+func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
+	ended := make(chan int, len(subscribers))
+	stop := make(chan struct{})
+	var watches sync.WaitGroup
+	for i, s := range subscribers {
+		watches.Go(func() {
+			select {
+			case <-s.done:
+				ended <- i
+			case <-stop:
+			}
+		})
+	}
+	stopped := sync.OnceFunc(func() { close(stop); watches.Wait() })
+	defer stopped()
+
+	over := make(map[int]bool)
+	for len(over) < len(subscribers)-1 {
+		i, err := within(b, fmt.Sprintf("of %d subscriptions, only %d have ended; one more that ought to", len(subscribers), len(over)), ended)
+		if err != nil {
+			return nil, err
+		}
+		over[i] = true
+	}
+	for range 2 {
+		_ = b.ping(onlyInstance) // time in which the last may end, which it must not
+	}
+	stopped()
+	var last *subscriber
+	for i, s := range subscribers {
+		if !over[i] {
+			last = s
+		}
+	}
+	if len(ended) > 0 {
+		return nil, fmt.Errorf("all of %d subscriptions have ended, and one must stay", len(subscribers))
+	}
+	return last, nil
+}
+
+// fatal has the platform die in a call to the method, of each form of FatalError.
+func fatal(b *busTrial, method string, call func(handle Platform) error) error {
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	cause := errors.New("the disk is full")
+	for _, death := range []struct {
+		form string
+		err  error
+	}{
+		{"bare", FatalError{Err: cause}},
+		{"pointer", &FatalError{Err: cause}},
+		{"wrapped three deep", fmt.Errorf("a: %w", fmt.Errorf("b: %w", fmt.Errorf("c: %w", FatalError{Err: cause})))},
+		{"pointer wrapped", fmt.Errorf("a: %w", &FatalError{Err: cause})},
+		{"joined", errors.Join(errors.New("also"), FatalError{Err: cause})},
+		{"in a ClusterError", ClusterError(FatalError{Err: cause})},
+	} {
+		if err := dies(b, handle, method, death.err, call); err != nil {
+			return fmt.Errorf("FatalError, %s: %w", death.form, err)
+		}
+	}
+	return nil
+}
+
+func dies(b *busTrial, handle Platform, method string, death error, call func(handle Platform) error) error {
+	dying := newSubscriber(onlyInstance, "dying")
+	answer{err: death}.set(dying.far.mock, method)
+	b.begin("Subscribe")
+	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
+	b.begin("%s, which returns a FatalError", method)
+	if err := errorDiffers(method, call(handle), death); err != nil {
+		return err
+	}
+	cause, err := b.ended(dying)
+	if err != nil {
+		return err
+	}
+	if _, ok := asFatal(cause); !ok {
+		return mismatch("the subscriber got a cause that is no FatalError", cause, death)
+	}
+	if err := errorDiffers("the subscription", cause, death); err != nil {
+		return err
+	}
+	if err := b.becomesUnavailable(onlyInstance); err != nil {
+		return err
+	}
+	next := b.subscribe(onlyInstance, "next")
+	return allOf(
+		func() error { return b.reaches(handle, next) },
+		func() error { return b.quiet(dying) },
+		func() error { return b.quiet(next) },
+	)
+}
+
+// fatalOnce makes many calls at once, all of which return a FatalError.
+func fatalOnce(b *busTrial) error {
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	dying := newSubscriber(onlyInstance, "dying")
+	dying.far.mock.SyncError = FatalError{Err: errors.New("boom")}
+	b.begin("Subscribe")
+	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
+	b.begin("calls that all return a FatalError")
+	if err := atOnce(32, func(int) error {
+		err := handle.Sync(SyncDef{})
+		if errors.Is(err, ErrPlatformNotAvailable) {
+			return nil // it came too late
+		}
+		return errorDiffers("Sync", err, dying.far.mock.SyncError)
+	}); err != nil {
+		return err
+	}
+	return allOf(
+		func() error { return b.endsOnce(dying) },
+		func() error { return b.becomesUnavailable(onlyInstance) },
+		func() error { return b.quiet(dying) },
+	)
+}
+
+// otherErrors has a platform return, from every method, what is not a FatalError.
+func otherErrors(b *busTrial) error {
+	handle, err := b.connect(onlyInstance)
+	if err != nil {
+		return err
+	}
+	s := b.subscribe(onlyInstance, "only")
+	for _, method := range methods {
+		for _, harmless := range []error{
+			errors.New(""), errors.New(plainText),
+			ClusterError(errors.New("refused")), UnavailableError(errors.New("lost")), UpgradeNeededError(errors.New("old")),
+			ApplyError{"a/b": errors.New("boom")}, SyncError{"a": errors.New("boom")},
+		} {
+			answer{version: s.name, err: harmless}.set(s.far.mock, method)
+			b.begin("%s, which returns an error", method)
+			if sampleRequest(method).send(handle).err == nil {
+				return mismatch(method+" returned", nil, harmless)
+			}
+		}
+		answer{version: s.name}.set(s.far.mock, method)
+		if err := b.quiet(s); err != nil {
+			return err
+		}
+		if err := b.reaches(handle, s); err != nil {
+			return fmt.Errorf("after errors of %s, %w", method, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,521 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/flux"
+)
+
+func TestStandaloneMessageBusBattery(t *testing.T) {
+	MessageBusTestBattery(t, func(*testing.T) MessageBus { return NewStandaloneMessageBus(BusMetrics{}) })
+}
+
+func TestZeroStandaloneMessageBusBattery(t *testing.T) {
+	MessageBusTestBattery(t, func(*testing.T) MessageBus { return &StandaloneMessageBus{} })
+}
+
+// faults are what is wrong with a faultyBus. Each stands for a bus that someone could
+// have written.
+type faults struct {
+	connectFails   bool // if there is no daemon
+	pins           bool // a handle keeps the platform of its first call
+	binds          bool // a handle has the platform that was there when it was made
+	plainAbsence   bool // the error for "no daemon" is a plain one
+	bareAbsence    bool // the error for "no daemon" has no help
+	absenceIsNil   bool // a call without a daemon succeeds
+	presence       bool // Ping does not ask the platform
+	alwaysThere    bool // Ping does not even look for a daemon
+	emptyID        bool // is as good as any
+	nilPlatform    bool // is as good as any
+	nilKicks       bool // a nil Platform is refused, but kicks
+	vagueRefusal   bool // a nil Platform is refused without a reason
+	silentRefusal  bool // a nil Platform is refused without a word
+	comparesValues bool // tells subscriptions apart by their platforms
+	neverEnds      bool // says nothing to a kicked subscriber
+	endsTwice      bool // says it again
+	endsNewer      bool // says it to the wrong subscriber
+	endsWithNil    bool // gives no cause
+	closes         bool // closes the channel afterwards
+	blocks         bool // sends to the channel and waits
+	drops          bool // sends to the channel only if someone waits
+	firstWins      bool // refuses the newer subscription
+	keepsBoth      bool // ends nobody
+	cuts           bool // ends the calls of a kicked subscription
+	oneCall        bool // serves one call at a time
+	bareFatal      bool // knows a FatalError only by its exact type
+	noPointers     bool // knows a FatalError only by value
+	syncFatal      bool // looks for a FatalError in Sync only
+	ignoresPing    bool // looks for no FatalError in its own Ping
+	anyErrorEnds   bool
+	fatalEndsHeir  bool // a FatalError ends whichever subscription is in force
+	fatalRepeats   bool // each FatalError is told to the subscriber
+	swallowsFatal  bool // the caller gets another error
+	staysAfterDead bool // a subscription that has ended is still in force
+	plainCause     bool // the subscriber gets the text alone
+	trims          bool // spaces around IDs
+	folds          bool // upper case and lower case
+	patterns       bool // IDs are patterns
+	truncates      bool // IDs beyond 1 KiB less one
+	sharedKick     bool // ends the subscriptions of all instances
+	sharedDeath    bool // a FatalError ends the subscriptions of all instances
+}
+
+// A faultyBus with no faults is a bus.
+type faultyBus struct {
+	faults
+	released chan struct{} // closed by the test, to end what blocks
+
+	mu   sync.Mutex
+	subs map[flux.InstanceID]*faultySub // guarded by mu
+
+	turn chan struct{} // filled during a call, by the bus that has oneCall
+}
+
+type faultySub struct {
+	p     Platform
+	done  chan<- error
+	ended chan struct{}
+	over  bool // guarded by the bus's mu
+}
+
+func newFaultyBus(t *testing.T, f faults) *faultyBus {
+	b := &faultyBus{faults: f, released: make(chan struct{}), turn: make(chan struct{}, 1), subs: map[flux.InstanceID]*faultySub{}}
+	t.Cleanup(func() { close(b.released) })
+	return b
+}
+
+func (b *faultyBus) key(inst flux.InstanceID) flux.InstanceID {
+	if b.trims {
+		inst = flux.InstanceID(strings.TrimSpace(string(inst)))
+	}
+	if b.folds {
+		inst = flux.InstanceID(strings.ToLower(string(inst)))
+	}
+	if b.truncates {
+		inst = inst[:min(len(inst), 1023)]
+	}
+	return inst
+}
+
+func (b *faultyBus) find(inst flux.InstanceID) *faultySub {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.patterns {
+		for id, s := range b.subs {
+			if ok, _ := path.Match(string(inst), string(id)); ok {
+				return s
+			}
+		}
+	}
+	return b.subs[b.key(inst)]
+}
+
+func (b *faultyBus) absent() error {
+	switch {
+	case b.absenceIsNil:
+		return nil
+	case b.plainAbsence:
+		return errors.New("not connected")
+	case b.bareAbsence:
+		return ErrPlatformNotAvailable
+	}
+	return UnavailableError(errors.New("not connected"))
+}
+
+func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
+	if inst == "" && !b.emptyID {
+		return nil, errors.New("empty ID")
+	}
+	s := b.find(inst)
+	if b.connectFails && s == nil {
+		return nil, b.absent()
+	}
+	var mu sync.Mutex
+	return &bent{carry: func(_ Platform, r request) answer {
+		mu.Lock()
+		if !b.binds && (!b.pins || s == nil) {
+			s = b.find(inst)
+		}
+		found := s
+		mu.Unlock()
+		return b.call(inst, found, r)
+	}}, nil
+}
+
+func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
+	if s == nil {
+		return answer{err: b.absent()}
+	}
+	if b.oneCall {
+		select {
+		case b.turn <- struct{}{}:
+			defer func() { <-b.turn }()
+		case <-b.released:
+			return answer{err: errors.New("the test is over")}
+		}
+	}
+	var a answer
+	if b.cuts {
+		answered := make(chan answer, 1)
+		go func() { answered <- r.send(s.p) }()
+		select {
+		case a = <-answered:
+		case <-s.ended:
+			return answer{err: UnavailableError(errors.New("kicked"))}
+		}
+	} else {
+		a = r.send(s.p)
+	}
+	_, fatal := asFatal(a.err)
+	if b.bareFatal {
+		_, fatal = a.err.(FatalError)
+	}
+	if b.noPointers {
+		_, fatal = errors.AsType[FatalError](a.err)
+	}
+	fatal = fatal && (r.method == "Sync" || !b.syncFatal) || b.anyErrorEnds && a.err != nil
+	if fatal {
+		b.die(inst, s, a.err)
+		if b.swallowsFatal {
+			a.err = UnavailableError(errors.New("the daemon has died"))
+		}
+	}
+	return a
+}
+
+func (b *faultyBus) die(inst flux.InstanceID, s *faultySub, cause error) {
+	b.mu.Lock()
+	var dead []*faultySub
+	for id, other := range b.subs {
+		if id == b.key(inst) && (other == s || b.fatalEndsHeir) || b.sharedDeath {
+			dead = append(dead, other)
+			if !b.staysAfterDead {
+				delete(b.subs, id)
+			}
+		}
+	}
+	if b.fatalRepeats {
+		dead = []*faultySub{s}
+	}
+	b.mu.Unlock()
+	if b.plainCause {
+		cause = errors.New(cause.Error())
+	}
+	for _, s := range dead {
+		b.end(s, cause)
+	}
+}
+
+func (b *faultyBus) end(s *faultySub, cause error) {
+	b.mu.Lock()
+	if !s.over {
+		s.over = true
+		close(s.ended)
+	}
+	b.mu.Unlock()
+	if b.neverEnds || s.done == nil {
+		return
+	}
+	if b.endsWithNil {
+		cause = nil
+	}
+	b.tell(s.done, cause)
+	if b.endsTwice {
+		b.tell(s.done, cause)
+	}
+	if b.closes {
+		close(s.done)
+	}
+}
+
+func (b *faultyBus) tell(done chan<- error, cause error) {
+	select {
+	case done <- cause:
+		return
+	default:
+	}
+	wait := func() {
+		select {
+		case done <- cause:
+		case <-b.released:
+		}
+	}
+	switch {
+	case b.drops:
+	case b.blocks:
+		wait()
+	default:
+		go wait()
+	}
+}
+
+func (b *faultyBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- error) {
+	next := &faultySub{p: p, done: done, ended: make(chan struct{})}
+	switch {
+	case inst == "" && !b.emptyID:
+		b.end(next, errors.New("empty ID"))
+		return
+	case p == nil && b.silentRefusal:
+		return
+	case p == nil && b.vagueRefusal:
+		b.end(next, errors.New("refused"))
+		return
+	case p == nil && !b.nilPlatform && !b.nilKicks:
+		b.end(next, errors.New("the platform is nil"))
+		return
+	}
+	b.mu.Lock()
+	key := b.key(inst)
+	var kicked []*faultySub
+	last := b.subs[key]
+	for id, s := range b.subs {
+		if id == key || b.sharedKick {
+			kicked = append(kicked, s)
+			delete(b.subs, id)
+		}
+	}
+	switch {
+	case b.firstWins && last != nil:
+		kicked = []*faultySub{next}
+		b.subs[key] = last
+	case b.keepsBoth:
+		kicked = nil
+		b.subs[key] = next
+	case p == nil && b.nilKicks:
+		kicked = append(kicked, next)
+	default:
+		b.subs[key] = next
+	}
+	b.mu.Unlock()
+	for _, s := range kicked {
+		if b.comparesValues && b.removeByValue(key, s.p) {
+			continue
+		}
+		switch {
+		case b.endsNewer:
+			b.end(next, errors.New("kicked"))
+		case p == nil && s == next:
+			b.end(next, errors.New("the platform is nil"))
+		default:
+			b.end(s, errors.New("kicked"))
+		}
+	}
+}
+
+// removeByValue is the clean-up after a kick of one who takes a platform for a name of
+// its subscription.
+func (b *faultyBus) removeByValue(key flux.InstanceID, p Platform) bool {
+	b.mu.Lock()
+	s := b.subs[key]
+	same := s.p == p
+	if same {
+		delete(b.subs, key)
+	}
+	b.mu.Unlock()
+	if same {
+		b.end(s, errors.New("kicked"))
+	}
+	return same
+}
+
+func (b *faultyBus) Ping(inst flux.InstanceID) error {
+	if inst == "" && !b.emptyID {
+		return errors.New("empty ID")
+	}
+	s := b.find(inst)
+	if b.alwaysThere || b.presence && s != nil {
+		return nil
+	}
+	if b.ignoresPing && s != nil {
+		return s.p.Ping()
+	}
+	return b.call(inst, s, request{method: "Ping"}).err
+}
+
+// hasty is a limit for buses that are expected to hang, or to keep us waiting.
+const hasty = 300 * time.Millisecond
+
+var brokenBuses = []struct {
+	name   string
+	faults faults
+	limit  time.Duration // caseLimit if zero
+	in     string        // the case that must notice
+	says   []string      // what it must say beside its rule
+}{
+	{"connects to what is there only", faults{connectFails: true}, 0,
+		"Connect/gives a handle before any daemon", []string{`Connect("the instance") returned the error`, "not connected"}},
+	{"pins a handle to its first platform", faults{pins: true}, 0,
+		"Handle/follows a kick", []string{"after a kick, the older daemon still got AllServices"}},
+	{"binds a handle when it is made", faults{binds: true}, 0,
+		"Handle/works once a daemon subscribes", []string{`the first daemon was to answer returned the error`, "not connected"}},
+	{"has a plain error for no daemon", faults{plainAbsence: true}, 0,
+		"Handle/says that there is no daemon", []string{"AllServices, with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable"}},
+	{"has no help for no daemon", faults{bareAbsence: true}, 0,
+		"Handle/says that there is no daemon", []string{"errors.As finds no flux.HelpfulError"}},
+	{"succeeds without a daemon", faults{absenceIsNil: true}, 0,
+		"Handle/says that there is no daemon", []string{"AllServices, with no daemon subscribed", "got nil"}},
+	{"says that anything is there", faults{alwaysThere: true}, 0,
+		"Ping/says whether a daemon is there", []string{"Ping of the bus, with no daemon subscribed", "got nil"}},
+	{"pings no platform", faults{presence: true}, 0,
+		"Ping/returns what the platform answers", []string{"Ping of the bus failed, but returned no error"}},
+	{"connects to nobody", faults{emptyID: true}, 0,
+		"Connect/refuses an empty ID", []string{`Connect("") returned no error`}},
+	{"pings nobody", faults{emptyID: true, alwaysThere: true}, 0,
+		"Ping/refuses an empty ID", []string{`Ping("") returned no error`}},
+	{"takes nobody's subscription", faults{emptyID: true}, hasty,
+		"Subscribe/refuses an empty ID", []string{"no cause had come to the channel of the nameless daemon after 300ms"}},
+	{"takes a nil Platform", faults{nilPlatform: true}, hasty,
+		"Subscribe/refuses a nil Platform", []string{"no cause had come to the channel of the nil daemon"}},
+	{"is kicked by a nil Platform", faults{nilKicks: true}, 0,
+		"Subscribe/refuses a nil Platform", []string{"to the channel of the present daemon came one cause too many"}},
+	{"refuses a nil Platform without a reason", faults{vagueRefusal: true}, 0,
+		"Subscribe/refuses a nil Platform", []string{`the cause does not say that the Platform is nil: *errors.errorString "refused"`}},
+	{"refuses a nil Platform without a word", faults{silentRefusal: true}, hasty,
+		"Subscribe/refuses a nil Platform", []string{"no cause had come to the channel of the nil daemon"}},
+	{"tells platforms apart by ==", faults{comparesValues: true}, hasty,
+		"Kick/takes the same Platform again", []string{"no cause had come to the channel of the first daemon"}},
+	{"compares what cannot be compared", faults{comparesValues: true}, 0,
+		"Kick/takes a Platform that cannot be compared", []string{"panic: runtime error: comparing uncomparable type"}},
+	{"ends nothing", faults{neverEnds: true}, hasty,
+		"Kick/ends the older subscription once", []string{"no cause had come to the channel of the older daemon after 300ms"}},
+	{"ends everything twice", faults{endsTwice: true}, 0,
+		"Kick/ends the older subscription once", []string{"to the channel of the older daemon came one cause too many", "kicked"}},
+	{"ends the newer one", faults{endsNewer: true}, hasty,
+		"Kick/ends the older subscription once", []string{"no cause had come to the channel of the older daemon"}},
+	{"gives no cause", faults{endsWithNil: true}, 0,
+		"Kick/ends the older subscription once", []string{"ended with a cause that is nil"}},
+	{"closes channels", faults{closes: true}, 0,
+		"Kick/ends each of many in turn", []string{"the bus closed the channel of the no. 0 daemon"}},
+	{"lets the first one win", faults{firstWins: true}, 0,
+		"Kick/ends each of many in turn", []string{"a call was answered by the daemon", `got "no. 0"`, `want "no. 1"`}},
+	{"keeps both", faults{keepsBoth: true}, hasty,
+		"Kick/leaves one of many that come at once", []string{"of 64 subscriptions, only 0 have ended"}},
+	{"ends the newer one of a storm", faults{endsNewer: true}, 0,
+		"Kick/leaves one of many that come at once", []string{"a call was answered by the daemon"}},
+	{"cuts calls short", faults{cuts: true}, 0,
+		"Kick/lets a call under way finish", []string{"under way", "kicked"}},
+	{"serves one call at a time", faults{oneCall: true}, hasty,
+		"Kick/lets a call under way finish", []string{"hang: a call had not returned after 600ms; begun last: Version on a handle"}},
+	{"waits for the subscriber", faults{blocks: true}, hasty,
+		"Channel/may stay unread", []string{"hang: a call had not returned after 600ms; begun last: Subscribe of the dying daemon, whose channel nobody reads"}},
+	{"drops what nobody reads", faults{drops: true}, hasty,
+		"Channel/may be read later", []string{"no cause had come to the channel of the older daemon"}},
+	{"knows a bare FatalError only", faults{bareFatal: true}, hasty,
+		"FatalError/from Apply", []string{"FatalError, ", "no cause had come to the channel of the dying daemon"}},
+	{"knows no pointers", faults{noPointers: true}, hasty,
+		"FatalError/from Export", []string{"pointer", "no cause had come to the channel of the dying daemon"}},
+	{"knows a FatalError of Sync only", faults{syncFatal: true}, hasty,
+		"FatalError/from SomeServices", []string{"no cause had come to the channel of the dying daemon"}},
+	{"knows a FatalError of Sync only, and none of AllServices", faults{syncFatal: true}, hasty,
+		"FatalError/from AllServices", []string{"no cause had come to the channel of the dying daemon"}},
+	{"knows a FatalError of Sync only, and none of Ping", faults{syncFatal: true}, hasty,
+		"FatalError/from Ping", []string{"no cause had come to the channel of the dying daemon"}},
+	{"takes no notice of its own Ping", faults{ignoresPing: true}, hasty,
+		"FatalError/from the bus's Ping", []string{"no cause had come to the channel of the dying daemon"}},
+	{"swallows the FatalError", faults{swallowsFatal: true}, 0,
+		"FatalError/from Version", []string{`does it match "platform not available"?`, "got true"}},
+	{"gives the subscriber a text", faults{plainCause: true}, 0,
+		"FatalError/from Sync", []string{"the subscriber got a cause that is no FatalError"}},
+	{"keeps the dead in force", faults{staysAfterDead: true}, hasty,
+		"FatalError/from Version", []string{"Ping, 300ms after the subscription had ended, returned", "got nil"}},
+	{"tells of every FatalError", faults{fatalRepeats: true}, 0,
+		"FatalError/of an older call spares the newer daemon", []string{"to the channel of the older daemon came one cause too many", "died late"}},
+	{"tells of every FatalError of a dead one", faults{fatalRepeats: true, staysAfterDead: true}, 0,
+		"FatalError/ends once for many calls", []string{"to the channel of the dying daemon came one cause too many"}},
+	{"has a dead daemon end its heir", faults{fatalEndsHeir: true}, 0,
+		"FatalError/of an older call spares the newer daemon", []string{"to the channel of the newer daemon came one cause too many", "died late"}},
+	{"ends at any error", faults{anyErrorEnds: true}, 0,
+		"FatalError/is the only error that ends", []string{"to the channel of the only daemon came one cause too many"}},
+	{"trims IDs", faults{trims: true}, 0,
+		"Instances/take IDs as they are", []string{`Ping("a "), with no daemon subscribed`}},
+	{"folds the case of IDs", faults{folds: true}, 0,
+		"Instances/take IDs as they are", []string{`Ping("A"), with no daemon subscribed`}},
+	{"takes IDs for patterns", faults{patterns: true}, 0,
+		"Instances/take IDs as they are", []string{`Ping("a.*"), with no daemon subscribed`}},
+	{"cuts long IDs", faults{truncates: true}, 0,
+		"Instances/take IDs as they are", []string{`xxx"…), with no daemon subscribed`}},
+	{"kicks all instances", faults{sharedKick: true}, 0,
+		"Instances/are not kicked together", []string{"to the channel of the other instance's daemon came one cause too many"}},
+	{"lets all instances die", faults{sharedDeath: true}, 0,
+		"Instances/do not die together", []string{"to the channel of the other instance's daemon came one cause too many", "boom"}},
+	{"kicks all instances of many", faults{sharedKick: true}, hasty,
+		"Instances/may be many", []string{"daemon"}},
+}
+
+func TestBusBatteryFailsBrokenBuses(t *testing.T) {
+	byName := map[string]busCase{}
+	for _, c := range busCases() {
+		require.NotContains(t, byName, c.name, "names tell cases apart")
+		byName[c.name] = c
+	}
+	for _, bus := range brokenBuses {
+		t.Run(bus.name, func(t *testing.T) {
+			t.Parallel() // many wait for what does not come
+			c, ok := byName[bus.in]
+			require.True(t, ok, "there is no case %q", bus.in)
+			limit := caseLimit
+			if bus.limit > 0 {
+				limit = bus.limit
+			}
+			err := c.run(newFaultyBus(t, bus.faults), limit)
+			require.Error(t, err, "%s did not notice", bus.in)
+			for _, text := range append(bus.says, "rule: "+c.rule) {
+				assert.ErrorContains(t, err, text)
+			}
+		})
+	}
+}
+
+// As for transports, a case that no broken bus fails is none.
+func TestEveryBusCaseFailsForSomeBrokenBus(t *testing.T) {
+	harmless := map[string]bool{}
+	for _, c := range busCases() {
+		harmless[c.name] = c.name != "Channel/may be nil" // see TestBusBatteryNamesAPanic
+	}
+	for _, bus := range brokenBuses {
+		harmless[bus.in] = false
+	}
+	for name, is := range harmless {
+		assert.False(t, is, "nothing fails %s", name)
+	}
+}
+
+// The faults, and not the bus that has them, are what the battery finds.
+func TestFaultyBusWithoutFaultsBattery(t *testing.T) {
+	MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{}) })
+}
+
+// nilSendingBus sends to whatever channel it is given, as one does who has not thought
+// of nil.
+type nilSendingBus struct{ *faultyBus }
+
+func (b nilSendingBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- error) {
+	if done == nil {
+		panic(fmt.Sprintf("no channel for %q", inst))
+	}
+	b.faultyBus.Subscribe(inst, p, done)
+}
+
+func TestBusBatteryNamesAPanic(t *testing.T) {
+	noticed := false
+	newBus := func() MessageBus { return nilSendingBus{newFaultyBus(t, faults{})} }
+	for name, err := range busFailures(newBus, caseLimit) {
+		if name == "Channel/may be nil" {
+			noticed = true
+			assert.ErrorContains(t, err, `panic: no channel for "the instance"`)
+			assert.ErrorContains(t, err, "rule: "+ruleNilDone)
+		} else {
+			assert.NoError(t, err, name)
+		}
+	}
+	assert.True(t, noticed)
+}

@@ -1,0 +1,269 @@
+package platform
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// A request is a call as a value, so that the batteries can treat all methods alike.
+// Only the arguments of its method are set.
+type request struct {
+	method    string
+	namespace string              // of AllServices
+	ignored   flux.ServiceIDSet   // of AllServices
+	ids       []flux.ServiceID    // of SomeServices
+	defs      []ServiceDefinition // of Apply
+	def       SyncDef             // of Sync
+}
+
+// An answer is what a call returned. Only the results of its method are set.
+type answer struct {
+	services []Service
+	version  string
+	export   []byte
+	err      error
+}
+
+// methods are those of Platform.
+var methods = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
+
+// send makes the call.
+func (r request) send(p Platform) (a answer) {
+	switch r.method {
+	case "AllServices":
+		a.services, a.err = p.AllServices(r.namespace, r.ignored)
+	case "SomeServices":
+		a.services, a.err = p.SomeServices(r.ids)
+	case "Apply":
+		a.err = p.Apply(r.defs)
+	case "Ping":
+		a.err = p.Ping()
+	case "Version":
+		a.version, a.err = p.Version()
+	case "Export":
+		a.export, a.err = p.Export()
+	case "Sync":
+		a.err = p.Sync(r.def)
+	default:
+		panic("no such method: " + r.method)
+	}
+	return a
+}
+
+// set lets the mock answer a call of the method with a.
+func (a answer) set(m *MockPlatform, method string) {
+	switch method {
+	case "AllServices":
+		m.AllServicesAnswer, m.AllServicesError = a.services, a.err
+	case "SomeServices":
+		m.SomeServicesAnswer, m.SomeServicesError = a.services, a.err
+	case "Apply":
+		m.ApplyError = a.err
+	case "Ping":
+		m.PingError = a.err
+	case "Version":
+		m.VersionAnswer, m.VersionError = a.version, a.err
+	case "Export":
+		m.ExportAnswer, m.ExportError = a.export, a.err
+	case "Sync":
+		m.SyncError = a.err
+	default:
+		panic("no such method: " + method)
+	}
+}
+
+// clone returns a request that shares nothing with r; nil and empty stay apart.
+func (r request) clone() request {
+	r.ignored = maps.Clone(r.ignored)
+	r.ids = slices.Clone(r.ids)
+	r.defs = slices.Clone(r.defs)
+	for i := range r.defs {
+		r.defs[i].NewDefinition = bytes.Clone(r.defs[i].NewDefinition)
+	}
+	r.def.Actions = slices.Clone(r.def.Actions)
+	for i := range r.def.Actions {
+		action := &r.def.Actions[i]
+		action.Delete, action.Apply = bytes.Clone(action.Delete), bytes.Clone(action.Apply)
+	}
+	return r
+}
+
+// arguments returns what r passes to its method, for messages.
+func (r request) arguments() any {
+	switch r.method {
+	case "AllServices":
+		return struct {
+			Namespace string
+			Ignored   flux.ServiceIDSet
+		}{r.namespace, r.ignored}
+	case "SomeServices":
+		return r.ids
+	case "Apply":
+		return r.defs
+	case "Sync":
+		return r.def
+	}
+	return struct{}{}
+}
+
+// A witness is the Platform at the far end. It notes each call with a copy of the
+// arguments, then answers it. It counts the calls of all methods, for which
+// MockPlatform alone has no means.
+type witness struct {
+	mock   *MockPlatform
+	answer func(request) answer // answers in place of mock, unless nil
+
+	mu    sync.Mutex
+	calls []request // guarded by mu
+}
+
+var _ Platform = (*witness)(nil)
+
+func (w *witness) note(r request) answer {
+	seen := r.clone()
+	w.mu.Lock()
+	w.calls = append(w.calls, seen)
+	w.mu.Unlock()
+	if w.answer != nil {
+		return w.answer(r)
+	}
+	return r.send(w.mock)
+}
+
+func (w *witness) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
+	a := w.note(request{method: "AllServices", namespace: namespace, ignored: ignored})
+	return a.services, a.err
+}
+
+func (w *witness) SomeServices(ids []flux.ServiceID) ([]Service, error) {
+	a := w.note(request{method: "SomeServices", ids: ids})
+	return a.services, a.err
+}
+
+func (w *witness) Apply(defs []ServiceDefinition) error {
+	return w.note(request{method: "Apply", defs: defs}).err
+}
+
+func (w *witness) Ping() error { return w.note(request{method: "Ping"}).err }
+
+func (w *witness) Version() (string, error) {
+	a := w.note(request{method: "Version"})
+	return a.version, a.err
+}
+
+func (w *witness) Export() ([]byte, error) {
+	a := w.note(request{method: "Export"})
+	return a.export, a.err
+}
+
+func (w *witness) Sync(def SyncDef) error {
+	return w.note(request{method: "Sync", def: def}).err
+}
+
+// saw returns how the calls that were made since the last time it was asked differ
+// from those wanted.
+func (w *witness) saw(wanted ...request) error {
+	w.mu.Lock()
+	seen := w.calls
+	w.calls = nil
+	w.mu.Unlock()
+	if len(seen) != len(wanted) {
+		return mismatch("calls that the platform received", names(seen), names(wanted))
+	}
+	for i, want := range wanted {
+		if got := seen[i]; got.method != want.method {
+			return mismatch("calls that the platform received", names(seen), names(wanted))
+		} else if !reflect.DeepEqual(got, want) {
+			return mismatch(want.method+" reached the platform with arguments", got.arguments(), want.arguments())
+		}
+	}
+	return nil
+}
+
+func names(calls []request) []string {
+	list := make([]string, len(calls))
+	for i, r := range calls {
+		list[i] = r.method
+	}
+	return list
+}
+
+// echo answers from the request alone: no two requests that differ get the same
+// answer, and each answer is newly made.
+func echo(r request) (a answer) {
+	switch r.method {
+	case "AllServices":
+		a.services = []Service{}
+		for _, id := range r.ignored.ToSlice() {
+			a.services = append(a.services, sampleService(id, r.namespace))
+		}
+	case "SomeServices":
+		a.services = []Service{}
+		for _, id := range r.ids {
+			a.services = append(a.services, sampleService(id, "some"))
+		}
+	case "Apply":
+		failed := ApplyError{}
+		for _, def := range r.defs {
+			failed[def.ServiceID] = fmt.Errorf("%s, async %v", def.NewDefinition, def.Async)
+		}
+		a.err = failed
+	case "Version":
+		a.version = "echo"
+	case "Export":
+		a.export = []byte("kind: Echo\n")
+	case "Sync":
+		failed := SyncError{}
+		for _, action := range r.def.Actions {
+			failed[action.ResourceID] = errors.New(string(action.Apply))
+		}
+		a.err = failed
+	}
+	return a
+}
+
+// sampleRequest is a call of the method like many.
+func sampleRequest(method string) request {
+	r := request{method: method}
+	switch method {
+	case "AllServices":
+		r.namespace, r.ignored = "default", flux.ServiceIDSet{"default/web": {}, "default/db": {}}
+	case "SomeServices":
+		r.ids = []flux.ServiceID{"default/web", "default/db"}
+	case "Apply":
+		r.defs = []ServiceDefinition{
+			{ServiceID: "default/web", NewDefinition: []byte("kind: Deployment\n"), Async: true},
+			{ServiceID: "default/db", NewDefinition: []byte("kind: StatefulSet\n")},
+		}
+	case "Sync":
+		r.def = SyncDef{Actions: []SyncAction{
+			{ResourceID: "b", Delete: ResourceDef("kind: Old\n"), Apply: ResourceDef("kind: New\n")},
+			{ResourceID: "a", Apply: ResourceDef("kind: Other\n")},
+		}}
+	}
+	return r
+}
+
+func sampleService(id flux.ServiceID, namespace string) Service {
+	return Service{
+		ID:         id,
+		IP:         "10.0.0.1",
+		Metadata:   map[string]string{"namespace": namespace},
+		Status:     "ready",
+		Containers: ContainersOrExcuse{Containers: []Container{{Name: namespace, Image: "image/" + string(id)}}},
+	}
+}
+
+// mock returns a mock that answers a call of the method with a.
+func (a answer) mock(method string) *MockPlatform {
+	m := &MockPlatform{}
+	a.set(m, method)
+	return m
+}

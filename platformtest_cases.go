@@ -1,0 +1,278 @@
+package platform
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/platformbus/platform/flux"
+)
+
+const (
+	ruleArguments  = "arguments arrive as they were given: nothing lost, added, moved or changed, nil and empty apart"
+	ruleResults    = "a result arrives as the platform gave it: nothing lost, added, moved or changed, nil and empty apart"
+	rulePartial    = "an error beside a result says what the result lacks; the result arrives with it"
+	ruleOnce       = "a call is made once, of the method that was called, and is over when it returns, also if it failed"
+	ruleCaller     = "arguments and results are the caller's: a Platform neither changes its arguments nor keeps a reference to either"
+	ruleConcurrent = "a Platform may be used by many goroutines at once: each call gets its own answer"
+)
+
+// large is more than a default limit of any transport that we know of.
+const large = 4 << 20
+
+// everyByte has every byte, and so is not UTF-8; a line end of DOS is in it too.
+var everyByte = func() []byte {
+	all := []byte("kind: Weird\r\n")
+	for i := range 256 {
+		all = append(all, byte(i))
+	}
+	return all
+}()
+
+func platformCases() []conformanceCase {
+	return slices.Concat(argumentCases(), resultCases(), callCases(), errorCases())
+}
+
+// argumentCases are those in which requests must reach the far end as they are.
+func argumentCases() []conformanceCase {
+	ids := []flux.ServiceID{"b/2", "a/1", "c/3", "a/1", "größe/λ", "a/b/c"}
+	set := flux.ServiceIDSet{"b/2": {}, "a/1": {}, "größe/λ": {}}
+	defs := []ServiceDefinition{
+		{ServiceID: "b/2", NewDefinition: everyByte, Async: true},
+		{ServiceID: "a/1", NewDefinition: []byte("kind: One\n")},
+		{ServiceID: "a/1", NewDefinition: []byte("kind: Other\n"), Async: true},
+		{ServiceID: "größe/λ", NewDefinition: []byte(" ")},
+	}
+	actions := []SyncAction{
+		{ResourceID: "z both", Delete: ResourceDef("kind: Gone\n"), Apply: ResourceDef("kind: Come\n")},
+		{ResourceID: "delete", Delete: everyByte},
+		{ResourceID: "apply", Apply: everyByte},
+		{ResourceID: "twice: größe", Apply: ResourceDef("first")},
+		{ResourceID: "twice: größe", Apply: ResourceDef("second")},
+		{ResourceID: "", Delete: ResourceDef("nameless")},
+	}
+	var manyIDs []flux.ServiceID
+	manySet := flux.ServiceIDSet{}
+	var manyActions []SyncAction
+	for i := range 1000 {
+		id := fmt.Sprintf("default/%04d", i*7919%1000) // in no order that could be restored
+		manyIDs = append(manyIDs, flux.ServiceID(id))
+		manySet[flux.ServiceID(id)] = struct{}{}
+		manyActions = append(manyActions, SyncAction{ResourceID: id, Delete: ResourceDef("old " + id), Apply: ResourceDef("new " + id)})
+	}
+	weight := bytes.Repeat(everyByte, large/len(everyByte)+1)
+
+	return []conformanceCase{
+		passesOn("AllServices", "passes on its arguments",
+			request{namespace: "größe of a/b", ignored: set}, request{namespace: "default", ignored: flux.ServiceIDSet{"a/1": {}}}),
+		passesOn("AllServices", "keeps nil and empty arguments apart",
+			request{}, request{ignored: flux.ServiceIDSet{}}, request{namespace: "default"}),
+		passesOn("AllServices", "passes on 1000 IDs", request{namespace: "default", ignored: manySet}),
+
+		passesOn("SomeServices", "passes on its arguments", request{ids: ids}),
+		passesOn("SomeServices", "keeps nil and empty arguments apart", request{}, request{ids: []flux.ServiceID{}}),
+		passesOn("SomeServices", "passes on 1000 IDs", request{ids: manyIDs}),
+
+		passesOn("Apply", "passes on its arguments", request{defs: defs}),
+		passesOn("Apply", "keeps nil and empty arguments apart",
+			request{}, request{defs: []ServiceDefinition{}},
+			request{defs: []ServiceDefinition{{ServiceID: "nil/nil"}, {ServiceID: "not/nil", NewDefinition: []byte{}}}}),
+		passesOn("Apply", "passes on 4 MiB", request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: weight}}}),
+
+		passesOn("Sync", "passes on its arguments", request{def: SyncDef{Actions: actions}}),
+		passesOn("Sync", "keeps nil and empty arguments apart",
+			request{}, request{def: SyncDef{Actions: []SyncAction{}}},
+			request{def: SyncDef{Actions: []SyncAction{
+				{ResourceID: "neither"}, {ResourceID: "empty delete", Delete: ResourceDef{}}, {ResourceID: "empty apply", Apply: ResourceDef{}},
+			}}}),
+		passesOn("Sync", "passes on 1000 actions", request{def: SyncDef{Actions: manyActions}}),
+		passesOn("Sync", "passes on 4 MiB", request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: weight}, {ResourceID: "b"}}}}),
+	}
+}
+
+// passesOn is the case in which each request must reach the far end, once.
+func passesOn(method, name string, requests ...request) conformanceCase {
+	return conformanceCase{
+		name: method + "/" + name,
+		rule: ruleArguments,
+		check: func(p Platform, far *witness) error {
+			for _, want := range requests {
+				want.method = method
+				want.clone().send(p)
+				if err := far.saw(want); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// resultCases are those in which answers must come back as they are.
+func resultCases() []conformanceCase {
+	services := []Service{
+		{
+			ID: "b/2", IP: "10.0.0.2", Status: "größer: 1 of 2 updated",
+			Metadata:   map[string]string{"created_at": "2017-06-01", "größe": "λ", "": "no key", "no value": ""},
+			Containers: ContainersOrExcuse{Containers: []Container{{Name: "web", Image: "r.example/web:1"}, {Name: "log", Image: "log@sha256:0"}, {Name: "web", Image: "web"}}},
+		},
+		{ID: "a/1", IP: "fe80::1%eth0", Containers: ContainersOrExcuse{Excuse: "no \"matching\"\npods\n"}},
+		{ID: "a/1", Status: "twice", Containers: ContainersOrExcuse{Excuse: "incomplete", Containers: []Container{{Name: "half"}}}},
+		{ID: "z/bare"},
+	}
+	nils := []Service{
+		{ID: "a/nil"},
+		{ID: "a/empty", Metadata: map[string]string{}, Containers: ContainersOrExcuse{Containers: []Container{}}},
+	}
+	var many []Service
+	for i := range large / 1024 {
+		s := sampleService(flux.ServiceID(fmt.Sprintf("default/%04d", i*7919%4096)), "many")
+		s.Status = strings.Repeat("0123456789abcdef", 64)
+		many = append(many, s)
+	}
+	partial := answer{services: services[:2], err: errors.New("services of namespace kube-system: forbidden")}
+
+	var cases []conformanceCase
+	for _, method := range []string{"AllServices", "SomeServices"} {
+		cases = append(cases,
+			handsBack(method, "returns every service", ruleResults, answer{services: services}),
+			handsBack(method, "keeps nil and empty results apart", ruleResults,
+				answer{}, answer{services: []Service{}}, answer{services: nils}),
+			handsBack(method, "returns 4 MiB", ruleResults, answer{services: many}),
+			handsBack(method, "keeps a result beside an error", rulePartial,
+				partial, answer{services: partial.services, err: ClusterError(partial.err)}),
+		)
+	}
+	return append(cases,
+		handsBack("Version", "returns the version", ruleResults,
+			answer{version: "1.2.3"}, answer{version: ""}, answer{version: " master-größe \"\\u0041\"\r\n"}),
+		handsBack("Version", "returns 64 KiB", ruleResults, answer{version: strings.Repeat("0123456789abcdef", 4096)}),
+		handsBack("Export", "returns every byte", ruleResults, answer{export: everyByte}),
+		handsBack("Export", "keeps nil and empty results apart", ruleResults, answer{}, answer{export: []byte{}}),
+		handsBack("Export", "returns 4 MiB", ruleResults, answer{export: bytes.Repeat(everyByte, large/len(everyByte)+1)}),
+	)
+}
+
+// handsBack is the case in which the platform gives one answer after another.
+func handsBack(method, name, rule string, answers ...answer) conformanceCase {
+	return conformanceCase{
+		name: method + "/" + name,
+		rule: rule,
+		check: func(p Platform, far *witness) error {
+			r := sampleRequest(method)
+			for _, want := range answers {
+				want.set(far.mock, method)
+				if err := r.send(p).differs(r, want); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// callCases are about the calls themselves: how often, for whom, side by side.
+func callCases() []conformanceCase {
+	var cases []conformanceCase
+	for _, method := range methods {
+		cases = append(cases, isMadeOnce(method))
+	}
+	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+		cases = append(cases, leavesArguments(method))
+	}
+	for _, method := range []string{"AllServices", "SomeServices", "Export"} {
+		cases = append(cases, givesResultsAway(method))
+	}
+	return append(cases, conformanceCase{
+		name:   "Concurrency/gives each of 64 calls its own answer",
+		rule:   ruleConcurrent,
+		answer: echo,
+		check:  func(p Platform, _ *witness) error { return callAtOnce(p, 64) },
+	})
+}
+
+// isMadeOnce is the case in which a call succeeds, and fails in ways that tempt to try
+// again.
+func isMadeOnce(method string) conformanceCase {
+	return conformanceCase{
+		name: method + "/is made once",
+		rule: ruleOnce,
+		check: func(p Platform, far *witness) error {
+			for _, err := range []error{nil, errors.New("boom"), UnavailableError(errors.New("connection lost"))} {
+				answer{err: err}.set(far.mock, method)
+				r := sampleRequest(method)
+				r.send(p)
+				if err := far.saw(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func leavesArguments(method string) conformanceCase {
+	return conformanceCase{
+		name: method + "/leaves its arguments alone",
+		rule: ruleCaller,
+		check: func(p Platform, _ *witness) error {
+			r := sampleRequest(method)
+			want := r.clone()
+			r.send(p)
+			if !reflect.DeepEqual(r, want) {
+				return mismatch(method+" left its arguments as", r.arguments(), want.arguments())
+			}
+			return nil
+		},
+	}
+}
+
+// givesResultsAway is the case in which the caller writes all over its result, and
+// asks again.
+func givesResultsAway(method string) conformanceCase {
+	return conformanceCase{
+		name:   method + "/gives its result away",
+		rule:   ruleCaller,
+		answer: echo,
+		check: func(p Platform, _ *witness) error {
+			r := sampleRequest(method)
+			for range 2 {
+				a := r.send(p)
+				if err := a.differs(r, echo(r)); err != nil {
+					return err
+				}
+				for i := range a.services {
+					clear(a.services[i].Metadata)
+					clear(a.services[i].Containers.Containers)
+				}
+				clear(a.services)
+				clear(a.export)
+			}
+			return nil
+		},
+	}
+}
+
+// callAtOnce makes n calls with different arguments at the same time, each of which
+// must get its own answer.
+func callAtOnce(p Platform, n int) error {
+	return atOnce(n, func(i int) error {
+		own := fmt.Sprintf("own/%d", i)
+		id := flux.ServiceID(own)
+		r := request{method: methods[i%len(methods)]}
+		switch r.method {
+		case "AllServices":
+			r.namespace, r.ignored = own, flux.ServiceIDSet{id: {}, id + "b": {}}
+		case "SomeServices":
+			r.ids = []flux.ServiceID{id + "b", id}
+		case "Apply":
+			r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: []byte(own)}}
+		case "Sync":
+			r.def = SyncDef{Actions: []SyncAction{{ResourceID: own, Apply: ResourceDef(own)}}}
+		}
+		return r.send(p).differs(r, echo(r))
+	})
+}

@@ -1,0 +1,111 @@
+package platform
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// mismatch is the failure in which got came where want was expected.
+func mismatch(what string, got, want any) error {
+	g, w := around(show(got), show(want))
+	return fmt.Errorf("%s\n     got %s\n    want %s", what, g, w)
+}
+
+// show renders a value so that a reader can tell nil from empty, with bytes as text.
+func show(v any) string {
+	if err, ok := v.(error); ok {
+		return fmt.Sprintf("%T %q", err, err.Error())
+	}
+	var b strings.Builder
+	render(&b, reflect.ValueOf(v))
+	return b.String()
+}
+
+func render(b *strings.Builder, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Invalid:
+		b.WriteString("nil")
+	case reflect.String:
+		fmt.Fprintf(b, "%q", v.String())
+	case reflect.Slice:
+		switch {
+		case v.IsNil():
+			b.WriteString("nil")
+		case v.Type().Elem().Kind() == reflect.Uint8:
+			fmt.Fprintf(b, "%q", v.Bytes())
+		default:
+			b.WriteByte('[')
+			for i := range v.Len() {
+				if i > 0 {
+					b.WriteByte(' ')
+				}
+				render(b, v.Index(i))
+			}
+			b.WriteByte(']')
+		}
+	case reflect.Map:
+		if v.IsNil() {
+			b.WriteString("nil")
+			return
+		}
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(x, y reflect.Value) int { return cmp.Compare(x.String(), y.String()) })
+		b.WriteString("map[")
+		for i, key := range keys {
+			if i > 0 {
+				b.WriteByte(' ')
+			}
+			render(b, key)
+			b.WriteByte(':')
+			render(b, v.MapIndex(key))
+		}
+		b.WriteByte(']')
+	case reflect.Struct:
+		b.WriteByte('{')
+		for i := range v.NumField() {
+			if i > 0 {
+				b.WriteByte(' ')
+			}
+			b.WriteString(v.Type().Field(i).Name + ":")
+			render(b, v.Field(i))
+		}
+		b.WriteByte('}')
+	default:
+		fmt.Fprint(b, v)
+	}
+}
+
+// Of a value longer than showWhole only the surroundings of the first difference are
+// shown: nobody reads 4 MiB.
+const (
+	showWhole  = 400
+	showBefore = 60
+	showAfter  = 200
+)
+
+// around shortens two renderings to where they begin to differ.
+func around(got, want string) (string, string) {
+	if max(len(got), len(want)) <= showWhole {
+		return got, want
+	}
+	at := 0
+	for at < len(got) && at < len(want) && got[at] == want[at] {
+		at++
+	}
+	return excerpt(got, at), excerpt(want, at)
+}
+
+func excerpt(s string, at int) string {
+	from, to := max(0, min(at, len(s))-showBefore), min(len(s), at+showAfter)
+	short := strings.ToValidUTF8(s[from:to], "")
+	if from > 0 {
+		short = "…" + short
+	}
+	if to < len(s) {
+		short += "…"
+	}
+	return fmt.Sprintf("%s (%d characters, different from character %d on)", short, len(s), at)
+}
