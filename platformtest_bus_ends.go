@@ -84,7 +84,7 @@ func sameAgain(b *busTrial, as func(Platform) Platform) error {
 
 // heldCalls are under way at the far end until they are released. They are several,
 // since a bus that cuts one short may do so too late to be seen.
-const heldCalls = 16
+const heldCalls = 4
 
 // A hold has the calls of Sync to one daemon under way.
 type hold struct {

@@ -170,7 +170,11 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 		select {
 		case a = <-answered:
 		case <-s.ended:
+		}
+		select {
+		case <-s.ended: // even if the answer has come
 			return answer{err: UnavailableError(errors.New("kicked"))}
+		default:
 		}
 	} else {
 		a = r.send(s.p)
@@ -404,7 +408,7 @@ var brokenBuses = []struct {
 	{"cuts calls short", faults{cuts: true}, 0,
 		"Kick/lets a call under way finish", []string{"under way", "kicked"}},
 	{"serves one call at a time", faults{oneCall: true}, hasty,
-		"Kick/lets a call under way finish", []string{"hang: a call had not returned after 600ms; begun last: Version on a handle"}},
+		"Kick/lets a call under way finish", []string{"a call that ought to reach the platform did not, within 300ms"}},
 	{"waits for the subscriber", faults{blocks: true}, hasty,
 		"Channel/may stay unread", []string{"hang: a call had not returned after 600ms; begun last: Subscribe of the dying daemon, whose channel nobody reads"}},
 	{"drops what nobody reads", faults{drops: true}, hasty,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
-	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
 // Apply gives each service's pod controller its new definition, and waits until it is
@@ -139,32 +139,41 @@ func (a *application) workloadsOf(ctx context.Context, namespace string) *worklo
 
 // definition applies one definition in place of the workload that is there.
 func (a *application) definition(ctx context.Context, id flux.ServiceID, there *workload, definition []byte) (*target, error) {
-	objects, err := manifest.Parse(definition)
+	begin := time.Now()
+	defs, err := parseDefinitions(definition)
 	if err != nil {
 		return nil, fmt.Errorf("read the definition: %w", err)
 	}
-	if len(objects) != 1 {
-		return nil, fmt.Errorf("read the definition: want one object, got %d", len(objects))
+	if len(defs) != 1 {
+		return nil, fmt.Errorf("read the definition: want one object, got %d", len(defs))
 	}
-	object := objects[0]
-	namespace := object.GetNamespace()
+	d := defs[0]
+	namespace := d.namespace
 	orDefault(&namespace, there.namespace)
-	if object.GetKind() != there.kind || object.GetName() != there.name || namespace != there.namespace {
+	if d.gvk.Kind != there.kind || d.name != there.name || namespace != there.namespace {
 		return nil, fmt.Errorf("%w: the service selects the pods of %s %s/%s, the definition is of %s %s/%s", platform.ErrWrongResourceKind,
-			there.kind, there.namespace, there.name, object.GetKind(), namespace, object.GetName())
+			there.kind, there.namespace, there.name, d.gvk.Kind, namespace, d.name)
 	}
-	res, err := a.known.find(object.GroupVersionKind())
+	res, err := a.known.find(d.gvk)
 	if err != nil {
 		return nil, err
 	}
-	t := newTarget(object.Unstructured, res, there.namespace, string(id))
+	t := newTarget(d, res, there.namespace, string(id))
 	unlock, err := a.writing.lock(ctx, t.key)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := a.apply(ctx, t); err != nil {
-		return nil, fmt.Errorf("apply %v: %w", t.key, err)
+	seen, err := a.look(ctx, t)
+	if err == nil {
+		err = a.apply(ctx, t, seen)
 	}
-	return t, nil
+	event := Event{ID: t.label, Object: t.key.String(), Result: Applied, Took: time.Since(begin)}
+	if err != nil {
+		event.Result, event.Err = Failed, err
+		err = fmt.Errorf("apply %v: %w", t.key, err)
+		t = nil
+	}
+	a.tell(event)
+	return t, err
 }

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,6 +34,10 @@ type Options struct {
 	// Default: "platform".
 	FieldManager string
 
+	// FailOnConflict makes it an error, which names the other manager and the fields, if a
+	// definition sets a field that someone else manages. By default the field is taken over.
+	FailOnConflict bool
+
 	// ExportSecrets lets Export include Secrets.
 	ExportSecrets bool
 
@@ -43,6 +48,10 @@ type Options struct {
 	// minutes.
 	Timeout time.Duration
 
+	// WaitTimeout bounds each wait within a call: for a rollout, for a deletion, for a
+	// CustomResourceDefinition to be established. Default: Timeout.
+	WaitTimeout time.Duration
+
 	// RequestTimeout bounds each request to the API server. Default: one minute.
 	RequestTimeout time.Duration
 
@@ -50,6 +59,14 @@ type Options struct {
 	// server's warnings. It never gets the content of a definition. Default: nothing is
 	// logged.
 	Logger *slog.Logger
+
+	// Events, if set, is called with each thing that Sync and Apply do to an object, as it
+	// happens. It may be called by several goroutines at once, and should return soon:
+	// whoever calls it waits.
+	Events func(Event)
+
+	// Metrics counts what Sync does. The zero value counts nothing.
+	Metrics Metrics
 }
 
 // withDefaults returns o with its defaults filled in, or an error that names the field
@@ -58,7 +75,8 @@ func (o Options) withDefaults() (Options, error) {
 	for _, field := range []struct {
 		name  string
 		value int64
-	}{{"Concurrency", int64(o.Concurrency)}, {"Timeout", int64(o.Timeout)}, {"RequestTimeout", int64(o.RequestTimeout)}} {
+	}{{"Concurrency", int64(o.Concurrency)}, {"Timeout", int64(o.Timeout)},
+		{"WaitTimeout", int64(o.WaitTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}} {
 		if field.value < 0 {
 			return o, fmt.Errorf("kubernetes: Options.%s is negative", field.name)
 		}
@@ -73,7 +91,9 @@ func (o Options) withDefaults() (Options, error) {
 	orDefault(&o.FieldManager, "platform")
 	orDefault(&o.Concurrency, 16)
 	orDefault(&o.Timeout, 10*time.Minute)
+	orDefault(&o.WaitTimeout, o.Timeout)
 	orDefault(&o.RequestTimeout, time.Minute)
+	o.Metrics = o.Metrics.orNone()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,7 +124,16 @@ type clients struct {
 	dynamic  dynamic.Interface    // JSON; whole objects of any kind
 	catalog  *catalog
 	writing  keyLock
+	// read has what the bytes of an action say, by their hash: what has been parsed need
+	// not be parsed again.
+	read *recent[[sha256.Size]byte, *readAction]
+	// verified has the objects that were what a definition says when last seen.
+	verified *recent[objectKey, verified]
 }
+
+// remembered is how many actions, and how many objects, a Cluster remembers at least. An
+// object that is forgotten costs a look at it as a whole, not an error.
+const remembered = 20_000
 
 // NewCluster returns the cluster that config leads to. It contacts nothing yet, and
 // fails only if config or options make no sense. The config is copied; its rate limits
@@ -132,7 +161,11 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	shared := &clients{options: options}
+	shared := &clients{
+		options:  options,
+		read:     newRecent[[sha256.Size]byte, *readAction](remembered),
+		verified: newRecent[objectKey, verified](remembered),
+	}
 	if err := shared.connect(config, transport); err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
@@ -183,6 +216,16 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 // called at its end.
 func (c *clients) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	return requestContext(ctx, c.options.RequestTimeout)
+}
+
+// wait returns the context for one wait within a call. The function must be called at its
+// end.
+func (c *clients) wait(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.options.WaitTimeout >= c.options.Timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, c.options.WaitTimeout,
+		fmt.Errorf("the wait took longer than %v: %w", c.options.WaitTimeout, context.DeadlineExceeded))
 }
 
 func requestContext(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {

@@ -64,6 +64,10 @@ func causeOf(ctx context.Context, err error) error {
 // is busy, a webhook is not up yet, a connection was lost.
 func isTransient(err error) bool {
 	var answer apierrors.APIStatus
+	switch err.(type) {
+	case notServedYet, changedMeanwhile:
+		return true
+	}
 	if !errors.As(err, &answer) {
 		return isConnectionTrouble(err)
 	}
@@ -76,6 +80,16 @@ func isTransient(err error) bool {
 	}
 	return false
 }
+
+// notServedYet says that a kind, though established, is not served by every API server.
+type notServedYet struct{ error }
+
+func (e notServedYet) Unwrap() error { return e.error }
+
+// changedMeanwhile says that an object was written between our reading and writing it.
+type changedMeanwhile struct{ error }
+
+func (e changedMeanwhile) Unwrap() error { return e.error }
 
 // isConnectionTrouble says whether err comes from the connection, not from the server.
 func isConnectionTrouble(err error) bool {
@@ -113,4 +127,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// isUnreachable says whether err means that no request can succeed now: the server is not
+// there, or refuses our credentials.
+func isUnreachable(err error) bool {
+	var answer apierrors.APIStatus
+	return apierrors.IsUnauthorized(err) || !errors.As(err, &answer) && isConnectionTrouble(err)
 }

@@ -15,15 +15,20 @@ import (
 // follow it.
 type step struct {
 	index  int // its place in the Sync's order, which decides wherever nothing else does
-	action int // index of the action it belongs to; -1 for a barrier
+	action int // index of the action it belongs to
+	place  int // index of its definition in that half of the action
 	object *target
 	delete bool
+
+	seen      *observation // what was seen of the live object; nil if nothing was
+	unchanged bool         // it is certain that to do it would change nothing
 
 	needs  []need  // what must be over before it begins
 	before []*step // the steps that need it; filled in by prepare
 	open   int     // how many of needs are not over; used by run
 
-	err error // why it failed or was not attempted; set before it is over
+	err     error // why it failed or was not attempted; set before it is over
+	skipped bool  // it was not attempted
 }
 
 // A need is an edge of the graph.
@@ -151,7 +156,7 @@ func insert(steps []*step, s *step) []*step {
 func attempt(ctx context.Context, s *step, do func(context.Context, *step) error) {
 	for _, n := range s.needs {
 		if n.hard && n.step.err != nil {
-			s.err = &skippedError{step: s, needed: n.step}
+			s.skipped, s.err = true, &skippedError{step: s, needed: n.step}
 			return
 		}
 	}
@@ -159,6 +164,7 @@ func attempt(ctx context.Context, s *step, do func(context.Context, *step) error
 		return
 	}
 	if ctx.Err() != nil {
+		s.skipped = true
 		s.err = fmt.Errorf("%v: not attempted: %w", s, context.Cause(ctx))
 		return
 	}

@@ -23,61 +23,78 @@ func isGate(kind schema.GroupKind) bool {
 	return false
 }
 
-// references returns what must be there before obj, which lives in namespace, can do its
-// work, apart from its namespace and the definition of its kind.
-func references(obj *unstructured.Unstructured, namespace string) []objectKey {
-	var refs []objectKey
-	add := func(group, kind, namespace string, name any) {
+// A reference is to an object by what names it: one in the same namespace, or one that
+// is in none.
+type reference struct {
+	schema.GroupKind
+	name          string
+	clusterScoped bool
+}
+
+// from returns the object that an object in namespace means.
+func (r reference) from(namespace string) objectKey {
+	if r.clusterScoped {
+		namespace = ""
+	}
+	return objectKey{GroupKind: r.GroupKind, namespace: namespace, name: r.name}
+}
+
+const (
+	rbacGroup      = "rbac.authorization.k8s.io"
+	admissionGroup = "admissionregistration.k8s.io"
+)
+
+// references returns what must be there before obj can do its work, apart from its
+// namespace and the definition of its kind.
+func references(obj *unstructured.Unstructured) []reference {
+	var refs []reference
+	add := func(group, kind string, name any) {
 		if s, _ := name.(string); s != "" {
-			refs = append(refs, objectKey{GroupKind: schema.GroupKind{Group: group, Kind: kind}, namespace: namespace, name: s})
+			refs = append(refs, reference{schema.GroupKind{Group: group, Kind: kind}, s, isClusterScoped(kind)})
 		}
 	}
-	const rbac = "rbac.authorization.k8s.io"
 	switch gvk := obj.GroupVersionKind(); gvk.GroupKind() {
-	case schema.GroupKind{Group: rbac, Kind: "RoleBinding"}, schema.GroupKind{Group: rbac, Kind: "ClusterRoleBinding"}:
-		role := dig(obj.Object, "roleRef")
-		if dig(role, "kind") == "ClusterRole" {
-			add(rbac, "ClusterRole", "", dig(role, "name"))
-		} else {
-			add(rbac, "Role", namespace, dig(role, "name"))
-		}
+	case schema.GroupKind{Group: rbacGroup, Kind: "RoleBinding"}, schema.GroupKind{Group: rbacGroup, Kind: "ClusterRoleBinding"}:
+		kind, _ := dig(obj.Object, "roleRef", "kind").(string)
+		add(rbacGroup, kind, dig(obj.Object, "roleRef", "name"))
 	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
-		add("storage.k8s.io", "StorageClass", "", dig(obj.Object, "spec", "storageClassName"))
+		add("storage.k8s.io", "StorageClass", dig(obj.Object, "spec", "storageClassName"))
 	case schema.GroupKind{Group: "networking.k8s.io", Kind: "Ingress"}:
-		add("networking.k8s.io", "IngressClass", "", dig(obj.Object, "spec", "ingressClassName"))
-	case schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"},
-		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:
-		add(gvk.Group, strings.TrimSuffix(gvk.Kind, "Binding"), "", dig(obj.Object, "spec", "policyName"))
+		add("networking.k8s.io", "IngressClass", dig(obj.Object, "spec", "ingressClassName"))
+	case schema.GroupKind{Group: admissionGroup, Kind: "ValidatingAdmissionPolicyBinding"},
+		schema.GroupKind{Group: admissionGroup, Kind: "MutatingAdmissionPolicyBinding"}:
+		add(gvk.Group, strings.TrimSuffix(gvk.Kind, "Binding"), dig(obj.Object, "spec", "policyName"))
 	}
-	for _, pod := range podSpecs(obj) {
-		podReferences(pod, func(group, kind string, name any) {
-			ns := namespace
-			if kind == "PriorityClass" || kind == "RuntimeClass" {
-				ns = ""
-			}
-			add(group, kind, ns, name)
-		})
+	if pod := podSpec(obj); pod != nil {
+		podReferences(pod, add)
 	}
 	return refs
 }
 
-// podSpecs returns the specification of the pods that obj is or makes: none or one.
-func podSpecs(obj *unstructured.Unstructured) []any {
-	var spec any
+// isClusterScoped says of the kinds that references names whether they are in no
+// namespace.
+func isClusterScoped(kind string) bool {
+	switch kind {
+	case "ClusterRole", "StorageClass", "IngressClass", "PriorityClass", "RuntimeClass",
+		"ValidatingAdmissionPolicy", "MutatingAdmissionPolicy":
+		return true
+	}
+	return false
+}
+
+// podSpec returns the specification of the pods that obj is or makes, or nil.
+func podSpec(obj *unstructured.Unstructured) any {
 	switch gvk := obj.GroupVersionKind(); gvk.GroupKind() {
 	case schema.GroupKind{Kind: "Pod"}:
-		spec = dig(obj.Object, "spec")
+		return dig(obj.Object, "spec")
 	case schema.GroupKind{Group: "batch", Kind: "CronJob"}:
-		spec = dig(obj.Object, "spec", "jobTemplate", "spec", "template", "spec")
+		return dig(obj.Object, "spec", "jobTemplate", "spec", "template", "spec")
 	case schema.GroupKind{Group: "apps", Kind: "Deployment"}, schema.GroupKind{Group: "apps", Kind: "StatefulSet"},
 		schema.GroupKind{Group: "apps", Kind: "DaemonSet"}, schema.GroupKind{Group: "apps", Kind: "ReplicaSet"},
 		schema.GroupKind{Group: "batch", Kind: "Job"}, schema.GroupKind{Kind: "ReplicationController"}:
-		spec = dig(obj.Object, "spec", "template", "spec")
+		return dig(obj.Object, "spec", "template", "spec")
 	}
-	if spec == nil {
-		return nil
-	}
-	return []any{spec}
+	return nil
 }
 
 func podReferences(pod any, add func(group, kind string, name any)) {

@@ -3,17 +3,19 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pkg/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
 // Sync carries out every action, see platform.Platform and "Order of application" in the
 // package comment. An action that cannot be understood as a whole, because a definition
-// in it is malformed or of a kind that the cluster does not have, is not begun.
+// in it is malformed or of a kind that the cluster does not have, is not begun. An object
+// of which it is certain that to apply its definition would change nothing costs no
+// request of its own.
 func (c *Cluster) Sync(def platform.SyncDef) error {
 	if len(def.Actions) == 0 {
 		return nil
@@ -22,31 +24,109 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	defer cancel()
 
 	failed := make([]error, len(def.Actions)) // by index of the action
-	parsed := parse(def.Actions, failed)
-	steps, err := c.plan(ctx, parsed, failed)
+	actions := c.readAll(def.Actions, failed)
+	steps, err := c.plan(ctx, actions, def.Actions, failed)
+	if err == nil {
+		err = c.survey(ctx, steps)
+	}
 	if err != nil {
+		return platform.ClusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
+	}
+	steps = c.changed(steps)
+	if err := load(steps, def.Actions); err != nil {
 		return platform.ClusterError(fmt.Errorf("sync: %w", err))
 	}
-	run(ctx, steps, c.options.Concurrency, c.do)
-	for _, s := range steps {
-		if s.object != nil {
-			failed[s.action] = join(failed[s.action], s.err)
-		}
+	run(ctx, link(steps), c.options.Concurrency, c.do)
+	if err := unreachable(steps); err != nil {
+		return platform.ClusterError(fmt.Errorf("sync: nothing was done: %w", err))
 	}
-	return syncError(def.Actions, failed)
+	for _, s := range steps {
+		c.tellSkipped(s)
+		failed[s.action] = join(failed[s.action], s.err)
+	}
+	if err := syncError(def.Actions, failed); err != nil {
+		return err
+	}
+	c.options.Metrics.LastSync.Set(float64(time.Now().UnixNano()) / 1e9)
+	return nil
+}
+
+// changed returns the steps that are to be taken, and tells of the others.
+func (c *clients) changed(steps []*step) []*step {
+	taken := make([]*step, 0, len(steps))
+	for _, s := range steps {
+		if s.unchanged {
+			c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: Unchanged})
+			continue
+		}
+		taken = append(taken, s)
+	}
+	return taken
 }
 
 // do does one step.
 func (c *clients) do(ctx context.Context, s *step) error {
+	begin := time.Now()
+	c.options.Metrics.InFlight.Add(1)
+	defer c.options.Metrics.InFlight.Add(-1)
 	unlock, err := c.writing.lock(ctx, s.object.key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if s.delete {
-		return c.delete(ctx, s.object, len(s.before) > 0)
+	result, err := c.write(ctx, s)
+	c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: result, Took: time.Since(begin), Err: err})
+	return err
+}
+
+func (c *clients) write(ctx context.Context, s *step) (Result, error) {
+	if s.delete && s.seen == nil {
+		var err error
+		if s.seen, err = c.look(ctx, s.object); err != nil {
+			return Failed, err
+		}
 	}
-	return c.apply(ctx, s.object)
+	if s.seen != nil && s.seen.ignored {
+		c.options.Logger.InfoContext(ctx, "left alone, as its annotation says", "object", s.object.key.String(), "annotation", ignoreAnnotation)
+		return Ignored, nil
+	}
+	var err error
+	result := Applied
+	if s.delete {
+		result, err = Deleted, c.delete(ctx, s.object, len(s.before) > 0)
+	} else {
+		err = c.apply(ctx, s.object, s.seen)
+	}
+	if err != nil {
+		return Failed, err
+	}
+	return result, nil
+}
+
+// tellSkipped tells of a step that was not attempted.
+func (c *clients) tellSkipped(s *step) {
+	if s.err != nil && s.skipped {
+		c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: Skipped, Err: s.err})
+	}
+}
+
+// unreachable returns why no step could be done, if that is for all of them that the API
+// server was not there or refused our credentials: one error says it better than one for
+// each.
+func unreachable(steps []*step) error {
+	var why error
+	for _, s := range steps {
+		switch {
+		case s.err == nil:
+			return nil
+		case s.skipped:
+		case isUnreachable(s.err):
+			why = s.err
+		default:
+			return nil
+		}
+	}
+	return why
 }
 
 // syncError tells of each action that failed under its ResourceID, all of those that
@@ -65,73 +145,33 @@ func syncError(actions []platform.SyncAction, failed []error) error {
 	return errs
 }
 
-// A parsedAction is an action whose definitions could be read.
-type parsedAction struct {
-	index         int
-	label         string
-	delete, apply []manifest.Object
-}
-
-// parse reads the definitions of all actions. Of those that it cannot read it says why in
-// failed.
-func parse(actions []platform.SyncAction, failed []error) []parsedAction {
-	parsed := make([]parsedAction, 0, len(actions))
-	for i, action := range actions {
-		p := parsedAction{index: i, label: action.ResourceID}
-		var errs [2]error
-		if p.delete, errs[0] = manifest.Parse(action.Delete); errs[0] != nil {
-			errs[0] = fmt.Errorf("read the definition to delete: %w", errs[0])
-		}
-		if p.apply, errs[1] = manifest.Parse(action.Apply); errs[1] != nil {
-			errs[1] = fmt.Errorf("read the definition to apply: %w", errs[1])
-		}
-		if failed[i] = join(errs[:]...); failed[i] == nil {
-			parsed = append(parsed, p)
-		}
-	}
-	return parsed
-}
-
-// plan finds out where the API server has what the actions name, and what must come
-// before what. Of actions that it cannot place it says why in failed. It fails as a whole
-// only if the API server cannot be asked.
-func (c *clients) plan(ctx context.Context, actions []parsedAction, failed []error) ([]*step, error) {
+// plan finds out where the API server has what the actions name. Of actions that it cannot
+// place it says why in failed. It fails as a whole only if the API server cannot be asked.
+func (c *clients) plan(ctx context.Context, actions []action, given []platform.SyncAction, failed []error) ([]*step, error) {
 	known, err := c.catalog.kinds(ctx)
 	if err != nil {
 		return nil, err
 	}
 	place := placer{clients: c, ctx: ctx, known: known, defined: definedIn(actions)}
 	var steps []*step
-	for _, action := range actions {
-		var own []*step
-		deletes, err1 := place.all(action.delete, action.label, true)
-		applies, err2 := place.all(action.apply, action.label, false)
-		if failed[action.index] = join(err1, err2); failed[action.index] != nil {
-			continue
+	for _, a := range actions {
+		label := given[a.index].ResourceID
+		deletes, err1 := place.all(a.delete, a.index, label, true)
+		applies, err2 := place.all(a.apply, a.index, label, false)
+		if failed[a.index] = join(err1, err2); failed[a.index] == nil {
+			steps = append(append(steps, deletes...), applies...)
 		}
-		for _, t := range deletes {
-			own = append(own, &step{action: action.index, object: t, delete: true})
-		}
-		for _, t := range applies {
-			own = append(own, &step{action: action.index, object: t})
-		}
-		steps = append(steps, own...)
 	}
-	if place.err != nil {
-		return nil, place.err
-	}
-	return link(steps), nil
+	return steps, place.err
 }
 
-// definedIn returns the kinds that the actions' own CustomResourceDefinitions will add.
-func definedIn(actions []parsedAction) map[schema.GroupVersionKind]resource {
+// definedIn returns the kinds that the actions' own CustomResourceDefinitions define.
+func definedIn(actions []action) map[schema.GroupVersionKind]resource {
 	defined := map[schema.GroupVersionKind]resource{}
-	for _, action := range actions {
-		for _, object := range action.apply {
-			if object.GroupVersionKind().GroupKind() == crdKind {
-				for _, r := range definedBy(object.Unstructured) {
-					defined[r.gvk()] = r
-				}
+	for _, a := range actions {
+		for _, d := range a.apply {
+			for _, r := range d.defines {
+				defined[r.gvk()] = r
 			}
 		}
 	}
@@ -149,123 +189,49 @@ type placer struct {
 	err     error // why the API server could not be asked
 }
 
-// all returns the targets that the objects are. What is to be deleted and of a kind that
-// the cluster does not have is gone already, and left out.
-func (p *placer) all(objects []manifest.Object, label string, deleting bool) ([]*target, error) {
+// all returns the steps for the definitions of one half of an action. What is to be
+// deleted and of a kind that the cluster does not have is gone already, and left out.
+func (p *placer) all(defs []*definition, index int, label string, deleting bool) ([]*step, error) {
 	var (
-		targets []*target
-		errs    []error
+		steps []*step
+		errs  []error
 	)
-	for _, object := range objects {
-		res, err := p.find(object.GroupVersionKind())
+	for i, d := range defs {
+		res, fresh, err := p.find(d.gvk)
 		var unknown *unknownKindError
 		switch {
 		case err == nil:
-			targets = append(targets, newTarget(object.Unstructured, res, p.options.Namespace, label))
+			t := newTarget(d, res, p.options.Namespace, label)
+			t.fresh = fresh
+			steps = append(steps, &step{action: index, place: i, object: t, delete: deleting})
 		case deleting && errors.As(err, &unknown) && unknown.broken == nil && len(unknown.others) == 0:
 		default:
-			errs = append(errs, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err))
+			errs = append(errs, fmt.Errorf("%s %s: %w", d.gvk.Kind, d.name, err))
 		}
 	}
-	return targets, join(errs...)
+	return steps, join(errs...)
 }
 
-func (p *placer) find(gvk schema.GroupVersionKind) (resource, error) {
-	if r, ok := p.defined[gvk]; ok {
-		return r, nil
+// find returns the resource of a kind, and whether it is one that this Sync will have
+// defined first.
+func (p *placer) find(gvk schema.GroupVersionKind) (res resource, fresh bool, err error) {
+	res, err = p.known.find(gvk)
+	if err == nil {
+		return res, false, nil
 	}
-	r, err := p.known.find(gvk)
-	if err == nil || p.asked {
-		return r, err
+	if r, ok := p.defined[gvk]; ok {
+		return r, true, nil
+	}
+	if p.asked {
+		return res, false, err
 	}
 	p.asked = true
-	fresh, asking := p.catalog.after(p.ctx, p.known)
+	latest, asking := p.catalog.after(p.ctx, p.known)
 	if asking != nil {
 		p.err = asking
-		return r, err
+		return res, false, err
 	}
-	p.known = fresh
-	return p.known.find(gvk)
-}
-
-// link numbers the steps, adds the barriers, and makes each step need what must come
-// before it. The steps are in the order of the actions.
-func link(steps []*step) []*step {
-	applied := map[objectKey]*step{}         // the last step that applies the object
-	deleted := map[objectKey]*step{}         // the last step that deletes the object
-	last := map[objectKey]*step{}            // the last step so far that touches the object
-	defining := map[schema.GroupKind]*step{} // the step that applies the definition of the kind
-	for _, s := range steps {
-		key := s.object.key
-		if earlier := last[key]; earlier != nil {
-			// Within an action Apply is pointless where Delete has failed; another
-			// action speaks for itself.
-			s.need(earlier, earlier.action == s.action && earlier.delete && !s.delete)
-		}
-		last[key] = s
-		if s.delete {
-			deleted[key] = s
-			continue
-		}
-		applied[key] = s
-		if key.GroupKind == crdKind {
-			for _, r := range definedBy(s.object.content) {
-				defining[r.gvk().GroupKind()] = s
-			}
-		}
-	}
-	deletedCRDs := map[string]*step{} // by group and plural, as they are named
-	for key, s := range deleted {
-		if key.GroupKind == crdKind {
-			deletedCRDs[key.name] = s
-		}
-	}
-	for _, s := range steps {
-		needed := append(references(s.object.content, s.object.key.namespace),
-			objectKey{GroupKind: namespaceKind, name: s.object.key.namespace})
-		if s.delete {
-			// What others need goes after them.
-			for _, key := range needed {
-				if d := deleted[key]; d != nil && last[key] == d {
-					d.need(s, true)
-				}
-			}
-			if d := deletedCRDs[s.object.resource.Resource+"."+s.object.resource.Group]; d != nil && last[d.object.key] == d {
-				d.need(s, true)
-			}
-			continue
-		}
-		for _, key := range needed {
-			if a := applied[key]; a != nil {
-				s.need(a, true)
-			}
-		}
-		if a := defining[s.object.key.GroupKind]; a != nil {
-			s.need(a, true)
-		}
-	}
-	return addBarriers(steps)
-}
-
-// addBarriers makes gates come into force after all else is applied, and go before
-// anything else is deleted, and numbers the steps.
-func addBarriers(steps []*step) []*step {
-	opened, closed := &step{action: -1}, &step{action: -1}
-	for _, s := range steps {
-		switch gate := isGate(s.object.key.GroupKind); {
-		case gate && s.delete:
-			opened.need(s, false)
-		case gate:
-			s.need(closed, false)
-		case s.delete:
-			s.need(opened, false)
-		default:
-			closed.need(s, false)
-		}
-	}
-	all := append(append([]*step{opened}, steps...), closed)
-	for i, s := range all {
-		s.index = i
-	}
-	return all
+	p.known = latest
+	res, err = p.known.find(gvk)
+	return res, false, err
 }

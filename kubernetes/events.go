@@ -1,0 +1,114 @@
+package kubernetes
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-kit/kit/metrics"
+	"github.com/go-kit/kit/metrics/discard"
+	"github.com/go-kit/kit/metrics/prometheus"
+	"github.com/pkg/errors"
+	stdprometheus "github.com/prometheus/client_golang/prometheus"
+)
+
+// A Result is what became of an object.
+type Result string
+
+// What can become of an object.
+const (
+	Applied   Result = "applied"   // the definition was sent, and is in force
+	Unchanged Result = "unchanged" // it was certain that to send it would change nothing
+	Deleted   Result = "deleted"   // it was deleted, or was gone already
+	Ignored   Result = "ignored"   // the live object says that Sync shall leave it alone
+	Skipped   Result = "skipped"   // not attempted: what it needs has failed, or the call was over
+	Failed    Result = "failed"    // attempted in vain
+	Waiting   Result = "waiting"   // not a result yet: it is waited for
+)
+
+// An Event says what became of an object in a Sync or an Apply.
+type Event struct {
+	// ID is the ResourceID of the action, or the ServiceID of the definition.
+	ID string
+	// Object names the object, as in "Deployment default/web".
+	Object string
+	// Result is what became of it.
+	Result Result
+	// Took is how long that took.
+	Took time.Duration
+	// Err is why, if it was skipped or failed.
+	Err error
+}
+
+// Metrics counts what Sync and Apply do. The zero value counts nothing.
+type Metrics struct {
+	// Objects counts objects by what became of them, the label "result".
+	Objects metrics.Counter
+	// LastSync is when a Sync last succeeded, in seconds since 1970.
+	LastSync metrics.Gauge
+	// InFlight is how many objects are being dealt with.
+	InFlight metrics.Gauge
+}
+
+// orNone returns m with what is nil replaced by what counts nothing.
+func (m Metrics) orNone() Metrics {
+	if m.Objects == nil {
+		m.Objects = discard.NewCounter()
+	}
+	if m.LastSync == nil {
+		m.LastSync = discard.NewGauge()
+	}
+	if m.InFlight == nil {
+		m.InFlight = discard.NewGauge()
+	}
+	return m
+}
+
+// NewMetrics returns metrics that are registered with r: flux_kubernetes_objects_total,
+// flux_kubernetes_last_sync_timestamp_seconds and flux_kubernetes_objects_in_flight.
+// Clusters that are given the same registry share their metrics. It fails if r holds
+// another metric of one of those names.
+func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
+	const namespace, subsystem = "flux", "kubernetes"
+	objects, err1 := register(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "objects_total",
+		Help: "Count of objects that were dealt with, by what became of them.",
+	}, []string{"result"}))
+	last, err2 := register(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "last_sync_timestamp_seconds",
+		Help: "When a Sync last succeeded, in seconds since 1970.",
+	}, nil))
+	inFlight, err3 := register(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "objects_in_flight",
+		Help: "Number of objects that are being dealt with.",
+	}, nil))
+	if err := join(err1, err2, err3); err != nil {
+		return Metrics{}, fmt.Errorf("register the metrics of a cluster: %w", err)
+	}
+	for _, result := range []Result{Applied, Unchanged, Deleted, Ignored, Skipped, Failed} {
+		objects.WithLabelValues(string(result)) // the first is an increase too
+	}
+	return Metrics{Objects: prometheus.NewCounter(objects), LastSync: prometheus.NewGauge(last), InFlight: prometheus.NewGauge(inFlight)}, nil
+}
+
+// register registers c with r, or returns the collector of the same description that is
+// registered already.
+func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, error) {
+	err := r.Register(c)
+	var already stdprometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if earlier, ok := already.ExistingCollector.(C); ok {
+			return earlier, nil
+		}
+	}
+	return c, err
+}
+
+// tell counts a result, and passes it on to whoever wants to know.
+func (c *clients) tell(e Event) {
+	if e.Result != Waiting {
+		c.options.Metrics.Objects.With("result", string(e.Result)).Add(1)
+	}
+	if c.options.Events != nil {
+		c.options.Events(e)
+	}
+}

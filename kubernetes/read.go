@@ -1,0 +1,140 @@
+package kubernetes
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/manifest"
+)
+
+// A readAction is what the definitions of an action say.
+type readAction struct {
+	delete, apply []*definition
+}
+
+// An action is one of a Sync that could be read.
+type action struct {
+	index int // in SyncDef.Actions
+	*readAction
+}
+
+// readAll reads the definitions of all actions. Of those that it cannot read it says why
+// in failed. What it has read before it knows without their bodies.
+func (c *clients) readAll(actions []platform.SyncAction, failed []error) []action {
+	read := make([]*readAction, len(actions))
+	inParallel(len(actions), func(i int) { read[i], failed[i] = c.readOne(actions[i]) })
+	all := make([]action, 0, len(actions))
+	for i, r := range read {
+		if failed[i] == nil {
+			all = append(all, action{i, r})
+		}
+	}
+	return all
+}
+
+// inParallel calls do for 0 to n-1, on all processors, and returns when all calls have.
+func inParallel(n int, do func(i int)) {
+	var (
+		next    atomic.Int64
+		workers sync.WaitGroup
+	)
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func (c *clients) readOne(a platform.SyncAction) (*readAction, error) {
+	key := hashOf(a)
+	if known, ok := c.read.get(key); ok {
+		return known, nil
+	}
+	full, err := parseAction(a)
+	if err != nil {
+		return nil, err
+	}
+	c.read.put(key, &readAction{delete: summaries(full.delete), apply: summaries(full.apply)})
+	return full, nil
+}
+
+// hashOf tells an action's definitions from all others.
+func hashOf(a platform.SyncAction) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(a.Delete))))
+	h.Write(a.Delete)
+	h.Write(a.Apply)
+	h.Sum(sum[:0])
+	return sum
+}
+
+func parseAction(a platform.SyncAction) (*readAction, error) {
+	var (
+		full       readAction
+		err1, err2 error
+	)
+	if full.delete, err1 = parseDefinitions(a.Delete); err1 != nil {
+		err1 = fmt.Errorf("read the definition to delete: %w", err1)
+	}
+	if full.apply, err2 = parseDefinitions(a.Apply); err2 != nil {
+		err2 = fmt.Errorf("read the definition to apply: %w", err2)
+	}
+	return &full, join(err1, err2)
+}
+
+func parseDefinitions(data []byte) ([]*definition, error) {
+	objects, err := manifest.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	defs := make([]*definition, 0, len(objects))
+	for _, object := range objects {
+		d, err := newDefinition(object)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+		defs = append(defs, d)
+	}
+	return defs, nil
+}
+
+func summaries(defs []*definition) []*definition {
+	kept := make([]*definition, len(defs))
+	for i, d := range defs {
+		kept[i] = d.summary()
+	}
+	return kept
+}
+
+// load gives the steps that are to be taken the bodies of their definitions, where these
+// were known from an earlier call only.
+func load(steps []*step, actions []platform.SyncAction) error {
+	lacking := map[int][]*step{} // by action
+	for _, s := range steps {
+		if s.object.body == nil {
+			lacking[s.action] = append(lacking[s.action], s)
+		}
+	}
+	for i, own := range lacking {
+		full, err := parseAction(actions[i])
+		if err != nil {
+			return err // it could be read before, so this cannot be
+		}
+		for _, s := range own {
+			half := full.apply
+			if s.delete {
+				half = full.delete
+			}
+			s.object.definition = half[s.place]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/util/csaupgrade"
+)
+
+func (c *clients) metadataOf(res resource, namespace string) metadata.ResourceInterface {
+	return c.metadata.Resource(res.GroupVersionResource).Namespace(namespace)
+}
+
+func (c *clients) dynamicOf(res resource, namespace string) dynamic.ResourceInterface {
+	return c.dynamic.Resource(res.GroupVersionResource).Namespace(namespace)
+}
+
+// apply makes the object what its definition says, by server-side apply. What is known
+// of the live object is in seen; nil means that there is none, or it may not be seen. The
+// caller holds the object's lock.
+func (c *clients) apply(ctx context.Context, t *target, seen *observation) error {
+	if seen != nil && seen.foreign {
+		if err := c.adopt(ctx, t); err != nil {
+			return fmt.Errorf("adopt the fields of other tools: %w", err)
+		}
+	}
+	err := c.patch(ctx, t)
+	if isImmutable(err) && t.recreate() {
+		err = c.recreate(ctx, t, err)
+	}
+	if err != nil {
+		return err
+	}
+	if t.key.GroupKind == crdKind {
+		return c.awaitEstablished(ctx, t)
+	}
+	return nil
+}
+
+// patch sends the definition, and remembers what it made of the object.
+func (c *clients) patch(ctx context.Context, t *target) error {
+	force := !c.options.FailOnConflict
+	c.verified.forget(t.key)
+	return retry(ctx, func(ctx context.Context) error {
+		ctx, cancel := c.request(ctx)
+		defer cancel()
+		live, err := c.metadataOf(t.resource, t.key.namespace).Patch(ctx, t.key.name, types.ApplyPatchType, t.body,
+			metav1.PatchOptions{FieldManager: c.options.FieldManager, Force: &force})
+		if err == nil {
+			c.verified.put(t.key, verified{t.digest, *c.observe(live)})
+			return nil
+		}
+		if t.fresh && apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+			return notServedYet{err}
+		}
+		return causeOf(ctx, err)
+	})
+}
+
+// adopt makes ours the fields that other tools have set, so that none has two owners and
+// those that the definition leaves out are removed.
+func (c *clients) adopt(ctx context.Context, t *target) error {
+	objects := c.metadataOf(t.resource, t.key.namespace)
+	return retry(ctx, func(ctx context.Context) error {
+		ctx, cancel := c.request(ctx)
+		defer cancel()
+		live, err := objects.Get(ctx, t.key.name, metav1.GetOptions{})
+		if err != nil {
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return causeOf(ctx, err)
+		}
+		foreign := sets.New[string]()
+		for i := range live.ManagedFields {
+			if entry := &live.ManagedFields[i]; isForeign(entry) {
+				foreign.Insert(entry.Manager)
+			}
+		}
+		patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, foreign, c.options.FieldManager)
+		if err != nil || patch == nil {
+			return err
+		}
+		_, err = objects.Patch(ctx, t.key.name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: c.options.FieldManager})
+		if apierrors.IsConflict(err) {
+			return changedMeanwhile{err}
+		}
+		return causeOf(ctx, err)
+	})
+}
+
+// recreate deletes an object that cannot be changed into what the definition says, and
+// makes it again. It does not delete what the server would not let it make.
+func (c *clients) recreate(ctx context.Context, t *target, why error) error {
+	content := &unstructured.Unstructured{}
+	if err := content.UnmarshalJSON(t.body); err != nil {
+		return err
+	}
+	request, cancel := c.request(ctx)
+	_, err := c.dynamicOf(t.resource, t.key.namespace).Create(request, content,
+		metav1.CreateOptions{FieldManager: c.options.FieldManager, DryRun: []string{metav1.DryRunAll}})
+	cancel()
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("%w; not recreated, since the API server would not have it: %w", why, err)
+	}
+	c.options.Logger.InfoContext(ctx, "recreate an object that cannot be changed", "object", t.key.String(), "reason", why.Error())
+	if err := c.delete(ctx, t, true); err != nil {
+		return fmt.Errorf("recreate: delete: %w", err)
+	}
+	return c.patch(ctx, t)
+}
+
+// isImmutable says whether the server refused a change because a field cannot be changed.
+// There is no code for it, only the wordings of validation, of CEL rules and of webhooks.
+func isImmutable(err error) bool {
+	return (apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)) && immutable.MatchString(err.Error())
+}
+
+var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|modif)|can ?not be (change|update|modif)|updates to .* are forbidden|can(not|'t) change`)
+
+// awaitEstablished waits until the API server serves what a CustomResourceDefinition
+// defines.
+func (c *clients) awaitEstablished(ctx context.Context, t *target) error {
+	err := c.poll(ctx, func(ctx context.Context) (bool, error) {
+		ctx, cancel := c.request(ctx)
+		defer cancel()
+		live, err := c.dynamicOf(t.resource, "").Get(ctx, t.key.name, metav1.GetOptions{})
+		if err != nil {
+			return false, causeOf(ctx, err)
+		}
+		for condition := range items(live.Object["status"], "conditions") {
+			if dig(condition, "type") == "NamesAccepted" && dig(condition, "status") == "False" {
+				return false, fmt.Errorf("names not accepted: %v", dig(condition, "message"))
+			}
+			if dig(condition, "type") == "Established" && dig(condition, "status") == "True" {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until it is established: %w", err)
+	}
+	return nil
+}
+
+// delete deletes the object; one that is gone already is fine. It returns when the
+// object is really gone if awaitGone is set.
+func (c *clients) delete(ctx context.Context, t *target, awaitGone bool) error {
+	c.verified.forget(t.key)
+	objects := c.metadataOf(t.resource, t.key.namespace)
+	propagation := metav1.DeletePropagationBackground
+	err := retry(ctx, func(ctx context.Context) error {
+		ctx, cancel := c.request(ctx)
+		defer cancel()
+		return causeOf(ctx, objects.Delete(ctx, t.key.name, metav1.DeleteOptions{PropagationPolicy: &propagation}))
+	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil || !awaitGone {
+		return err
+	}
+	var (
+		waiting []string // for whose finalizers
+		uid     types.UID
+	)
+	err = c.poll(ctx, func(ctx context.Context) (bool, error) {
+		ctx, cancel := c.request(ctx)
+		defer cancel()
+		live, err := objects.Get(ctx, t.key.name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, causeOf(ctx, err)
+		}
+		if uid == "" {
+			uid = live.UID
+		}
+		waiting = live.Finalizers
+		return live.UID != uid || live.DeletionTimestamp == nil, nil // somebody made it again
+	})
+	if err != nil && len(waiting) > 0 {
+		return fmt.Errorf("wait until it is gone, for its finalizers %s: %w", strings.Join(waiting, ", "), err)
+	}
+	if err != nil {
+		return fmt.Errorf("wait until it is gone: %w", err)
+	}
+	return nil
+}
+
+// poll asks until the answer is true, an error that will not pass, ctx ends or the time
+// limit for a wait is over.
+func (c *clients) poll(ctx context.Context, ask func(context.Context) (bool, error)) error {
+	ctx, cancel := c.wait(ctx)
+	defer cancel()
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		done, err := ask(ctx)
+		if done || err != nil && !isTransient(err) {
+			return err
+		}
+		if stopped := sleep(ctx, wait); stopped != nil {
+			return join(stopped, err)
+		}
+	}
+}
+
+// definedBy returns the resources that a CustomResourceDefinition will make the API
+// server serve, one for each version.
+func definedBy(crd *unstructured.Unstructured) []resource {
+	str := func(path ...string) string { s, _ := dig(crd.Object, path...).(string); return s }
+	var defined []resource
+	for version := range items(crd.Object["spec"], "versions") {
+		name, _ := dig(version, "name").(string)
+		if served, ok := dig(version, "served").(bool); ok && !served {
+			continue
+		}
+		gvr := schema.GroupVersionResource{Group: str("spec", "group"), Version: name, Resource: str("spec", "names", "plural")}
+		defined = append(defined, resource{
+			GroupVersionResource: gvr,
+			kind:                 str("spec", "names", "kind"),
+			namespaced:           str("spec", "scope") == "Namespaced",
+			listable:             true,
+		})
+	}
+	return slices.DeleteFunc(defined, func(r resource) bool { return r.Resource == "" || r.kind == "" || r.Version == "" })
+}
