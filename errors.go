@@ -42,8 +42,8 @@ var (
 
 const clusterHelp = `Error from the cluster
 
-The request reached your cluster, and the cluster refused it or failed to
-carry it out. The message has the cluster's own reason.
+The request reached the daemon in your cluster, and the cluster refused it,
+failed to carry it out, or did not answer. The message has the reason.
 
 If it speaks of a definition (a field, a name, a kind), correct the
 definition and try again. If it says "forbidden", give the daemon's service
@@ -70,8 +70,8 @@ it knew before still works.
 Upgrade the daemon to the version of this service or later, then try again.
 `
 
-// ClusterError says that the cluster was reached, and that it refused the request
-// or failed at it. The text is that of err, and errors.Is and errors.As reach err.
+// ClusterError says that the daemon was reached, and that its cluster refused the
+// request, failed at it, or did not answer the daemon. The text is that of err, and errors.Is and errors.As reach err.
 // An err that has a help text of its own is returned as it is, so that every hop may
 // wrap what it passes on. A nil err gives an error too, which says so.
 func ClusterError(err error) error {

@@ -21,7 +21,7 @@
 // and errors.Is, never with ==, since ApplyError and SyncError are maps:
 //
 //   - [ApplyError] and [SyncError] say of each thing that failed what went wrong.
-//   - [ClusterError] says that the cluster was reached, and refused or failed.
+//   - [ClusterError] says that the daemon was reached, and its cluster refused or failed.
 //   - [UnavailableError], which matches [ErrPlatformNotAvailable], says that no answer
 //     came: no daemon is connected, or it was lost.
 //   - [UpgradeNeededError], which matches [ErrUpgradeNeeded], says that the daemon is

@@ -64,6 +64,7 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 	}
 	group.Wait()
 	for t, err := range c.awaitRollouts(ctx, awaited) {
+		c.tell(Event{ID: t.label, Object: t.key.String(), Result: Failed, Err: err})
 		id := flux.ServiceID(t.label)
 		failed[id] = join(failed[id], fmt.Errorf("roll out %v: %w", t.key, err))
 	}
@@ -171,7 +172,7 @@ func (a *application) definition(ctx context.Context, id flux.ServiceID, there *
 	event := Event{ID: t.label, Object: t.key.String(), Result: Applied, Took: time.Since(begin)}
 	if err != nil {
 		event.Result, event.Err = Failed, err
-		err = fmt.Errorf("apply %v: %w", t.key, err)
+		err = fmt.Errorf("apply %v: %w", t.key, onOneLine(err))
 		t = nil
 	}
 	a.tell(event)

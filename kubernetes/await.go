@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/pkg/errors"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,21 +69,29 @@ type awaited struct {
 	selector *metav1.LabelSelector
 }
 
-// run waits until none is left or ctx ends, and then says what each was waiting for.
+// run waits until none is left, or time is up, and then says what each was waiting for.
 func (w *rolloutWait) run(ctx context.Context) {
+	ctx, cancel := w.wait(ctx)
+	defer cancel()
 	w.failed = map[*target]error{}
-	err := w.follow(ctx)
+	ended := w.follow(ctx)
+	if ended == nil {
+		return
+	}
+	// Who has cancelled the call does not want to wait for this; who has run out of time
+	// needs it.
+	var look context.Context
+	if errors.Is(ended, context.DeadlineExceeded) {
+		look, cancel = context.WithTimeout(context.WithoutCancel(ctx), podTroubleLimit)
+		defer cancel()
+	}
 	for _, name := range slices.Sorted(maps.Keys(w.left)) {
-		a := w.left[name]
-		w.fail(ctx, a, join(err, orText(a.progress)))
+		a, err := w.left[name], ended
+		if a.progress != "" {
+			err = fmt.Errorf("%w; it was at: %s", err, a.progress)
+		}
+		w.fail(look, a, err)
 	}
-}
-
-func orText(text string) error {
-	if text == "" {
-		return nil
-	}
-	return fmt.Errorf("%s", text)
 }
 
 // follow lists, then watches, and begins anew when the watch ends, until none is left.
@@ -193,6 +202,9 @@ func (w *rolloutWait) see(ctx context.Context, object *unstructured.Unstructured
 		w.failed[a.target] = err
 		return
 	}
+	if a.progress != result.Message && result.Status == status.InProgressStatus {
+		w.tell(Event{ID: a.label, Object: a.key.String(), Result: Waiting, Progress: result.Message})
+	}
 	a.progress = result.Message
 	a.selector = selectorOf(object)
 	switch result.Status {
@@ -211,17 +223,20 @@ type errStalled string
 
 func (e errStalled) Error() string { return "stalled: " + string(e) }
 
-// fail ends the wait for a, with what its pods say.
-func (w *rolloutWait) fail(ctx context.Context, a *awaited, err error) {
+// fail ends the wait for a, with what its pods say unless look, the context for asking
+// them, is nil.
+func (w *rolloutWait) fail(look context.Context, a *awaited, err error) {
 	delete(w.left, a.key.name)
-	if reasons := w.podTrouble(ctx, a); len(reasons) > 0 {
-		err = fmt.Errorf("%w; pods: %s", err, strings.Join(reasons, "; "))
+	if look != nil {
+		if reasons := w.podTrouble(look, a); len(reasons) > 0 {
+			err = fmt.Errorf("%w; pods: %s", err, strings.Join(reasons, "; "))
+		}
 	}
-	w.failed[a.target] = err
+	w.failed[a.target] = onOneLine(err)
 }
 
-// podTroubleLimit bounds the time for one more look at the pods, which is taken even when
-// the call's own time is over: it is what the reader of the error needs.
+// podTroubleLimit bounds the time for one more look at the pods when the call's own time
+// is over: it is what the reader of the error needs.
 const podTroubleLimit = 2 * time.Second
 
 // podTrouble returns why the containers of a's pods do not run, each reason once.
@@ -230,7 +245,7 @@ func (w *rolloutWait) podTrouble(ctx context.Context, a *awaited) []string {
 	if err != nil || a.selector == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), podTroubleLimit)
+	ctx, cancel := w.request(ctx)
 	defer cancel()
 	pods, err := w.typed.CoreV1().Pods(w.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String(), Limit: pageSize})
 	if err != nil {

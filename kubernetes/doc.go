@@ -35,9 +35,28 @@
 // A step that needs one that has failed is not attempted, and its error says so. Where
 // needs go round in a circle, the order of the list decides.
 //
+// # What is unchanged
+//
+// Sync sends nothing for an object of which it is certain that to apply its definition
+// would change nothing. The API server records which fields our manager owns, and any
+// other writer who changes one takes it out of that record. So it is enough that the
+// record is exactly the definition's set of fields, and that these have the definition's
+// values. Of an object that this Cluster has applied or verified before, the metadata
+// tells as much; of any other, one look at it as a whole. Each takes one list for each
+// kind of object. Any doubt is settled by applying.
+//
 // # Ownership
 //
 // Definitions are applied by server-side apply under Options.FieldManager, which takes
-// the fields that they name from whoever else manages them. A field that a later
-// definition leaves out is removed, unless someone else manages it too.
+// the fields that they name from whoever else manages them (see Options.FailOnConflict).
+// A field that a later definition leaves out is removed, unless someone else manages it
+// too. Fields that kubectl or Helm set by other means become ours first, so that an
+// object changes hands without losing a field and without leaving one behind.
+//
+// # Annotations
+//
+// Two annotations say how an object is to be dealt with. "platform/recreate", if "true" in
+// a definition, lets Sync delete the object and make it again where a field is changed
+// that cannot be; without it that is an error. "platform/ignore", if it lists "sync" on the
+// live object, makes Sync leave the object alone.
 package kubernetes

@@ -51,6 +51,21 @@ func (s several) Error() string {
 // Unwrap returns the failures, so that errors.Is and errors.As reach each of them.
 func (s several) Unwrap() []error { return s }
 
+// oneLine is an error whose text, which the server wrote over several lines, is on one.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+func (e oneLine) Unwrap() error { return e.error }
+
+// onOneLine returns err with its text on one line.
+func onOneLine(err error) error {
+	if err != nil && strings.ContainsAny(err.Error(), "\r\n") {
+		return oneLine{err}
+	}
+	return err
+}
+
 // causeOf returns err, or, if err only says that ctx has ended, the cause of that, which
 // says whose limit it was.
 func causeOf(ctx context.Context, err error) error {

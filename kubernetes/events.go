@@ -35,6 +35,8 @@ type Event struct {
 	Result Result
 	// Took is how long that took.
 	Took time.Duration
+	// Progress is how far it has come, if it is waited for.
+	Progress string
 	// Err is why, if it was skipped or failed.
 	Err error
 }

@@ -169,7 +169,7 @@ func attempt(ctx context.Context, s *step, do func(context.Context, *step) error
 		return
 	}
 	if err := do(ctx, s); err != nil {
-		s.err = fmt.Errorf("%v: %w", s, err)
+		s.err = fmt.Errorf("%v: %w", s, onOneLine(err))
 	}
 }
 

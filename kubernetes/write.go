@@ -133,6 +133,7 @@ var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|m
 // awaitEstablished waits until the API server serves what a CustomResourceDefinition
 // defines.
 func (c *clients) awaitEstablished(ctx context.Context, t *target) error {
+	c.tell(Event{ID: t.label, Object: t.key.String(), Result: Waiting, Progress: "until it is established"})
 	err := c.poll(ctx, func(ctx context.Context) (bool, error) {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
@@ -173,6 +174,7 @@ func (c *clients) delete(ctx context.Context, t *target, awaitGone bool) error {
 	if err != nil || !awaitGone {
 		return err
 	}
+	c.tell(Event{ID: t.label, Object: t.key.String(), Result: Waiting, Progress: "until it is gone"})
 	var (
 		waiting []string // for whose finalizers
 		uid     types.UID
