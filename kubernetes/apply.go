@@ -124,14 +124,15 @@ func (a *application) match(ctx context.Context, id flux.ServiceID) (*workload, 
 	case err != nil:
 		return nil, fmt.Errorf("get the service: %w", err)
 	}
-	return selectedBy(service, a.workloadsOf(ctx, namespace))
+	found := newFoundService(service, time.Now())
+	return found.selects(a.workloadsOf(ctx, namespace))
 }
 
 func (a *application) workloadsOf(ctx context.Context, namespace string) *workloads {
 	a.mu.Lock()
 	list := a.lists[namespace]
 	if list == nil {
-		list = sync.OnceValue(func() *workloads { return a.workloads(ctx, namespace) })
+		list = sync.OnceValue(func() *workloads { return a.workloads(ctx, scope{namespace}) })
 		a.lists[namespace] = list
 	}
 	a.mu.Unlock()

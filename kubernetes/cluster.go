@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"slices"
 	"time"
 
@@ -28,6 +29,14 @@ type Options struct {
 
 	// Namespace is that of namespaced definitions which name none. Default: "default".
 	Namespace string
+
+	// Namespaces are those whose services are offered, by name or by pattern (as package
+	// path matches them). Default: all. To name them is needed where the credentials allow
+	// to look at some namespaces only.
+	Namespaces []string
+
+	// ExcludeNamespaces are those whose services are not offered, by name or by pattern.
+	ExcludeNamespaces []string
 
 	// FieldManager is the name under which server-side apply records what is ours. Two
 	// Clusters that drive one cluster for different purposes need different names.
@@ -87,6 +96,11 @@ func (o Options) withDefaults() (Options, error) {
 	orDefault(&o.Namespace, "default")
 	if wrong := validation.ValidateNamespaceName(o.Namespace, false); len(wrong) > 0 {
 		return o, fmt.Errorf("kubernetes: Options.Namespace %q: %s", o.Namespace, wrong[0])
+	}
+	for _, pattern := range slices.Concat(o.Namespaces, o.ExcludeNamespaces) {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return o, fmt.Errorf("kubernetes: Options.Namespaces or ExcludeNamespaces: %q is not a name or pattern", pattern)
+		}
 	}
 	orDefault(&o.FieldManager, "platform")
 	orDefault(&o.Concurrency, 16)

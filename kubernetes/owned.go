@@ -15,15 +15,8 @@ import (
 // API version, and each has its value. It needs no schema, since the owned set tells how
 // the server takes lists; where that leaves a doubt, it is not certain.
 func isCertain(d *definition, live *unstructured.Unstructured, ours *metav1.ManagedFieldsEntry) bool {
-	if ours == nil || ours.APIVersion != d.gvk.GroupVersion().String() || live.GetAPIVersion() != ours.APIVersion || d.body == nil {
-		return false
-	}
-	var set fieldpath.Set
-	if err := set.FromJSON(bytes.NewReader(ours.FieldsV1.GetRawBytes())); err != nil {
-		return false
-	}
 	var content map[string]any
-	if err := kjson.Unmarshal(d.body, &content); err != nil {
+	if err := kjson.Unmarshal(d.body, &content); err != nil { // it has no body if it is known from an earlier call
 		return false
 	}
 	// These name the object; the server does not record who owns them.
@@ -35,7 +28,15 @@ func isCertain(d *definition, live *unstructured.Unstructured, ours *metav1.Mana
 			delete(content, "metadata")
 		}
 	}
-	return ownsMap(content, live.Object, &set)
+	if ours == nil {
+		return len(content) == 0 // the server does not record who owns nothing
+	}
+	var set fieldpath.Set
+	if err := set.FromJSON(bytes.NewReader(ours.FieldsV1.GetRawBytes())); err != nil {
+		return false
+	}
+	sameVersion := ours.APIVersion == d.gvk.GroupVersion().String() && ours.APIVersion == live.GetAPIVersion()
+	return sameVersion && ownsMap(content, live.Object, &set)
 }
 
 // owns says whether set has exactly the fields that are in defined, and live their

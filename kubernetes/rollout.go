@@ -19,6 +19,11 @@ type rollout struct {
 	available int32  // pods that serve
 }
 
+// wanting says whether pods are wanted that do not serve.
+func (r rollout) wanting() bool {
+	return r.desired > 0 && (r.stalled != "" || r.updated < r.desired || r.available < r.desired)
+}
+
 // String says it for display.
 func (r rollout) String() string {
 	switch {

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,96 +11,140 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
 )
 
-// AllServices lists the services of a namespace, or of all if it is empty, see
-// platform.Platform. It leaves out the cluster's own add-ons. It takes one list for each
-// kind, however many services there are. If a kind of pod controller cannot be listed,
-// the services are returned all the same, with an error beside them that says so.
+// AllServices lists the services of a namespace, or of all that Options offer if it is
+// empty, see platform.Platform. It leaves out the cluster's own add-ons. It takes one list
+// for each kind, however many services there are. What may not be seen, a kind of pod
+// controller or a namespace, is said in the excuse of the services concerned and in an
+// error beside the result.
 func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
 	ctx, cancel := c.call()
 	defer cancel()
+	where := c.offered()
 	if namespace != "" {
+		if !c.offers(namespace) {
+			return nil, platform.ClusterError(fmt.Errorf("namespace %q is not one of those that are offered", namespace))
+		}
 		if err := c.mustExist(ctx, namespace); err != nil {
 			return nil, platform.ClusterError(err)
 		}
+		where = scope{namespace}
 	}
-	return c.services(ctx, namespace, func(s *corev1.Service) bool {
-		return !isAddon(s) && !ignored.Contains(idOf(s))
+	return c.services(ctx, where, func(s *corev1.Service) bool {
+		return c.offers(s.Namespace) && !isAddon(s) && !ignored.Contains(idOf(s))
 	})
 }
+
+// fewNamespaces is for how many namespaces it costs less to list each than all.
+const fewNamespaces = 4
 
 // SomeServices lists the services named, see platform.Platform. An ID that cannot be one
 // of a service is an error beside the others' result.
 func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
 	var (
-		wanted flux.ServiceIDSet
-		wrong  []error
-		spaces = map[string]bool{}
+		wanted     flux.ServiceIDSet
+		wrong      []error
+		namespaces = map[string]bool{}
 	)
 	for _, id := range ids {
 		if _, err := flux.ParseServiceID(string(id)); err != nil {
 			wrong = append(wrong, err)
 			continue
 		}
-		namespace, _ := id.Components()
-		spaces[namespace] = true
-		wanted.Add([]flux.ServiceID{id})
+		if namespace, _ := id.Components(); c.offers(namespace) {
+			namespaces[namespace] = true
+			wanted.Add([]flux.ServiceID{id})
+		}
 	}
-	var (
-		found []platform.Service
-		err   error
-	)
+	found := []platform.Service{}
 	if len(wanted) > 0 {
 		ctx, cancel := c.call()
 		defer cancel()
-		namespace := "" // all of them, unless one is enough
-		if len(spaces) == 1 {
-			for only := range spaces {
-				namespace = only
-			}
+		where := c.offered()
+		if where != nil || len(namespaces) <= fewNamespaces {
+			where = slices.Sorted(maps.Keys(namespaces))
 		}
-		found, err = c.services(ctx, namespace, func(s *corev1.Service) bool { return wanted.Contains(idOf(s)) })
+		var err error
+		found, err = c.services(ctx, where, func(s *corev1.Service) bool { return wanted.Contains(idOf(s)) })
+		wrong = append(wrong, err)
 	}
-	if err = join(append(wrong, err)...); err != nil {
+	if err := join(wrong...); err != nil {
 		return found, platform.ClusterError(err)
 	}
 	return found, nil
 }
 
-// services describes the services of a namespace, or of all, that keep accepts.
-func (c *clients) services(ctx context.Context, namespace string, keep func(*corev1.Service) bool) ([]platform.Service, error) {
+// A scope is the namespaces to look at; nil means all of them.
+type scope []string
+
+// offered returns the namespaces that Options name, or nil if they name none, or by
+// pattern.
+func (c *clients) offered() scope {
+	if len(c.options.Namespaces) == 0 || slices.ContainsFunc(c.options.Namespaces, isPattern) {
+		return nil
+	}
+	var where scope
+	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(c.options.Namespaces))) {
+		if c.offers(namespace) {
+			where = append(where, namespace)
+		}
+	}
+	return where
+}
+
+// offers says whether Options let the namespace be seen.
+func (c *clients) offers(namespace string) bool {
+	return (len(c.options.Namespaces) == 0 || matchesAny(c.options.Namespaces, namespace)) &&
+		!matchesAny(c.options.ExcludeNamespaces, namespace)
+}
+
+// A foundService is a service before it is known which pod controller it selects.
+type foundService struct {
+	platform.Service
+	selector map[string]string
+	external bool
+}
+
+// services describes the services in a scope that keep accepts.
+func (c *clients) services(ctx context.Context, where scope, keep func(*corev1.Service) bool) ([]platform.Service, error) {
 	listed := make(chan *workloads, 1)
-	go func() { listed <- c.workloads(ctx, namespace) }() // received below on every path
-	var kept []corev1.Service
-	err := c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		if options.Continue == "" {
-			kept = nil
-		}
-		list, err := c.typed.CoreV1().Services(namespace).List(ctx, options)
+	go func() { listed <- c.workloads(ctx, where) }() // received below
+	now := time.Now()
+	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]foundService, metav1.ListInterface, error) {
+		page, err := c.typed.CoreV1().Services(namespace).List(ctx, options)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for i := range list.Items {
-			if s := &list.Items[i]; keep(s) {
-				s.ManagedFields = nil
-				kept = append(kept, *s)
+		found := make([]foundService, 0, len(page.Items))
+		for i := range page.Items {
+			if s := &page.Items[i]; keep(s) {
+				found = append(found, newFoundService(s, now))
 			}
 		}
-		return list, nil
-	})
-	found := <-listed
-	if err != nil {
-		return nil, platform.ClusterError(fmt.Errorf("list services: %w", err))
+		return found, page, nil
 	}
-	services := make([]platform.Service, 0, len(kept))
-	for i := range kept {
-		services = append(services, describeService(&kept[i], found))
+	found, seen := listScope(ctx, c, where, "services", list)
+	all := <-listed
+	if where == nil && len(seen.hidden) > 0 && apierrors.IsForbidden(seen.hidden[0]) {
+		// Not all at once; perhaps one by one.
+		names, err := c.namespaceNames(ctx)
+		if err != nil {
+			return nil, platform.ClusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", seen.hidden[0]))
+		}
+		found, seen = listScope(ctx, c, names, "services", list)
+		all = c.workloads(ctx, seen.namespaces)
 	}
-	if err := join(found.hidden...); err != nil {
+	all.findTrouble(ctx, c)
+	services := make([]platform.Service, 0, len(found))
+	for i := range found {
+		services = append(services, found[i].describe(all))
+	}
+	if err := join(slices.Concat(seen.hidden, all.hidden)...); err != nil {
 		return services, platform.ClusterError(err)
 	}
 	return services, nil
@@ -131,34 +176,43 @@ func isAddon(s *corev1.Service) bool {
 	return s.Labels["kubernetes.io/cluster-service"] == "true" || mode == "EnsureExists" || mode == "Reconcile"
 }
 
-// describeService puts together what is known of a service.
-func describeService(s *corev1.Service, all *workloads) platform.Service {
-	service := platform.Service{
-		ID:       idOf(s),
-		IP:       s.Spec.ClusterIP,
-		Metadata: metadataOf(s),
-		Status:   "unknown",
+func newFoundService(s *corev1.Service, now time.Time) foundService {
+	return foundService{
+		Service: platform.Service{
+			ID:       idOf(s),
+			IP:       s.Spec.ClusterIP,
+			Metadata: metadataOf(s, now),
+			Status:   "unknown",
+		},
+		selector: s.Spec.Selector,
+		external: s.Spec.Type == corev1.ServiceTypeExternalName,
 	}
-	selected, err := selectedBy(s, all)
+}
+
+// describe completes what is known of the service.
+func (s *foundService) describe(all *workloads) platform.Service {
+	service := s.Service
+	selected, err := s.selects(all)
 	if err != nil {
 		service.Containers.Excuse = err.Error()
 		return service
 	}
-	service.Containers.Containers = selected.containers
-	service.Status = selected.status
+	service.Containers.Containers = slices.Clone(selected.containers)
+	service.Status = selected.status()
 	return service
 }
 
-// selectedBy returns the one workload whose pods the service selects, or why there is not
+// selects returns the one workload whose pods the service selects, or why there is not
 // one: ErrServiceHasNoSelector, ErrEmptySelector, ErrNoMatching or ErrMultipleMatching.
-func selectedBy(s *corev1.Service, all *workloads) (*workload, error) {
+func (s *foundService) selects(all *workloads) (*workload, error) {
 	switch {
-	case s.Spec.Type == corev1.ServiceTypeExternalName:
+	case s.external:
 		return nil, platform.ErrServiceHasNoSelector
-	case len(s.Spec.Selector) == 0:
+	case len(s.selector) == 0:
 		return nil, platform.ErrEmptySelector
 	}
-	selected := all.selected(s.Namespace, s.Spec.Selector)
+	namespace, _ := s.ID.Components()
+	selected := all.selected(namespace, s.selector)
 	switch {
 	case len(selected) == 1:
 		return selected[0], nil
@@ -177,9 +231,10 @@ func selectedBy(s *corev1.Service, all *workloads) (*workload, error) {
 }
 
 // metadataOf returns what a person would look for in a service.
-func metadataOf(s *corev1.Service) map[string]string {
+func metadataOf(s *corev1.Service, now time.Time) map[string]string {
 	m := map[string]string{
 		"created_at":       s.CreationTimestamp.UTC().Format(time.RFC3339),
+		"age":              duration.HumanDuration(now.Sub(s.CreationTimestamp.Time)),
 		"resource_version": s.ResourceVersion,
 		"uid":              string(s.UID),
 		"type":             string(s.Spec.Type),

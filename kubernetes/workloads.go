@@ -2,33 +2,40 @@ package kubernetes
 
 import (
 	"context"
-	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/platformbus/platform"
 )
-
-// pageSize is how many objects the API server is asked for at once: few enough that
-// neither side holds much, and enough that the number of requests does not matter.
-const pageSize = 500
 
 // A workload is a pod controller, reduced to what a service's description needs.
 type workload struct {
 	kind, namespace, name string
 	podLabels             map[string]string
 	containers            []platform.Container
-	status                string
+	rollout               rollout
+	trouble               []string // why its pods do not run; see findTrouble
 }
 
 func (w *workload) String() string { return w.kind + " " + w.name }
 
+// status summarises it for display.
+func (w *workload) status() string {
+	text := w.rollout.String()
+	if len(w.trouble) > 0 {
+		text += " (" + strings.Join(w.trouble, "; ") + ")"
+	}
+	return text
+}
+
 func newWorkload(kind string, meta metav1.ObjectMeta, pod *corev1.PodTemplateSpec, r rollout) *workload {
-	w := &workload{kind: kind, namespace: meta.Namespace, name: meta.Name, status: r.String()}
+	w := &workload{kind: kind, namespace: meta.Namespace, name: meta.Name, rollout: r}
 	if pod == nil { // a ReplicationController may lack it
 		return w
 	}
@@ -42,15 +49,17 @@ func newWorkload(kind string, meta metav1.ObjectMeta, pod *corev1.PodTemplateSpe
 
 // workloads is an index of pod controllers by the labels of their pods.
 type workloads struct {
+	where   scope // where they were looked for
+	all     []*workload
 	byLabel map[labelKey][]*workload
-	// hidden says which kinds could not be listed, and why.
-	hidden []error
+	hidden  []error // what could not be seen, and why
 }
 
 // A labelKey is one label of the pods of a workload.
 type labelKey struct{ namespace, name, value string }
 
 func (w *workloads) add(found []*workload) {
+	w.all = append(w.all, found...)
 	for _, one := range found {
 		for name, value := range one.podLabels {
 			key := labelKey{one.namespace, name, value}
@@ -62,21 +71,26 @@ func (w *workloads) add(found []*workload) {
 // selected returns the workloads whose pods a selector selects, which must not be empty.
 // It looks only at those that have the rarest of the selector's labels.
 func (w *workloads) selected(namespace string, selector map[string]string) []*workload {
-	var candidates []*workload
-	first := true
-	for name, value := range selector {
-		having := w.byLabel[labelKey{namespace, name, value}]
-		if first || len(having) < len(candidates) {
-			candidates, first = having, false
-		}
-	}
+	key, _ := w.rarest(namespace, selector)
 	var selected []*workload
-	for _, one := range candidates {
+	for _, one := range w.byLabel[key] {
 		if isSubset(selector, one.podLabels) {
 			selected = append(selected, one)
 		}
 	}
 	return selected
+}
+
+// rarest returns which of the labels the fewest workloads of the namespace have. There is
+// none if there are no labels.
+func (w *workloads) rarest(namespace string, labels map[string]string) (rarest labelKey, ok bool) {
+	for name, value := range labels {
+		key := labelKey{namespace, name, value}
+		if !ok || len(w.byLabel[key]) < len(w.byLabel[rarest]) {
+			rarest, ok = key, true
+		}
+	}
+	return rarest, ok
 }
 
 func isSubset(small, large map[string]string) bool {
@@ -88,32 +102,21 @@ func isSubset(small, large map[string]string) bool {
 	return true
 }
 
-// workloads lists the pod controllers of a namespace, or of all if it is empty: one list
-// for each kind, all at once. A kind that cannot be listed is left out, and hidden says
-// so.
-func (c *clients) workloads(ctx context.Context, namespace string) *workloads {
-	found := &workloads{byLabel: map[labelKey][]*workload{}}
+// workloads lists the pod controllers in a scope: one list for each kind, all at once. A
+// kind that cannot be listed is left out, and hidden says so.
+func (c *clients) workloads(ctx context.Context, where scope) *workloads {
+	found := &workloads{where: where, byLabel: map[labelKey][]*workload{}}
 	var (
 		mu    sync.Mutex // guards found
 		lists sync.WaitGroup
 	)
 	for _, kind := range c.workloadKinds() {
 		lists.Go(func() {
-			var all []*workload
-			err := c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-				if options.Continue == "" {
-					all = nil
-				}
-				page, list, err := kind.list(ctx, namespace, options)
-				all = append(all, page...)
-				return list, err
-			})
+			some, seen := listScope(ctx, c, where, kind.name, kind.list)
 			mu.Lock()
 			defer mu.Unlock()
-			found.add(all)
-			if err != nil {
-				found.hidden = append(found.hidden, fmt.Errorf("list %s: %w", kind.name, err))
-			}
+			found.add(some)
+			found.hidden = append(found.hidden, seen.hidden...)
 		})
 	}
 	lists.Wait()
@@ -121,10 +124,70 @@ func (c *clients) workloads(ctx context.Context, namespace string) *workloads {
 	return found
 }
 
+// findTrouble finds out why the pods of those workloads do not run that are not ready. It
+// only adds to what is known already: what it cannot see it leaves out. A cluster in
+// which all is well is not asked.
+func (w *workloads) findTrouble(ctx context.Context, c *clients) {
+	// Each under the rarest of its labels, so that those that many share do not matter.
+	unready := map[labelKey][]*workload{}
+	namespaces := map[string]bool{}
+	for _, one := range w.all {
+		if key, ok := w.rarest(one.namespace, one.podLabels); ok && one.rollout.wanting() {
+			unready[key] = append(unready[key], one)
+			namespaces[one.namespace] = true
+		}
+	}
+	if len(unready) == 0 {
+		return
+	}
+	where := w.where
+	if len(namespaces) <= fewNamespaces || where != nil {
+		where = slices.Sorted(maps.Keys(namespaces))
+	}
+	pods, _ := listScope(ctx, c, where, "pods", c.troubledPods)
+	for _, pod := range pods {
+		for name, value := range pod.labels {
+			for _, one := range unready[labelKey{pod.namespace, name, value}] {
+				if isSubset(one.podLabels, pod.labels) {
+					one.trouble = append(one.trouble, pod.reasons...)
+				}
+			}
+		}
+	}
+	for _, some := range unready {
+		for _, one := range some {
+			slices.Sort(one.trouble)
+			one.trouble = slices.Compact(one.trouble)
+		}
+	}
+}
+
+// A troubledPod is a pod whose containers do not run.
+type troubledPod struct {
+	namespace string
+	labels    map[string]string
+	reasons   []string
+}
+
+func (c *clients) troubledPods(ctx context.Context, namespace string, options metav1.ListOptions) ([]troubledPod, metav1.ListInterface, error) {
+	options.FieldSelector = "status.phase!=Succeeded"
+	page, err := c.typed.CoreV1().Pods(namespace).List(ctx, options)
+	if err != nil {
+		return nil, nil, err
+	}
+	var troubled []troubledPod
+	for i := range page.Items {
+		if pod := &page.Items[i]; len(troubleOf(pod)) > 0 {
+			troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, troubleOf(pod)})
+		}
+	}
+	return troubled, page, nil
+}
+
 // A workloadKind is a kind of pod controller, and how to list a page of it.
 type workloadKind struct {
 	name string
-	list func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error)
+	list lister[*workload]
 }
 
 func (c *clients) workloadKinds() []workloadKind {
@@ -192,31 +255,4 @@ func each[O any](objects []O, of func(*O) *workload) []*workload {
 		}
 	}
 	return made
-}
-
-// pages asks for a list page by page. Where the list has changed so much that the server
-// cannot go on, it begins anew: a page without Continue is always the first, and drops
-// what came before.
-func (c *clients) pages(ctx context.Context, page func(context.Context, metav1.ListOptions) (metav1.ListInterface, error)) error {
-	options := metav1.ListOptions{Limit: pageSize}
-	for {
-		var list metav1.ListInterface
-		err := retry(ctx, func(ctx context.Context) error {
-			ctx, cancel := c.request(ctx)
-			defer cancel()
-			var err error
-			list, err = page(ctx, options)
-			return causeOf(ctx, err)
-		})
-		switch {
-		case apierrors.IsResourceExpired(err) && options.Continue != "":
-			options = metav1.ListOptions{} // in one piece this time
-			continue
-		case err != nil:
-			return err
-		}
-		if options.Continue = list.GetContinue(); options.Continue == "" {
-			return nil
-		}
-	}
 }
