@@ -1,26 +1,26 @@
 package kubernetes
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
+	"go.yaml.in/yaml/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
 
 	"github.com/platformbus/platform"
 )
 
 // Export returns definitions of every object of every kind that can be listed, as
 // multi-document YAML in a defined order, see platform.Platform. It leaves out what
-// others own or the system makes, and of each object what only the server sets. Secrets
-// are left out, and counted in a comment, unless Options.ExportSecrets is set. A kind
-// that cannot be listed is an error beside what could be.
+// others own or the system makes, and of each object what it was not defined to be.
+// Namespaces are those that Options offer; Kubernetes' own only if Options.Namespaces
+// names them. Secrets are left out, and counted in a comment, unless
+// Options.ExportSecrets is set. What may not be seen is said in an error beside the rest.
 func (c *Cluster) Export() ([]byte, error) {
 	ctx, cancel := c.call()
 	defer cancel()
@@ -28,27 +28,25 @@ func (c *Cluster) Export() ([]byte, error) {
 	if err != nil {
 		return nil, platform.ClusterError(fmt.Errorf("export: %w", err))
 	}
+	var errs []error
+	for gv, err := range known.broken {
+		errs = append(errs, fmt.Errorf("ask which kinds are in %v: %w", gv, err))
+	}
 	var (
 		mu      sync.Mutex
 		docs    []exported // guarded by mu
-		errs    []error    // guarded by mu
+		secrets int        // guarded by mu
 		group   sync.WaitGroup
 		slots   = make(chan struct{}, c.options.Concurrency)
-		secrets int
 	)
-	for gv, err := range known.broken {
-		errs = append(errs, fmt.Errorf("export: the kinds of %v are not known: %w", gv, err))
-	}
 	for _, res := range exportable(known) {
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			found, err := c.export(ctx, res)
+			found, seen := c.export(ctx, res)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("export %s: %w", res.GroupResource(), err))
-			}
+			errs = append(errs, seen.hidden...)
 			if res.GroupResource() == secretResource && !c.options.ExportSecrets {
 				secrets = len(found)
 				return
@@ -57,20 +55,32 @@ func (c *Cluster) Export() ([]byte, error) {
 		})
 	}
 	group.Wait()
-	slices.SortFunc(docs, exported.compare)
-	out := bytes.NewBuffer([]byte{}) // nil would not survive every transport
-	if secrets > 0 {
-		fmt.Fprintf(out, "# %d Secrets are left out.\n", secrets)
-	}
-	for _, doc := range docs {
-		out.WriteString("---\n")
-		out.Write(doc.yaml)
-	}
 	sortErrors(errs)
 	if err := join(errs...); err != nil {
-		return out.Bytes(), platform.ClusterError(err)
+		return joinDocuments(docs, secrets), platform.ClusterError(fmt.Errorf("export: %w", err))
 	}
-	return out.Bytes(), nil
+	return joinDocuments(docs, secrets), nil
+}
+
+// joinDocuments returns the documents in their order. It is never nil, which not every
+// transport would tell from no answer.
+func joinDocuments(docs []exported, secrets int) []byte {
+	slices.SortFunc(docs, exported.compare)
+	const separator = "---\n"
+	size := 0
+	for _, doc := range docs {
+		size += len(separator) + len(doc.yaml)
+	}
+	comment := ""
+	if secrets > 0 {
+		comment = fmt.Sprintf("# %d Secrets are left out.\n", secrets)
+	}
+	out := append(make([]byte, 0, len(comment)+size), comment...)
+	for i := range docs {
+		out = append(append(out, separator...), docs[i].yaml...)
+		docs[i].yaml = nil
+	}
+	return out
 }
 
 var secretResource = schema.GroupResource{Resource: "secrets"}
@@ -120,6 +130,7 @@ var notDefinitions = map[schema.GroupResource]bool{
 	{Resource: "events"}:                             true,
 	{Resource: "nodes"}:                              true,
 	{Group: "apps", Resource: "controllerrevisions"}: true,
+	{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}:               true,
 	{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:           true,
 	{Group: "coordination.k8s.io", Resource: "leases"}:                               true,
 	{Group: "coordination.k8s.io", Resource: "leasecandidates"}:                      true,
@@ -147,36 +158,45 @@ func exportable(known *kinds) []resource {
 }
 
 // export lists a resource page by page, and keeps of each object no more than is written.
-func (c *clients) export(ctx context.Context, res resource) ([]exported, error) {
-	var docs []exported
-	err := c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		if options.Continue == "" {
-			docs = nil
-		}
-		list, err := c.dynamicOf(res, "").List(ctx, options)
+func (c *clients) export(ctx context.Context, res resource) ([]exported, seen) {
+	var where scope
+	if res.namespaced {
+		where = c.offered()
+	}
+	secret := res.GroupResource() == secretResource && !c.options.ExportSecrets
+	return listScope(ctx, c, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exported, metav1.ListInterface, error) {
+		list, err := c.dynamicOf(res, namespace).List(ctx, options)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for i := range list.Items {
-			object := &list.Items[i]
-			if isSystems(object, res) {
-				continue
+		wanted := slices.DeleteFunc(list.Items, func(object unstructured.Unstructured) bool { return !c.exports(&object, res) })
+		docs := make([]exported, len(wanted))
+		errs := make([]error, len(wanted))
+		inParallel(len(wanted), func(i int) {
+			object := &wanted[i]
+			docs[i].objectKey = objectKey{res.gvk().GroupKind(), object.GetNamespace(), object.GetName()}
+			docs[i].order = orderOf(docs[i].GroupKind)
+			if !secret {
+				strip(object)
+				docs[i].yaml, errs[i] = yaml.Marshal(object.Object)
 			}
-			strip(object)
-			text, err := yaml.Marshal(object.Object)
-			if err != nil {
-				return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
-			}
-			kind := object.GroupVersionKind().GroupKind()
-			docs = append(docs, exported{
-				objectKey: objectKey{kind, object.GetNamespace(), object.GetName()},
-				order:     orderOf(kind),
-				yaml:      text,
-			})
-		}
-		return list, nil
+			object.Object = nil
+		})
+		return docs, list, join(errs...)
 	})
-	return docs, err
+}
+
+// exports says whether an object is exported: its namespace is offered, and it is
+// somebody's definition.
+func (c *clients) exports(object *unstructured.Unstructured, res resource) bool {
+	namespace := object.GetNamespace()
+	if res.GroupResource() == (schema.GroupResource{Resource: "namespaces"}) {
+		namespace = object.GetName()
+	}
+	if namespace != "" && (!c.offers(namespace) || systemNamespaces[namespace] && !slices.Contains(c.options.Namespaces, namespace)) {
+		return false
+	}
+	return !isSystems(object, res)
 }
 
 // systemNamespaces are made, and filled, by Kubernetes itself.
@@ -190,18 +210,18 @@ var systemNamespaces = map[string]bool{
 // is owned by another object, made by Kubernetes itself, or on its way out.
 func isSystems(object *unstructured.Unstructured, res resource) bool {
 	name, namespace := object.GetName(), object.GetNamespace()
-	if systemNamespaces[namespace] || len(object.GetOwnerReferences()) > 0 || object.GetDeletionTimestamp() != nil {
+	if len(object.GetOwnerReferences()) > 0 || object.GetDeletionTimestamp() != nil {
 		return true
 	}
-	switch labels := object.GetLabels(); {
-	case labels["kubernetes.io/bootstrapping"] == "rbac-defaults",
-		labels["kube-aggregator.kubernetes.io/automanaged"] != "",
-		labels["apiserver.kubernetes.io/selfsign-issuer"] != "":
+	if labels := object.GetLabels(); labels["kubernetes.io/bootstrapping"] == "rbac-defaults" ||
+		labels["kube-aggregator.kubernetes.io/automanaged"] != "" {
 		return true
 	}
 	switch res.GroupResource() {
 	case schema.GroupResource{Resource: "namespaces"}:
 		return systemNamespaces[name] || name == metav1.NamespaceDefault
+	case schema.GroupResource{Resource: "persistentvolumes"}:
+		return object.GetAnnotations()["pv.kubernetes.io/provisioned-by"] != ""
 	case schema.GroupResource{Resource: "serviceaccounts"}:
 		return name == "default"
 	case schema.GroupResource{Resource: "configmaps"}:

@@ -104,7 +104,7 @@ func TestExportForbidden(t *testing.T) {
 	require.NoError(t, err)
 	data, err := w.as(t, config, kubernetes.Options{}).Export()
 	require.Error(t, err)
-	assert.Contains(t, err.Error(), "export configmaps: ")
-	assert.Contains(t, err.Error(), "export deployments.apps: ")
+	assert.Contains(t, err.Error(), "export: list apiservices.apiregistration.k8s.io: ")
+	assert.Contains(t, err.Error(), "; list deployments.apps: ")
 	assert.NotNil(t, data, "what could be seen is there, if nothing")
 }
