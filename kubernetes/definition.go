@@ -1,9 +1,12 @@
 package kubernetes
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -33,6 +36,8 @@ type definition struct {
 	// simple says that all it defines is in its metadata and its spec, the two of which
 	// the API server tells every change.
 	simple bool
+	// pods says that it is a pod, or makes pods.
+	pods bool
 	// defines has the resources that it makes the API server serve, if it is a
 	// CustomResourceDefinition.
 	defines []resource
@@ -51,6 +56,7 @@ func newDefinition(object manifest.Object) (*definition, error) {
 		name:        object.GetName(),
 		labels:      object.GetLabels(),
 		annotations: object.GetAnnotations(),
+		pods:        podSpec(object.Unstructured) != nil,
 		refs:        references(object.Unstructured),
 	}
 	meta := content["metadata"].(map[string]any) // manifest.Parse saw to it
@@ -67,10 +73,31 @@ func newDefinition(object manifest.Object) (*definition, error) {
 	if d.gvk.GroupKind() == crdKind {
 		d.defines = definedBy(object.Unstructured)
 	}
-	var err error
-	d.body, err = json.Marshal(content)
+	body, err := json.Marshal(content)
+	d.body = escapeForYAML(body)
 	d.digest = sha256.Sum256(d.body)
 	return d, err
+}
+
+// escapeForYAML makes JSON text mean the same as YAML, which is how the API server reads
+// the body of a server-side apply: YAML folds some characters in strings as line ends, and
+// refuses others, unless they are escaped.
+func escapeForYAML(text []byte) []byte {
+	isPlain := func(r rune) bool {
+		return r < 0x7f || r > 0x9f && r != 0x2028 && r != 0x2029 && r != 0xfeff && r < 0xfffe || r > 0xffff
+	}
+	if !bytes.ContainsFunc(text, func(r rune) bool { return !isPlain(r) }) {
+		return text
+	}
+	escaped := make([]byte, 0, len(text)+16)
+	for _, r := range string(text) {
+		if isPlain(r) {
+			escaped = utf8.AppendRune(escaped, r)
+		} else {
+			escaped = fmt.Appendf(escaped, "\\u%04x", r)
+		}
+	}
+	return escaped
 }
 
 // summary returns d without what is not kept.

@@ -231,6 +231,8 @@ func isSystems(object *unstructured.Unstructured, res resource) bool {
 	case secretResource:
 		kind, _ := object.Object["type"].(string)
 		return kind == "kubernetes.io/service-account-token" || kind == "bootstrap.kubernetes.io/token"
+	case schema.GroupResource{Group: "certificates.k8s.io", Resource: "clustertrustbundles"}:
+		return strings.HasPrefix(name, "kubernetes.io:")
 	case schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}:
 		return strings.HasPrefix(name, "system-")
 	case schema.GroupResource{Group: "networking.k8s.io", Resource: "servicecidrs"}:

@@ -53,8 +53,8 @@ func (s *step) need(other *step, hard bool) {
 	}
 }
 
-// prepare fills in the edges' other ends, and breaks cycles: where all that is left waits
-// for something else that is left, the first in order no longer does.
+// prepare fills in the edges' other ends, and breaks cycles: of the steps in one, the first
+// in order no longer waits for the next in it.
 func prepare(steps []*step) {
 	for _, s := range steps {
 		s.open, s.before = len(s.needs), nil
@@ -74,16 +74,21 @@ func prepare(steps []*step) {
 	}
 	first := 0 // no step before it is left
 	for len(left) > 0 {
-		if len(ready) == 0 {
+		for len(ready) == 0 {
 			for !left[steps[first]] {
 				first++
 			}
-			s := steps[first]
-			s.needs = slices.DeleteFunc(s.needs, func(n need) bool { return left[n.step] })
-			for other := range left {
-				other.before = slices.DeleteFunc(other.before, func(b *step) bool { return b == s })
+			s, next := inCycle(steps[first], left)
+			s.needs = slices.DeleteFunc(s.needs, func(n need) bool {
+				if n.step == next {
+					s.open--
+				}
+				return n.step == next
+			})
+			next.before = slices.DeleteFunc(next.before, func(b *step) bool { return b == s })
+			if s.open == 0 {
+				ready = append(ready, s)
 			}
-			ready = append(ready, s)
 		}
 		s := ready[len(ready)-1]
 		ready = ready[:len(ready)-1]
@@ -96,6 +101,28 @@ func prepare(steps []*step) {
 	}
 	for _, s := range steps {
 		s.open = len(s.needs)
+	}
+}
+
+// inCycle returns the first step, in order, of a cycle that s leads to, and the step that
+// it needs there. All of left need another of left.
+func inCycle(s *step, left map[*step]bool) (first, needed *step) {
+	at := map[*step]int{}
+	var path []*step
+	for {
+		from, passed := at[s]
+		if passed {
+			cycle := path[from:]
+			for i, c := range cycle {
+				if first == nil || c.index < first.index {
+					first, needed = c, cycle[(i+1)%len(cycle)]
+				}
+			}
+			return first, needed
+		}
+		at[s] = len(path)
+		path = append(path, s)
+		s = s.needs[slices.IndexFunc(s.needs, func(n need) bool { return left[n.step] })].step
 	}
 }
 

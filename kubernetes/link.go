@@ -12,6 +12,7 @@ func link(steps []*step) []*step {
 		last     = map[objectKey]*step{}        // the last step so far that touches it
 		defining = map[schema.GroupKind]*step{} // the step that applies the definition of the kind
 		undefine = map[schema.GroupKind]*step{} // the step that deletes it
+		limiting = map[string][]*step{}         // the steps that apply what limits the pods of the namespace
 	)
 	for _, s := range steps {
 		key := s.object.key
@@ -28,6 +29,9 @@ func link(steps []*step) []*step {
 		} else {
 			applied[key] = s
 			delete(deleted, key)
+			if limitsPods(key.GroupKind) {
+				limiting[key.namespace] = append(limiting[key.namespace], s)
+			}
 		}
 		for _, r := range s.object.defines {
 			kinds[r.gvk().GroupKind()] = s
@@ -57,6 +61,11 @@ func link(steps []*step) []*step {
 		}
 		if a := defining[key.GroupKind]; a != nil {
 			s.need(a, true)
+		}
+		if s.object.pods {
+			for _, a := range limiting[key.namespace] {
+				s.need(a, false)
+			}
 		}
 	}
 	return addBarriers(steps)

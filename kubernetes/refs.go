@@ -23,6 +23,12 @@ func isGate(kind schema.GroupKind) bool {
 	return false
 }
 
+// limitsPods says whether objects of the kind decide what the pods of their namespace
+// may be, or what they are made to be.
+func limitsPods(kind schema.GroupKind) bool {
+	return kind.Group == "" && (kind.Kind == "LimitRange" || kind.Kind == "ResourceQuota")
+}
+
 // A reference is to an object by what names it: one in the same namespace, or one that
 // is in none.
 type reference struct {
