@@ -1,0 +1,101 @@
+package kubernetes
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+func TestRolloutString(t *testing.T) {
+	for _, c := range []struct {
+		rollout
+		want string
+	}{
+		{rollout{desired: 2, current: 2, updated: 2, available: 2}, "ready"},
+		{rollout{desired: 5, current: 6, updated: 2, available: 1}, "updating: 2 of 5 updated, 1 available"},
+		{rollout{desired: 2, current: 2, updated: 2, available: 0}, "updating: 2 of 2 updated, 0 available"},
+		{rollout{desired: 2, current: 3, updated: 2, available: 3}, "updating: 2 of 2 updated, 3 available"},
+		{rollout{unseen: true, desired: 2, current: 2, updated: 2, available: 2}, "updating"},
+		{rollout{stalled: "ProgressDeadlineExceeded: late", desired: 2, updated: 1}, "stalled: ProgressDeadlineExceeded: late"},
+		{rollout{paused: true, desired: 2, current: 2, updated: 1, available: 2}, "paused: 1 of 2 updated, 2 available"},
+		{rollout{paused: true, desired: 2, current: 2, updated: 2, available: 2}, "ready"},
+		{rollout{}, "scaled to zero"},
+	} {
+		assert.Equal(t, c.want, c.String(), "%+v", c.rollout)
+	}
+}
+
+// A listing computes statuses by itself, since kstatus works on another form of objects,
+// which costs more than the listing; the two must agree.
+func TestRolloutAgreesWithKstatus(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	seen := map[status.Status]int{}
+	check := func(object runtime.Object, own rollout) {
+		t.Helper()
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+		require.NoError(t, err)
+		theirs, err := status.Compute(&unstructured.Unstructured{Object: content})
+		require.NoError(t, err)
+		seen[theirs.Status]++
+		done := own.String() == "ready" || own.String() == "scaled to zero"
+		switch theirs.Status {
+		case status.CurrentStatus:
+			assert.True(t, done, "%s: kstatus: %s, ours: %v\n%+v", object.GetObjectKind().GroupVersionKind().Kind, theirs.Message, own, content)
+		case status.FailedStatus:
+			assert.NotEmpty(t, own.stalled, "kstatus: %s, ours: %v", theirs.Message, own)
+		default:
+			assert.False(t, done, "kstatus: %s: %s, ours: %v\n%+v", theirs.Status, theirs.Message, own, content)
+		}
+	}
+	few := func() int32 { return int32(r.IntN(3)) }
+	for range 5000 {
+		wanted, there := few(), few()
+		updated := min(few(), there)
+		ready := min(few(), there)
+		meta := metav1.ObjectMeta{Name: "a", Generation: 2 + int64(r.IntN(2))}
+		available := corev1.ConditionFalse
+		if ready >= wanted {
+			available = corev1.ConditionTrue
+		}
+		deployment := &appsv1.Deployment{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
+			ObjectMeta: meta,
+			Spec:       appsv1.DeploymentSpec{Replicas: &wanted},
+			Status: appsv1.DeploymentStatus{
+				ObservedGeneration: 2, Replicas: there, UpdatedReplicas: updated, ReadyReplicas: ready, AvailableReplicas: ready,
+				Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentAvailable, Status: available}, {Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"}},
+			},
+		}
+		if r.IntN(5) == 0 {
+			deployment.Status.Conditions[1].Status, deployment.Status.Conditions[1].Reason = corev1.ConditionFalse, "ProgressDeadlineExceeded"
+		}
+		check(deployment, deploymentRollout(deployment))
+
+		set := &appsv1.ReplicaSet{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
+			ObjectMeta: meta,
+			Spec:       appsv1.ReplicaSetSpec{Replicas: &wanted},
+			Status:     appsv1.ReplicaSetStatus{ObservedGeneration: 2, Replicas: there, FullyLabeledReplicas: there, ReadyReplicas: ready, AvailableReplicas: ready},
+		}
+		check(set, replicaRollout(set.ObjectMeta, set.Spec.Replicas, set.Status.ObservedGeneration, set.Status.Replicas, set.Status.AvailableReplicas))
+
+		daemon := &appsv1.DaemonSet{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"},
+			ObjectMeta: meta,
+			Status: appsv1.DaemonSetStatus{ObservedGeneration: 2, DesiredNumberScheduled: wanted, CurrentNumberScheduled: min(there, wanted), UpdatedNumberScheduled: min(updated, wanted),
+				NumberAvailable: min(ready, wanted), NumberReady: min(ready, wanted)},
+		}
+		check(daemon, daemonSetRollout(daemon))
+	}
+	for _, s := range []status.Status{status.CurrentStatus, status.InProgressStatus, status.FailedStatus} {
+		assert.Greater(t, seen[s], 100, "%s", s)
+	}
+}
