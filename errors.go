@@ -71,9 +71,10 @@ Upgrade the daemon to the version of this service or later, then try again.
 `
 
 // ClusterError says that the daemon was reached, and that its cluster refused the
-// request, failed at it, or did not answer the daemon. The text is that of err, and errors.Is and errors.As reach err.
-// An err that has a help text of its own is returned as it is, so that every hop may
-// wrap what it passes on. A nil err gives an error too, which says so.
+// request, failed at it, or did not answer the daemon. The text is that of err, and
+// errors.Is and errors.As reach err. An err that has a help text of its own is returned
+// as it is, so that every hop may wrap what it passes on. A nil err gives an error too,
+// which says so.
 func ClusterError(err error) error {
 	if helpful, ok := err.(flux.HelpfulError); ok {
 		return helpful

@@ -212,7 +212,7 @@ func (w *rolloutWait) see(ctx context.Context, object *unstructured.Unstructured
 		delete(w.left, object.GetName())
 	case status.FailedStatus:
 		for _, condition := range result.Conditions {
-			a.progress = fmt.Sprintf("%s: %s", condition.Reason, condition.Message)
+			a.progress = fmt.Sprintf("%s: %s", condition.Reason, strings.TrimSuffix(condition.Message, "."))
 		}
 		w.fail(ctx, a, errStalled(a.progress))
 	}

@@ -86,6 +86,13 @@ func (c *catalog) after(ctx context.Context, old *kinds) (*kinds, error) {
 	return known, nil
 }
 
+// forget makes the next caller ask anew.
+func (c *catalog) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = nil
+}
+
 func (c *catalog) get() *kinds {
 	c.mu.Lock()
 	defer c.mu.Unlock()

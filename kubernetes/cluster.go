@@ -145,9 +145,12 @@ type clients struct {
 	verified *recent[objectKey, verified]
 }
 
-// remembered is how many actions, and how many objects, a Cluster remembers at least. An
-// object that is forgotten costs a look at it as a whole, not an error.
-const remembered = 20_000
+// How much a Cluster remembers of what it has read, in bytes, and of what it has verified,
+// in objects. What is forgotten costs another look, nothing else.
+const (
+	readLimit     = 64 << 20
+	verifiedLimit = 100_000
+)
 
 // NewCluster returns the cluster that config leads to. It contacts nothing yet, and
 // fails only if config or options make no sense. The config is copied; its rate limits
@@ -177,8 +180,8 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	}
 	shared := &clients{
 		options:  options,
-		read:     newRecent[[sha256.Size]byte, *readAction](remembered),
-		verified: newRecent[objectKey, verified](remembered),
+		read:     newRecent[[sha256.Size]byte](readLimit, (*readAction).size),
+		verified: newRecent[objectKey](verifiedLimit, func(verified) int { return 1 }),
 	}
 	if err := shared.connect(config, transport); err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)

@@ -22,7 +22,8 @@ const (
 	Ignored   Result = "ignored"   // the live object says that Sync shall leave it alone
 	Skipped   Result = "skipped"   // not attempted: what it needs has failed, or the call was over
 	Failed    Result = "failed"    // attempted in vain
-	Waiting   Result = "waiting"   // not a result yet: it is waited for
+	Waiting   Result = "waiting"   // it is waited for; not a result yet, and not counted
+	Stalled   Result = "stalled"   // it was applied, and its rollout failed or took too long
 )
 
 // An Event says what became of an object in a Sync or an Apply.
@@ -73,7 +74,7 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	const namespace, subsystem = "flux", "kubernetes"
 	objects, err1 := register(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "objects_total",
-		Help: "Count of objects that were dealt with, by what became of them.",
+		Help: "Count of objects that were dealt with, by what became of them; a rollout that failed counts as applied and as stalled.",
 	}, []string{"result"}))
 	last, err2 := register(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "last_sync_timestamp_seconds",
@@ -86,7 +87,7 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	if err := join(err1, err2, err3); err != nil {
 		return Metrics{}, fmt.Errorf("register the metrics of a cluster: %w", err)
 	}
-	for _, result := range []Result{Applied, Unchanged, Deleted, Ignored, Skipped, Failed} {
+	for _, result := range []Result{Applied, Unchanged, Deleted, Ignored, Skipped, Failed, Stalled} {
 		objects.WithLabelValues(string(result)) // the first is an increase too
 	}
 	return Metrics{Objects: prometheus.NewCounter(objects), LastSync: prometheus.NewGauge(last), InFlight: prometheus.NewGauge(inFlight)}, nil
@@ -107,7 +108,7 @@ func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, er
 
 // tell counts a result, and passes it on to whoever wants to know.
 func (c *clients) tell(e Event) {
-	if e.Result != Waiting {
+	if e.Result != Waiting { // Stalled comes beside Applied: it counts rollouts
 		c.options.Metrics.Objects.With("result", string(e.Result)).Add(1)
 	}
 	if c.options.Events != nil {

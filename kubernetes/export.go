@@ -43,15 +43,21 @@ func (c *Cluster) Export() ([]byte, error) {
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			found, seen := c.export(ctx, res)
+			var (
+				found []exported
+				count int
+				seen  seen
+			)
+			if res.GroupResource() == secretResource && !c.options.ExportSecrets {
+				count, seen = c.countSecrets(ctx, res)
+			} else {
+				found, seen = c.export(ctx, res)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, seen.hidden...)
-			if res.GroupResource() == secretResource && !c.options.ExportSecrets {
-				secrets = len(found)
-				return
-			}
 			docs = append(docs, found...)
+			secrets += count
 		})
 	}
 	group.Wait()
@@ -73,7 +79,7 @@ func joinDocuments(docs []exported, secrets int) []byte {
 	}
 	comment := ""
 	if secrets > 0 {
-		comment = fmt.Sprintf("# %d Secrets are left out.\n", secrets)
+		comment = fmt.Sprintf("# Secrets left out: %d\n", secrets)
 	}
 	out := append(make([]byte, 0, len(comment)+size), comment...)
 	for i := range docs {
@@ -163,7 +169,6 @@ func (c *clients) export(ctx context.Context, res resource) ([]exported, seen) {
 	if res.namespaced {
 		where = c.offered()
 	}
-	secret := res.GroupResource() == secretResource && !c.options.ExportSecrets
 	return listScope(ctx, c, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exported, metav1.ListInterface, error) {
 		list, err := c.dynamicOf(res, namespace).List(ctx, options)
 		if err != nil {
@@ -176,14 +181,35 @@ func (c *clients) export(ctx context.Context, res resource) ([]exported, seen) {
 			object := &wanted[i]
 			docs[i].objectKey = objectKey{res.gvk().GroupKind(), object.GetNamespace(), object.GetName()}
 			docs[i].order = orderOf(docs[i].GroupKind)
-			if !secret {
-				strip(object)
-				docs[i].yaml, errs[i] = yaml.Marshal(object.Object)
-			}
+			strip(object)
+			docs[i].yaml, errs[i] = yaml.Marshal(object.Object)
 			object.Object = nil
 		})
 		return docs, list, join(errs...)
 	})
+}
+
+// countSecrets counts the Secrets that are left out, without looking into them. Those that
+// Kubernetes makes itself have an owner or a namespace that tell.
+func (c *clients) countSecrets(ctx context.Context, res resource) (int, seen) {
+	found, seen := listScope(ctx, c, c.offered(), res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]int, metav1.ListInterface, error) {
+		list, err := c.metadataOf(res, namespace).List(ctx, options)
+		if err != nil {
+			return nil, nil, err
+		}
+		n := 0
+		for i := range list.Items {
+			if meta := &list.Items[i]; c.exportsFrom(meta.Namespace) && len(meta.OwnerReferences) == 0 && meta.DeletionTimestamp == nil {
+				n++
+			}
+		}
+		return []int{n}, list, nil
+	})
+	sum := 0
+	for _, n := range found {
+		sum += n
+	}
+	return sum, seen
 }
 
 // exports says whether an object is exported: its namespace is offered, and it is
@@ -193,10 +219,15 @@ func (c *clients) exports(object *unstructured.Unstructured, res resource) bool 
 	if res.GroupResource() == (schema.GroupResource{Resource: "namespaces"}) {
 		namespace = object.GetName()
 	}
-	if namespace != "" && (!c.offers(namespace) || systemNamespaces[namespace] && !slices.Contains(c.options.Namespaces, namespace)) {
-		return false
+	return c.exportsFrom(namespace) && !isSystems(object, res)
+}
+
+// exportsFrom says whether what is in a namespace, or in none, is exported.
+func (c *clients) exportsFrom(namespace string) bool {
+	if namespace == "" {
+		return true
 	}
-	return !isSystems(object, res)
+	return c.offers(namespace) && (!systemNamespaces[namespace] || slices.Contains(c.options.Namespaces, namespace))
 }
 
 // systemNamespaces are made, and filled, by Kubernetes itself.

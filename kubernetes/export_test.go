@@ -46,7 +46,7 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, string(data), string(again), "the same cluster gives the same bytes")
 	assert.NotContains(t, string(data), "aHVudGVyMg==")
-	assert.Regexp(t, `(?m)^# \d+ Secrets are left out\.$`, string(data))
+	assert.Regexp(t, `(?m)^# Secrets left out: \d+$`, string(data))
 
 	got := exported(t, w, data)
 	names := []string{}

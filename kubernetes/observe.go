@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -176,6 +177,17 @@ func (c *clients) surveyKind(ctx context.Context, res resource, wanted map[objec
 	return nil // to apply them will show what is wrong
 }
 
+// selectorFor returns the field selector for what is wanted, if that is one object: the API
+// server then reads that object only.
+func selectorFor(wanted map[objectKey]*step) string {
+	if len(wanted) == 1 {
+		for key := range wanted {
+			return fields.OneTermEqualSelector("metadata.name", key.name).String()
+		}
+	}
+	return ""
+}
+
 // surveyMetadata judges by metadata alone.
 func (c *clients) surveyMetadata(ctx context.Context, res resource, namespace string, wanted map[objectKey]*step) error {
 	judge := func(meta metav1.Object) {
@@ -190,7 +202,9 @@ func (c *clients) surveyMetadata(ctx context.Context, res resource, namespace st
 			c.verified.put(s.object.key, verified{s.object.digest, *s.seen})
 		}
 	}
+	only := selectorFor(wanted)
 	return c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
+		options.FieldSelector = only
 		list, err := c.metadataOf(res, namespace).List(ctx, options)
 		if err != nil {
 			return nil, err
@@ -216,7 +230,9 @@ func (c *clients) surveyWhole(ctx context.Context, res resource, namespace strin
 			c.verified.put(s.object.key, verified{s.object.digest, *s.seen})
 		}
 	}
+	only := selectorFor(wanted)
 	return c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
+		options.FieldSelector = only
 		list, err := c.dynamicOf(res, namespace).List(ctx, options)
 		if err != nil {
 			return nil, err
@@ -229,7 +245,7 @@ func (c *clients) surveyWhole(ctx context.Context, res resource, namespace strin
 	})
 }
 
-// look observes one object, or returns nil if there is none, or it may not be seen.
+// look observes one object, or returns nil if there is none.
 func (c *clients) look(ctx context.Context, t *target) (*observation, error) {
 	var seen *observation
 	err := retry(ctx, func(ctx context.Context) error {
@@ -241,7 +257,7 @@ func (c *clients) look(ctx context.Context, t *target) (*observation, error) {
 		}
 		return causeOf(ctx, err)
 	})
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	return seen, errors.Wrap(err, "look at what is there")

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,6 +16,21 @@ import (
 // A readAction is what the definitions of an action say.
 type readAction struct {
 	delete, apply []*definition
+}
+
+// size estimates how many bytes a holds.
+func (a *readAction) size() int {
+	const each = 400 // a definition without what it points to
+	n := each
+	for _, d := range slices.Concat(a.delete, a.apply) {
+		n += each + len(d.body)
+		for _, m := range []map[string]string{d.labels, d.annotations} {
+			for name, value := range m {
+				n += len(name) + len(value)
+			}
+		}
+	}
+	return n
 }
 
 // An action is one of a Sync that could be read.

@@ -62,8 +62,11 @@ func (c *clients) patch(ctx context.Context, t *target) error {
 			c.verified.put(t.key, verified{t.digest, *c.observe(live)})
 			return nil
 		}
-		if t.fresh && apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
-			return notServedYet{err}
+		if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+			if t.fresh {
+				return notServedYet{err}
+			}
+			c.catalog.forget() // the kind is not what it was
 		}
 		return causeOf(ctx, err)
 	})

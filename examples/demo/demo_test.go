@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/controlplane"
+	"github.com/platformbus/platform/kubernetes"
+)
+
+// childVariable makes this test binary the demo itself.
+const childVariable = "DEMO_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) == "1" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(controlplane.Main(m))
+}
+
+// The shared control plane plays the cluster of somebody who has said yes: the whole
+// story, the question before it and the cleaning up after it.
+func TestStory(t *testing.T) {
+	cp := controlplane.Require(t)
+	var out bytes.Buffer
+	err := run(t.Context(), &out, strings.NewReader("y\n"), cp.Kubeconfig())
+	require.NoError(t, err, "after:\n%s", &out)
+
+	rest := out.String()
+	for _, want := range []string{ // in this order
+		"make the namespace platform-demo",
+		"make the CustomResourceDefinition " + kindName + ", cluster-wide",
+		"Go on? [y/N]",
+		`! instance "demo": no daemon is connected`,
+		"| Cannot contact the cluster",
+		`"demo daemon 1" answers`,
+		"syncs 25 objects from 8 files",
+		"platform-demo/frontend   nginx:1.27           ready",
+		"platform-demo/frontend   nginx:1.28           ready",
+		"platform-demo/frontend   nginx:does-not-exist stalled: ProgressDeadlineExceeded",
+		"ImagePullBackOff",
+		"| Error from the cluster",
+		"platform-demo/frontend   nginx:1.28           ready",
+		"Export gives the same as before",
+		"1 Parcel",
+		"Secrets left out",
+		"a newer subscription for the same instance",
+		`"demo daemon 2" answers`,
+		"flux_bus_kick_total",
+		`flux_kubernetes_objects_total{result="unchanged"}                            25`,
+		`flux_platform_request_duration_seconds{method="Apply",success="false"}`,
+		"The cluster is as it was.",
+		"All of it went as it should",
+	} {
+		_, after, found := strings.Cut(rest, want)
+		require.True(t, found, "want %q in what follows:\n%s", want, rest)
+		rest = after
+	}
+	assert.Contains(t, out.String(), "platform-demo/payments   (service has no selector)", "an excuse")
+	assertNoTraces(t, cp)
+}
+
+// An interrupt in the middle is no reason to leave anything in somebody's cluster.
+func TestInterruptedInAForeignCluster(t *testing.T) {
+	cp := controlplane.Require(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	errInterrupt := errors.New("interrupt")
+	out := &trigger{at: "It rolls out", do: func() { cancel(errInterrupt) }}
+	err := run(ctx, out, strings.NewReader("y\n"), cp.Kubeconfig())
+	require.ErrorIs(t, err, errInterrupt, "after:\n%s", &out.out)
+	assert.Contains(t, out.out.String(), "The cluster is as it was.")
+	assert.NotContains(t, out.out.String(), "as it should")
+	assertNoTraces(t, cp)
+}
+
+// trigger keeps what is written to it, and does something, once, when it has a text.
+type trigger struct {
+	out bytes.Buffer
+	at  string
+	do  func()
+}
+
+func (w *trigger) Write(p []byte) (int, error) {
+	w.out.Write(p)
+	if w.do != nil && strings.Contains(w.out.String(), w.at) {
+		w.do()
+		w.do = nil
+	}
+	return len(p), nil
+}
+
+func TestOnlyAYesIsAYes(t *testing.T) {
+	cp := controlplane.Require(t)
+	for name, person := range map[string]io.Reader{
+		"nobody there": nil,
+		"no":           strings.NewReader("n\n"),
+		"return":       strings.NewReader("\n"),
+		"end of input": strings.NewReader(""),
+		"yesterday":    strings.NewReader("yesterday\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := run(t.Context(), io.Discard, person, cp.Kubeconfig())
+			require.ErrorIs(t, err, errNotAgreed)
+			assertNoTraces(t, cp)
+		})
+	}
+}
+
+// What was there before the demo is not touched.
+func TestWhatIsThereStays(t *testing.T) {
+	cp := controlplane.Require(t)
+	made, err := newTraces(cp.Config())
+	require.NoError(t, err)
+	cluster, err := kubernetes.NewCluster(cp.Config(), kubernetes.Options{Timeout: time.Minute})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, made.remove(context.Background(), true)) })
+	m, err := loadManifests(false)
+	require.NoError(t, err)
+
+	var kinds, space platform.SyncDef
+	for _, action := range m.syncDef().Actions {
+		switch action.ResourceID {
+		case kindsFile:
+			kinds.Actions = append(kinds.Actions, action)
+		case "namespace.yaml":
+			space.Actions = append(space.Actions, action)
+		}
+	}
+	require.NoError(t, cluster.Sync(kinds))
+	var out bytes.Buffer
+	c, err := open(t.Context(), newNarrator(&out), strings.NewReader("y\n"), cp.Kubeconfig())
+	require.NoError(t, err)
+	assert.Contains(t, out.String(), "use the CustomResourceDefinition "+kindName+", which is there")
+	without, err := loadManifests(c.hasKinds)
+	require.NoError(t, err)
+	assert.Len(t, without.files, len(m.files)-1)
+	require.NoError(t, c.close())
+	_, hasKind, err := made.present(t.Context())
+	require.NoError(t, err)
+	assert.True(t, hasKind)
+
+	require.NoError(t, cluster.Sync(space))
+	err = run(t.Context(), io.Discard, strings.NewReader("y\n"), cp.Kubeconfig())
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "has a namespace platform-demo already")
+	hasNamespace, _, err := made.present(t.Context())
+	require.NoError(t, err)
+	assert.True(t, hasNamespace)
+}
+
+func assertNoTraces(t *testing.T, cp *controlplane.ControlPlane) {
+	t.Helper()
+	left, err := newTraces(cp.Config())
+	require.NoError(t, err)
+	hasNamespace, hasKind, err := left.present(context.Background())
+	require.NoError(t, err)
+	assert.False(t, hasNamespace, "the namespace is still there")
+	assert.False(t, hasKind, "the CustomResourceDefinition is still there")
+}
+
+// child returns a command that is the demo, in an environment of its own.
+func child(t *testing.T, env ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), childVariable+"=1", "DEMO_KUBECONFIG=")
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
+}
+
+func TestBadKubeconfig(t *testing.T) {
+	nonsense := filepath.Join(t.TempDir(), "config")
+	require.NoError(t, os.WriteFile(nonsense, []byte("apiVersion: [\n"), 0o600))
+	for path, want := range map[string]string{
+		"/nowhere/config": "demo: DEMO_KUBECONFIG=/nowhere/config: stat /nowhere/config: no such file or directory",
+		nonsense:          "demo: DEMO_KUBECONFIG=" + nonsense + ": error loading config file",
+	} {
+		var stderr bytes.Buffer
+		cmd := child(t, "DEMO_KUBECONFIG="+path)
+		cmd.Stderr = &stderr
+		var exit *exec.ExitError
+		require.ErrorAs(t, cmd.Run(), &exit, path)
+		assert.Equal(t, 1, exit.ExitCode())
+		assert.Contains(t, stderr.String(), want)
+	}
+}
+
+// Ctrl-C on a control plane of the demo's own: no process and no file is left.
+func TestInterruptedOnItsOwn(t *testing.T) {
+	controlplane.Require(t) // the programs
+	tmp, err := os.MkdirTemp("", "demo-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(tmp)) })
+	cmd := child(t, "TMPDIR="+tmp)
+	out := &trigger{at: "3. ", do: func() { cmd.Process.Signal(syscall.SIGINT) }}
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Run(), &exit, "after:\n%s", &out.out)
+	assert.Equal(t, 1, exit.ExitCode())
+	assert.Contains(t, stderr.String(), "demo: interrupt signal received")
+	assert.Contains(t, out.out.String(), "The control plane has ended, and its files are gone.")
+
+	entries, err := os.ReadDir(tmp)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
+	processes, err := exec.Command("ps", "-A", "-o", "args").Output()
+	require.NoError(t, err)
+	assert.NotContains(t, string(processes), tmp)
+}
+
+func TestManifests(t *testing.T) {
+	m, err := loadManifests(false)
+	require.NoError(t, err)
+	imageLine := regexp.MustCompile(`(?m)^\s*(?:- )?image: (.*)$`)
+	for _, f := range m.files {
+		for _, object := range mustParse([]byte(f.text)) {
+			assert.NotEqual(t, "PersistentVolumeClaim", object.GetKind(), "nothing provisions volumes")
+			if kind := object.GetKind(); kind != "Namespace" && kind != "CustomResourceDefinition" {
+				assert.Equal(t, namespace, object.GetNamespace(), "%s: %s %s", f.name, kind, object.GetName())
+			}
+		}
+		for _, match := range imageLine.FindAllStringSubmatch(f.text, -1) {
+			assert.Regexp(t, `^[a-z]+:[0-9.]+$`, match[1], "%s: no registry is named", f.name)
+		}
+	}
+	assert.Contains(t, string(m.rollout(namespace + "/api")[0].NewDefinition), "httpd:2.4")
+	edited := m.with(image, missingImage).rollout(frontend)
+	assert.Contains(t, string(edited[0].NewDefinition), missingImage)
+	assert.NotContains(t, string(m.rollout(frontend)[0].NewDefinition), missingImage, "an edit leaves the original alone")
+}
+
+// What the story checks must be able to fail.
+func TestChecks(t *testing.T) {
+	for _, err := range []error{
+		nil,
+		errors.New("boom"),
+		platform.ApplyError{"platform-demo/api": errors.New(missingImage + " ImagePullBackOff")},
+		platform.ApplyError{frontend: errors.New("timed out")},
+	} {
+		assert.Error(t, mustSayWhy(err))
+	}
+	assert.NoError(t, mustSayWhy(platform.ApplyError{frontend: errors.New(missingImage + ": ErrImagePull")}))
+
+	services := []platform.Service{{ID: frontend, Status: "updating", Containers: platform.ContainersOrExcuse{Containers: []platform.Container{{Image: newerImage}}}}}
+	assert.False(t, allReady(nil))
+	assert.False(t, allReady(services))
+	assert.False(t, isStalled(frontend)(services))
+	services[0].Status = "ready"
+	assert.True(t, allReady(services))
+	assert.False(t, runs(frontend, image)(services))
+
+	counted, err := newMetrics()
+	require.NoError(t, err)
+	s := &story{narrator: newNarrator(io.Discard), ctx: t.Context(), cluster: &cluster{}}
+	require.ErrorContains(t, s.measured(counted, 1), "the metric flux_")
+	require.ErrorContains(t, s.version(&platform.MockPlatform{VersionAnswer: "x"}, "y"), `got "x", want "y"`)
+
+	done := make(chan error, 1)
+	done <- errors.New("boom")
+	require.ErrorContains(t, s.mustBeKicked(done), "was not kicked: boom")
+	done <- platform.ErrKicked
+	require.ErrorIs(t, stillThere(done), platform.ErrKicked)
+
+	m, err := loadManifests(false)
+	require.NoError(t, err)
+	one := exported{own: mustParse([]byte(m.files[0].text))}
+	other := exported{own: mustParse([]byte(m.with(namespace, "elsewhere").files[0].text))}
+	assert.NoError(t, sameExport(one, one))
+	assert.Error(t, sameExport(one, other))
+	assert.Error(t, sameExport(one, exported{}))
+}

@@ -1,0 +1,199 @@
+// Command demo shows the whole of it on a real control plane, in under a minute: a
+// daemon offers a cluster, a service uses it, and a bus stands between them.
+//
+//	make demo                       # on a control plane of its own, on loopback
+//	DEMO_KUBECONFIG=path make demo  # on a cluster of yours; it asks first
+//
+// The service's half knows the bus and nothing else. Read [story.tell] from top to
+// bottom; each of the other files has one thing that it needs.
+//
+// It exits with 1 if anything did not happen as it should have, and leaves nothing
+// behind, also when it is interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/controlplane"
+)
+
+const (
+	instance  = flux.InstanceID("demo")
+	namespace = "platform-demo" // see manifests/namespace.yaml
+	frontend  = flux.ServiceID(namespace + "/frontend")
+
+	image        = "nginx:1.27" // see manifests/frontend.yaml
+	newerImage   = "nginx:1.28"
+	missingImage = "nginx:" + controlplane.MissingTag
+)
+
+func main() {
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	context.AfterFunc(ctx, func() {
+		signal.Ignore(syscall.SIGPIPE) // where nobody reads what is said, cleaning up still goes on
+		restore()                      // a second Ctrl-C does not wait for it
+	})
+	if err := run(ctx, os.Stdout, terminal(), os.Getenv("DEMO_KUBECONFIG")); err != nil {
+		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run gets a cluster, tells the story on it, and removes all that came of it. The person
+// is whom to ask, nil if nobody is there.
+func run(ctx context.Context, out io.Writer, person io.Reader, kubeconfig string) (err error) {
+	n := newNarrator(out)
+	c, err := open(ctx, n, person, kubeconfig)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		n.step("Cleaning up")
+		if failed := c.close(); failed != nil && err == nil {
+			err = failed
+		} else if failed != nil {
+			err = fmt.Errorf("%w; and then: %w", err, failed)
+		}
+		n.end(err)
+	}()
+	ctx, cancel := c.during(ctx)
+	defer cancel()
+	s := &story{ctx: ctx, cluster: c, narrator: n, shown: map[flux.ServiceID]string{}}
+	if err = s.tell(); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // what the calls that were cut off say is of no use
+	}
+	return err
+}
+
+// A story is what the demo tells, once, on a cluster.
+type story struct {
+	*narrator
+	ctx     context.Context
+	cluster *cluster
+	shown   map[flux.ServiceID]string // what was last said of each service
+}
+
+// tell does everything in order. It stops at the first thing that is not as it should be,
+// and returns what that is.
+func (s *story) tell() error {
+	shop, err := loadManifests(s.cluster.hasKinds)
+	if err != nil {
+		return err
+	}
+	counted, err := newMetrics()
+	if err != nil {
+		return err
+	}
+
+	s.step("A service connects to %q before there is a daemon", instance)
+	bus := platform.NewStandaloneMessageBus(counted.bus)
+	connected, err := bus.Connect(instance)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	service := platform.WithContext(s.ctx, connected) // Ctrl-C ends its calls
+	err = service.Ping()
+	if !errors.Is(err, platform.ErrPlatformNotAvailable) {
+		return fmt.Errorf("ping without a daemon: want an UnavailableError, got: %w", orNone(err))
+	}
+	s.failure(err)
+
+	s.step("A daemon offers the cluster")
+	first, err := offer(bus, s.cluster.config, counted, "demo daemon 1")
+	if err != nil {
+		return err
+	}
+	if err := service.Ping(); err != nil {
+		return fmt.Errorf("ping through the handle that was there before the daemon: %w", err)
+	}
+	if err := s.version(service, "demo daemon 1"); err != nil {
+		return err
+	}
+
+	s.step("The service syncs %d objects from %d files, in no particular order", shop.objects(), len(shop.files))
+	if err := service.Sync(shop.syncDef()); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	s.say("Sync found out the order: the namespace first, the kind of a Parcel before the Parcel.")
+
+	s.step("It watches the services become ready")
+	if err := s.watch(service, allReady); err != nil {
+		return err
+	}
+
+	s.step("It rolls out %s in place of %s, and waits", newerImage, image)
+	newer := shop.with(image, newerImage)
+	if err := s.rollOut(service, newer.rollout(frontend)); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	if err := s.watch(service, runs(frontend, newerImage)); err != nil {
+		return err
+	}
+
+	s.step("It rolls out an image that does not exist")
+	broken := newer.with(newerImage, missingImage).with("progressDeadlineSeconds: 120", s.cluster.deadline)
+	err = s.rollOut(service, broken.rollout(frontend))
+	if err := s.watch(service, isStalled(frontend)); err != nil {
+		return err
+	}
+	if err := mustSayWhy(err); err != nil {
+		return err
+	}
+	s.failure(platform.ClusterError(err)) // with the help text for the person who sees it
+
+	s.step("It heals that with the definition from before")
+	if err := s.rollOut(service, newer.rollout(frontend)); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	if err := s.watch(service, runs(frontend, newerImage)); err != nil {
+		return err
+	}
+
+	s.step("It syncs again: nothing is left to do")
+	before, err := s.export(service)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := service.Sync(newer.syncDef()); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	took := time.Since(began)
+	after, err := s.export(service)
+	if err != nil {
+		return err
+	}
+	if err := sameExport(before, after); err != nil {
+		return fmt.Errorf("a second Sync of the same definitions: %w", err)
+	}
+	s.say("Sync took %s and had nothing to send. Export gives the same as before:", round(took))
+	s.summary(after)
+
+	s.step("A second daemon takes the first one's place")
+	second, err := offer(bus, s.cluster.config, counted, "demo daemon 2")
+	if err != nil {
+		return err
+	}
+	if err := s.mustBeKicked(first); err != nil {
+		return err
+	}
+	if err := s.version(service, "demo daemon 2"); err != nil {
+		return err
+	}
+	s.say("The service has noticed nothing: its handle follows the instance.")
+	if err := stillThere(second); err != nil {
+		return err
+	}
+
+	s.step("What was measured meanwhile")
+	return s.measured(counted, newer.objects())
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+)
+
+const (
+	watchLimit = 3 * time.Minute
+	watchTick  = 50 * time.Millisecond
+)
+
+// watch looks at the services again and again, shows each that has changed, and returns
+// when they are as wanted.
+func (s *story) watch(service platform.Platform, wanted func([]platform.Service) bool) error {
+	begun := time.Now()
+	tick := time.NewTicker(watchTick)
+	defer tick.Stop()
+	for {
+		services, err := service.AllServices(namespace, nil)
+		if err != nil {
+			return fmt.Errorf("list the services: %w", err)
+		}
+		slices.SortFunc(services, func(a, b platform.Service) int { return strings.Compare(string(a.ID), string(b.ID)) })
+		for _, one := range services {
+			if line := describe(one); line != s.shown[one.ID] {
+				s.shown[one.ID] = line
+				s.say("%-24s %s", one.ID, line)
+			}
+		}
+		if wanted(services) {
+			return nil
+		}
+		if time.Since(begun) > watchLimit {
+			return fmt.Errorf("after %v the services are still not as they should be: %v", watchLimit, s.shown)
+		}
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+	}
+}
+
+// rollOut has the service apply definitions, and watches it meanwhile. Its error is that
+// of Apply.
+func (s *story) rollOut(service platform.Platform, defs []platform.ServiceDefinition) error {
+	applied := make(chan struct{})
+	var result error // of Apply; read it after applied is closed
+	go func() {
+		defer close(applied)
+		result = service.Apply(defs)
+	}()
+	err := s.watch(service, func([]platform.Service) bool {
+		select {
+		case <-applied:
+			return true
+		default:
+			return false
+		}
+	})
+	<-applied // in time: Apply has a limit, and obeys the context
+	if result == nil {
+		return err
+	}
+	return result
+}
+
+// describe says on one line what a person wants to know of a service.
+func describe(s platform.Service) string {
+	containers, err := s.ContainersOrError()
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	images := make([]string, 0, len(containers))
+	for _, c := range containers {
+		images = append(images, c.Image)
+	}
+	return fmt.Sprintf("%-20s %s", strings.Join(images, ", "), s.Status)
+}
+
+// allReady says whether all services are that have pods at all.
+func allReady(services []platform.Service) bool {
+	for _, s := range services {
+		if len(s.ContainersOrNil()) > 0 && s.Status != "ready" {
+			return false
+		}
+	}
+	return len(services) > 0
+}
+
+// runs says whether everything is ready, and the service has the image.
+func runs(id flux.ServiceID, image string) func([]platform.Service) bool {
+	return func(services []platform.Service) bool {
+		return allReady(services) && slices.ContainsFunc(services, func(s platform.Service) bool {
+			return s.ID == id && slices.ContainsFunc(s.ContainersOrNil(), func(c platform.Container) bool { return c.Image == image })
+		})
+	}
+}
+
+// isStalled says whether the rollout of the service has failed.
+func isStalled(id flux.ServiceID) func([]platform.Service) bool {
+	return func(services []platform.Service) bool {
+		return slices.ContainsFunc(services, func(s platform.Service) bool {
+			return s.ID == id && strings.HasPrefix(s.Status, "stalled: ")
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// clusterScopedKinds are those of the definitions below that are in no namespace.
+var clusterScopedKinds = map[string]bool{
+	"Namespace": true, "CustomResourceDefinition": true, "ClusterRole": true, "ClusterRoleBinding": true, "PriorityClass": true,
+	"RuntimeClass": true, "StorageClass": true, "IngressClass": true, "ValidatingAdmissionPolicy": true, "ValidatingAdmissionPolicyBinding": true,
+	"MutatingAdmissionPolicy": true, "MutatingAdmissionPolicyBinding": true, "ValidatingWebhookConfiguration": true,
+	"MutatingWebhookConfiguration": true, "APIService": true,
+}
+
+// stepsOf returns the steps of an action.
+func stepsOf(t *testing.T, action int, text string, deleting bool) []*step {
+	t.Helper()
+	defs, err := parseDefinitions([]byte(text))
+	require.NoError(t, err, text)
+	var steps []*step
+	for i, d := range defs {
+		res := resource{GroupVersionResource: d.gvk.GroupVersion().WithResource(strings.ToLower(d.gvk.Kind)), kind: d.gvk.Kind, namespaced: !clusterScopedKinds[d.gvk.Kind]}
+		steps = append(steps, &step{action: action, place: i, delete: deleting, object: newTarget(d, res, "default", fmt.Sprint(action))})
+	}
+	return steps
+}
+
+// placesOf runs steps one at a time and returns their places in the order of it.
+func placesOf(t *testing.T, steps []*step) map[*step]int {
+	t.Helper()
+	order := map[*step]int{}
+	run(t.Context(), link(steps), 1, func(_ context.Context, s *step) error {
+		order[s] = len(order)
+		return nil
+	})
+	require.Len(t, order, len(steps), "nothing is lost")
+	return order
+}
+
+func podOf(kind, spec string) string {
+	switch kind {
+	case "Pod":
+		return "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: " + spec
+	case "ReplicationController":
+		return "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: p}\nspec: {template: {spec: " + spec + "}}"
+	case "Job":
+		return "apiVersion: batch/v1\nkind: Job\nmetadata: {name: p}\nspec: {template: {spec: " + spec + "}}"
+	case "CronJob":
+		return "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: p}\nspec: {jobTemplate: {spec: {template: {spec: " + spec + "}}}}"
+	default:
+		return "apiVersion: apps/v1\nkind: " + kind + "\nmetadata: {name: p}\nspec: {template: {spec: " + spec + "}}"
+	}
+}
+
+// Each pair is of what is needed and what needs it. Applied the first goes first, deleted
+// the second, wherever they are in the list.
+func TestLinkOrdersByNeed(t *testing.T) {
+	object := func(apiVersion, kind, rest string) string {
+		return "apiVersion: " + apiVersion + "\nkind: " + kind + "\n" + rest
+	}
+	named := func(apiVersion, kind string) string { return object(apiVersion, kind, "metadata: {name: x}") }
+	const admission, storage, rbac, networking = "admissionregistration.k8s.io/v1", "storage.k8s.io/v1", "rbac.authorization.k8s.io/v1", "networking.k8s.io/v1"
+	pairs := map[string][2]string{
+		"namespace and content":           {named("v1", "Namespace"), object("v1", "ConfigMap", "metadata: {name: a, namespace: x}")},
+		"default namespace and content":   {object("v1", "Namespace", "metadata: {name: default}"), object("v1", "ConfigMap", "metadata: {name: a}")},
+		"CRD and resource":                {object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "metadata: {name: whys.x}\nspec: {group: x, names: {kind: Why, plural: whys}, versions: [{name: v1}, {name: v2}]}"), named("x/v1", "Why")},
+		"CRD and resource of a later one": {object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "metadata: {name: whys.x}\nspec: {group: x, names: {kind: Why, plural: whys}, versions: [{name: v1}, {name: v2}]}"), named("x/v2", "Why")},
+		"role and binding":                {named(rbac, "Role"), object(rbac, "RoleBinding", "metadata: {name: a}\nroleRef: {kind: Role, name: x}")},
+		"cluster role and role binding":   {named(rbac, "ClusterRole"), object(rbac, "RoleBinding", "metadata: {name: a}\nroleRef: {kind: ClusterRole, name: x}")},
+		"cluster role and binding":        {named(rbac, "ClusterRole"), object(rbac, "ClusterRoleBinding", "metadata: {name: a}\nroleRef: {kind: ClusterRole, name: x}")},
+		"storage class and claim":         {named(storage, "StorageClass"), object("v1", "PersistentVolumeClaim", "metadata: {name: a}\nspec: {storageClassName: x}")},
+		"ingress class and ingress":       {named(networking, "IngressClass"), object(networking, "Ingress", "metadata: {name: a}\nspec: {ingressClassName: x}")},
+		"policy and binding":              {named(admission, "ValidatingAdmissionPolicy"), object(admission, "ValidatingAdmissionPolicyBinding", "metadata: {name: a}\nspec: {policyName: x}")},
+		"mutating policy and binding":     {named(admission, "MutatingAdmissionPolicy"), object(admission, "MutatingAdmissionPolicyBinding", "metadata: {name: a}\nspec: {policyName: x}")},
+	}
+	for _, kind := range []string{"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "ReplicationController"} {
+		pairs["account and "+kind] = [2]string{named("v1", "ServiceAccount"), podOf(kind, "{serviceAccountName: x}")}
+	}
+	for what, pair := range map[string][2]string{
+		"priority class":     {named("scheduling.k8s.io/v1", "PriorityClass"), "{priorityClassName: x}"},
+		"runtime class":      {named("node.k8s.io/v1", "RuntimeClass"), "{runtimeClassName: x}"},
+		"pull secret":        {named("v1", "Secret"), "{imagePullSecrets: [{name: x}]}"},
+		"claim":              {named("v1", "PersistentVolumeClaim"), "{volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]}"},
+		"volume of a map":    {named("v1", "ConfigMap"), "{volumes: [{name: v, configMap: {name: x}}]}"},
+		"volume of a secret": {named("v1", "Secret"), "{volumes: [{name: v, secret: {secretName: x}}]}"},
+		"projected map":      {named("v1", "ConfigMap"), "{volumes: [{name: v, projected: {sources: [{configMap: {name: x}}]}}]}"},
+		"projected secret":   {named("v1", "Secret"), "{volumes: [{name: v, projected: {sources: [{secret: {name: x}}]}}]}"},
+		"variables of a map": {named("v1", "ConfigMap"), "{containers: [{envFrom: [{configMapRef: {name: x}}]}]}"},
+		"variables":          {named("v1", "Secret"), "{initContainers: [{envFrom: [{secretRef: {name: x}}]}]}"},
+		"variable of a map":  {named("v1", "ConfigMap"), "{containers: [{env: [{name: A, valueFrom: {configMapKeyRef: {name: x}}}]}]}"},
+		"variable":           {named("v1", "Secret"), "{containers: [{env: [{name: A, valueFrom: {secretKeyRef: {name: x}}}]}]}"},
+	} {
+		pairs[what+" and pod"] = [2]string{pair[0], podOf("Deployment", pair[1])}
+	}
+	for _, gate := range []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding"} {
+		pairs["anything and "+gate] = [2]string{named("v1", "Service"), named(admission, gate)}
+	}
+	pairs["anything and APIService"] = [2]string{podOf("Deployment", "{}"), named("apiregistration.k8s.io/v1", "APIService")}
+
+	for name, pair := range pairs {
+		for _, deleting := range []bool{false, true} {
+			for _, swapped := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/deleting=%v/swapped=%v", name, deleting, swapped), func(t *testing.T) {
+					needed, needs := stepsOf(t, 0, pair[0], deleting), stepsOf(t, 1, pair[1], deleting)
+					steps := append(append([]*step{}, needed...), needs...)
+					if swapped {
+						steps = append(append([]*step{}, needs...), needed...)
+					}
+					order := placesOf(t, steps)
+					if deleting {
+						needed, needs = needs, needed
+					}
+					require.Less(t, order[needed[0]], order[needs[0]])
+				})
+			}
+		}
+	}
+}
+
+// What names another object of the same name, or one elsewhere, does not wait for it.
+func TestLinkDoesNotOrderStrangers(t *testing.T) {
+	for name, pair := range map[string][2]string{
+		"another kind":      {"apiVersion: v1\nkind: Secret\nmetadata: {name: x}", podOf("Deployment", "{volumes: [{name: v, configMap: {name: x}}]}")},
+		"another namespace": {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: elsewhere}", podOf("Deployment", "{volumes: [{name: v, configMap: {name: x}}]}")},
+		"a label":           {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other, labels: {x: x}}"},
+		"a broken pod":      {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}", podOf("Deployment", "{volumes: {configMap: {name: x}}, containers: [1, null, {env: x}]}")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			steps := append(stepsOf(t, 0, pair[1], false), stepsOf(t, 1, pair[0], false)...)
+			order := placesOf(t, steps)
+			require.Less(t, order[steps[0]], order[steps[1]], "the order of the list")
+		})
+	}
+}
+
+// The same object is dealt with in the order of the list, whatever else there is.
+func TestLinkKeepsTheOrderOfOneObject(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		kinds := []string{
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: a}",
+			"apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: b}", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s, namespace: b}\nspec: {template: {spec: {serviceAccountName: a}}}",
+			"apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: %s}",
+		}
+		var steps []*step
+		for action := range 1 + r.IntN(12) {
+			text := fmt.Sprintf(kinds[r.IntN(len(kinds))], string(rune('a'+r.IntN(2))))
+			half := r.IntN(3)
+			if half != 0 {
+				steps = append(steps, stepsOf(t, action, text, true)...)
+			}
+			if half != 1 {
+				steps = append(steps, stepsOf(t, action, text, false)...)
+			}
+		}
+		order := placesOf(t, steps)
+		for i, s := range steps {
+			for _, later := range steps[i+1:] {
+				if later.object.key == s.object.key && order[later] < order[s] {
+					// Only a webhook configuration that is applied and then deleted, with
+					// what must come between, goes round in a circle.
+					require.Equal(t, "ValidatingWebhookConfiguration", s.object.gvk.Kind, "seed %d: %v after %v", seed, s, later)
+				}
+			}
+		}
+	}
+}
+
+// Within an action Apply is pointless where Delete has failed. Another action speaks for
+// itself.
+func TestLinkAfterAFailedDeletion(t *testing.T) {
+	const text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}"
+	steps := append(stepsOf(t, 0, text, true), append(stepsOf(t, 0, text, false), stepsOf(t, 1, text, false)...)...)
+	run(t.Context(), link(steps), 4, func(_ context.Context, s *step) error {
+		if s.delete {
+			return fmt.Errorf("held by a finalizer")
+		}
+		return nil
+	})
+	require.Error(t, steps[0].err)
+	require.True(t, steps[1].skipped)
+	require.ErrorContains(t, steps[1].err, `not attempted, since "0" failed: delete ConfigMap default/x`)
+	require.NoError(t, steps[2].err)
+}
