@@ -1,25 +1,11 @@
-// Package manifest reads Kubernetes definitions. It needs no cluster.
-//
-// # Input
-//
-// A manifest is YAML or JSON of any number of documents. A document is one object, or a
-// List of them, to any depth. Input is taken to be hostile: an anchor bomb, a nesting
-// bomb and a duplicate key are errors, and no input makes it panic. YAML is read as
-// kubectl reads it (YAML 1.1: on and yes are booleans), and strictly.
-//
-// # Concurrency
-//
-// All functions may be called by many goroutines at once.
-//
-// # Errors
-//
-// An error says which document is meant, by the line it begins at, and what is wrong.
 package manifest
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"regexp"
 	"slices"
@@ -39,6 +25,9 @@ const maxDepth = 500
 // An Object is one object of a manifest.
 type Object struct {
 	*unstructured.Unstructured
+	// Source is the file that the object was read from, a path in the file system given to
+	// Load. Parse, which knows of no file, leaves it empty.
+	Source string
 	// Line is where the document that holds the object begins, counted from 1.
 	Line int
 }
@@ -68,6 +57,7 @@ func Parse(data []byte) ([]Object, error) {
 // A document is the part of a manifest between separators.
 type document struct {
 	line int // of its first byte in the manifest, from 1
+	at   int // where it begins in the manifest
 	text []byte
 }
 
@@ -81,7 +71,7 @@ func split(data []byte) []document {
 		line  = 1
 	)
 	add := func(to int) {
-		start.text = withoutMark(data[from:to])
+		start.at, start.text = from, withoutMark(data[from:to])
 		if !isBlank(start.text) {
 			docs = append(docs, start)
 		}
@@ -135,9 +125,15 @@ func decode(doc document) (any, error) {
 			return value, nil
 		}
 	}
-	var raw any
-	if err := yaml.UnmarshalStrict(doc.text, &raw); err != nil {
+	var raw, more any
+	decoder := yaml.NewDecoder(bytes.NewReader(doc.text))
+	decoder.SetStrict(true)
+	if err := decoder.Decode(&raw); err != nil {
 		return nil, doc.explain(err)
+	}
+	// What follows an end mark, or a JSON object, would be lost without a word.
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("document at line %d: more follows after its end, without a line --- before it", doc.line)
 	}
 	value, err := plain(raw, 0)
 	if err != nil {

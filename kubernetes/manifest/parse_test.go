@@ -78,6 +78,8 @@ func TestParseRefuses(t *testing.T) {
 		{"duplicate key", cm("a") + "kind: Secret\n", `line 5: key "kind" already set in map`},
 		{"duplicate key in JSON", `{"apiVersion":"v1","kind":"A","kind":"B","metadata":{"name":"a"}}`, `duplicate field "kind"`},
 		{"keys equal as text", "1: a\n\"1\": b\n", `key "1" is there twice`},
+		{"two without a separator", cm("a") + "...\n# the next\n" + cm("b"), "document at line 1: more follows after its end"},
+		{"two JSON objects", `{"kind":"A"}` + "\n" + `{"kind":"B"}`, "document at line 1: more follows after its end"},
 		{"template", "apiVersion: v1\nkind: {{ .Kind }}\n", "is it a template that was never rendered?"},
 		{"not a number", cm("a") + "data: {x: .nan}\n", "the number NaN has no place"},
 		{"not UTF-8", cm("a") + "data: {x: !!binary \"/w==\"}\n", "is not UTF-8"},

@@ -1,0 +1,338 @@
+package manifest
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/platformbus/platform"
+)
+
+// PlanOptions adjust a Plan. The zero value plans no deletions.
+type PlanOptions struct {
+	// SyncSet is the name of the set that the desired objects form: a label value, the same
+	// at each Plan of the set, and different for each set in the cluster. If it is empty,
+	// objects get no label and nothing is deleted.
+	SyncSet string
+	// Namespace is that of definitions which are in one and do not say which. It is
+	// "default" if empty, and has to be the one that the cluster's own options have.
+	Namespace string
+	// DeleteBudget is how many objects may be deleted. If it is 0, that is the larger of 10
+	// and a quarter of the objects that the set has in the cluster, but none if nothing is
+	// desired: an empty folder is more likely a mistake. If it is negative, none is.
+	DeleteBudget int
+	// AllowDeleteNamespaces lets namespaces be deleted, if all that the cluster has in
+	// them is deleted by the same plan.
+	AllowDeleteNamespaces bool
+	// AllowDeleteCRDs lets definitions of kinds be deleted, if all objects of the kind are
+	// deleted by the same plan.
+	AllowDeleteCRDs bool
+	// AllowDeletePVCs lets claims of volumes, and volumes, be deleted.
+	AllowDeletePVCs bool
+}
+
+// A DeleteBudgetError says that a Plan would delete more than it may.
+type DeleteBudgetError struct {
+	// SyncSet is the set whose objects would be deleted.
+	SyncSet string
+	// Budget is how many of them might be, and Owned how many the cluster has.
+	Budget, Owned int
+	// IDs names what would be deleted.
+	IDs []string
+}
+
+// Error names what would be deleted, or the first of it.
+func (e *DeleteBudgetError) Error() string {
+	names, more := e.IDs, ""
+	if most := 20; len(names) > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return fmt.Sprintf("plan: %d of the %d objects of sync set %q would be deleted, and the budget is %d: %s%s",
+		len(e.IDs), e.Owned, e.SyncSet, e.Budget, strings.Join(names, ", "), more)
+}
+
+// Plan returns what to Sync so that a cluster, of which current is the Export, becomes as
+// desired: each desired object that the cluster lacks or has otherwise is applied, and
+// what belongs to the sync set and is not desired is deleted; see the package comment for
+// what belongs to a set, and for what counts as a change. An object that was in no set, or
+// in another, is taken over if it is desired.
+//
+// A deletion that needs an option it does not have is left out, and reported as refused;
+// the rest of the plan stands. So is that of a namespace or a definition of a kind with
+// which something would go that the plan does not delete. A plan that deletes more than
+// its budget is no plan: Plan returns a DeleteBudgetError, and beside it the report. Any
+// other error comes without one: the options are wrong, current is malformed, or an object
+// is defined twice.
+//
+// The SyncDef has one action for each object, with the entry's ID as its ResourceID: first
+// what is applied, in the order of need, then what is deleted, in the reverse. It depends
+// on nothing but the arguments, and not on the order of desired.
+//
+// What an Export does not show (Secrets, unless it was told to, what is in kube-system, the
+// namespace default and the like) is applied every time and reported as unseen, and never
+// deleted. An Export that came beside an error shows even less; a Plan made from it may
+// add what is there, which does no harm, and deletes nothing that was not seen.
+func Plan(current []byte, desired []Object, options PlanOptions) (platform.SyncDef, Report, error) {
+	p, err := newPlanner(current, desired, options)
+	if err != nil {
+		return platform.SyncDef{}, Report{}, fmt.Errorf("plan: %w", err)
+	}
+	for _, d := range p.desired {
+		if err := p.apply(d); err != nil {
+			return platform.SyncDef{}, Report{}, fmt.Errorf("plan: %v: %w", d.key, err)
+		}
+	}
+	if p.options.SyncSet != "" {
+		if err := p.prune(); err != nil {
+			return platform.SyncDef{}, p.report, err
+		}
+	}
+	return p.def, p.report, nil
+}
+
+// A planner is one Plan under way.
+type planner struct {
+	options PlanOptions
+	current []*definition // sorted by key
+	desired []*definition // sorted by key
+	live    map[key]*definition
+	wanted  map[key]*definition
+	secrets string // how many the Export left out, if it did
+
+	def    platform.SyncDef
+	report Report
+}
+
+func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner, error) {
+	if options.Namespace == "" {
+		options.Namespace = metav1.NamespaceDefault
+	}
+	if wrong := validation.IsDNS1123Label(options.Namespace); len(wrong) > 0 {
+		return nil, fmt.Errorf("the namespace %q: %s", options.Namespace, strings.Join(wrong, "; "))
+	}
+	if wrong := validation.IsValidLabelValue(options.SyncSet); len(wrong) > 0 {
+		return nil, fmt.Errorf("the name of the sync set, %q: %s", options.SyncSet, strings.Join(wrong, "; "))
+	}
+	for i, o := range desired {
+		if o.Unstructured == nil {
+			return nil, fmt.Errorf("object %d of those desired is nil", i+1)
+		}
+	}
+	objects, err := Parse(current)
+	if err != nil {
+		return nil, fmt.Errorf("the state of the cluster: %w", err)
+	}
+	p := &planner{options: options, secrets: secretsLeftOut(current), report: Report{SyncSet: options.SyncSet}}
+	s := newScopes(options.Namespace, objects, desired)
+	if p.current, p.live, err = define(objects, s); err != nil {
+		return nil, fmt.Errorf("the state of the cluster: %w", err)
+	}
+	if p.desired, p.wanted, err = define(desired, s); err != nil {
+		return nil, err
+	}
+	for _, d := range p.desired {
+		if err := d.sign(); err != nil {
+			return nil, fmt.Errorf("%v: %w", d.key, err)
+		}
+	}
+	if p.secrets != "" {
+		p.report.Notes = append(p.report.Notes, fmt.Sprintf("the export leaves out %s Secrets; they are neither compared nor deleted", p.secrets))
+	}
+	return p, nil
+}
+
+// define returns the objects as definitions, sorted and by key, or an error about each
+// that is wrong or is there twice.
+func define(objects []Object, s scopes) ([]*definition, map[key]*definition, error) {
+	var (
+		list   = make([]*definition, 0, len(objects))
+		byKey  = make(map[key]*definition, len(objects))
+		failed several
+	)
+	fail := func(o Object, err error) {
+		if place := o.place(); place != "" {
+			err = fmt.Errorf("%s: %w", place, err)
+		}
+		failed = append(failed, err)
+	}
+	for _, o := range objects {
+		k := s.place(o.Unstructured)
+		if err := k.check(); err != nil {
+			fail(o, err)
+			continue
+		}
+		if first, twice := byKey[k]; twice {
+			place := first.place()
+			if place == "" {
+				place = "another of the objects given"
+			}
+			fail(o, fmt.Errorf("%v is defined a second time, first at %s", k, place))
+			continue
+		}
+		d, err := newDefinition(o, k)
+		if err != nil {
+			fail(o, fmt.Errorf("%v: %w", k, err))
+			continue
+		}
+		list, byKey[k] = append(list, d), d
+	}
+	slices.SortFunc(list, func(a, b *definition) int { return a.compare(b.key) })
+	return list, byKey, failed.orNil()
+}
+
+// leftOut is the comment in which an Export says that it has no Secrets.
+var leftOut = regexp.MustCompile(`^# Secrets left out: (\d+)$`)
+
+func secretsLeftOut(current []byte) string {
+	for line := range bytes.Lines(current) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && string(line) != "---" {
+			break
+		}
+		if match := leftOut.FindSubmatch(line); match != nil {
+			return string(match[1])
+		}
+	}
+	return ""
+}
+
+// apply plans what becomes of one desired object.
+func (p *planner) apply(d *definition) error {
+	entry := Entry{ID: d.String(), Source: d.from.Source, Line: d.from.Line}
+	target := d.marked(p.options.SyncSet)
+	live, there := p.live[d.key]
+	switch {
+	case there && live.ignores("sync"):
+		entry.Why = "its annotation " + IgnoreAnnotation + " says so"
+		p.report.Ignored = append(p.report.Ignored, entry)
+		return nil
+	case there:
+		change, why := p.compare(d, live)
+		if change == nil {
+			p.report.Unchanged++
+			return nil
+		}
+		entry.Why, entry.Diff = why, show(d.key, shown(live, live.syncSet()), change, d.place())
+		p.report.Change = append(p.report.Change, entry)
+	default:
+		entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.place())
+		if entry.Why = p.unseen(d); entry.Why != "" {
+			p.report.Unseen = append(p.report.Unseen, entry)
+		} else {
+			p.report.Add = append(p.report.Add, entry)
+		}
+	}
+	body, err := encode(target)
+	p.def.Actions = append(p.def.Actions, platform.SyncAction{ResourceID: entry.ID, Apply: body})
+	return err
+}
+
+// compare returns what live becomes if d is applied to it, as it is shown, and why it is
+// to be; or nil if it is as desired.
+func (p *planner) compare(d, live *definition) (map[string]any, string) {
+	var (
+		m          = merge{key: d.key, addEmpty: d.mark != live.currentMark()}
+		known      = live.markedForItself()
+		sameSchema = d.from.GetAPIVersion() == live.from.GetAPIVersion()
+		reasons    []string
+		result     = d.content
+		changed    bool
+	)
+	if sameSchema {
+		var merged any
+		merged, changed = m.apply(d.content, live.content, nil)
+		result = merged.(map[string]any)
+	}
+	switch set := live.syncSet(); {
+	case p.options.SyncSet == "" || set == p.options.SyncSet && known:
+	case set == "" && known:
+		reasons = append(reasons, "it has lost the label of its sync set")
+	case set == "" || set == p.options.SyncSet:
+		reasons = append(reasons, "it is taken over: no plan for this sync set has made it")
+	default:
+		reasons = append(reasons, fmt.Sprintf("it is taken over from sync set %q", printable(set)))
+	}
+	switch {
+	case !m.addEmpty:
+	case known && !sameSchema:
+		reasons = append(reasons, "its definition has changed, and has another apiVersion than the export")
+	case known:
+		if lost := m.lost(d.content, live.content, nil, ""); len(lost) > 0 {
+			reasons = append(reasons, "its definition has changed, and may take away "+sample(lost, 10))
+		} else if !changed {
+			reasons = append(reasons, "its definition has changed, and the object will hardly")
+		}
+	case p.options.SyncSet == "":
+		reasons = append(reasons, "no plan has made it")
+	}
+	if !changed && !m.addEmpty && len(reasons) == 0 {
+		return nil, ""
+	}
+	after := *d
+	after.content = result
+	return shown(&after, p.options.SyncSet), strings.Join(reasons, "; ")
+}
+
+// sample lists a few of the names.
+func sample(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// shown returns the content to show of an object in a sync set: with the set's label, and
+// without the hash.
+func shown(d *definition, syncSet string) map[string]any {
+	content := d.marked(syncSet)
+	meta := content["metadata"].(map[string]any)
+	annotations := meta["annotations"].(map[string]any)
+	if delete(annotations, DefinitionHashAnnotation); len(annotations) == 0 {
+		delete(meta, "annotations")
+	}
+	return content
+}
+
+// unseen says why an Export would not have the object even if the cluster does, or
+// nothing if it would.
+func (p *planner) unseen(d *definition) string {
+	switch {
+	case d.GroupKind == secretKind && p.secrets != "":
+		return "the export leaves out Secrets"
+	case d.isOwned():
+		return "the export leaves out what other objects own"
+	case isSystems(d.key):
+		return "the export leaves out what is the system's"
+	}
+	return ""
+}
+
+var systemNamespaces = map[string]bool{metav1.NamespaceSystem: true, metav1.NamespacePublic: true, "kube-node-lease": true}
+
+// isSystems says whether the object is one of those that Kubernetes itself makes.
+func isSystems(k key) bool {
+	if systemNamespaces[k.namespace] {
+		return true
+	}
+	switch k.GroupKind {
+	case namespaceKind:
+		return systemNamespaces[k.name] || k.name == metav1.NamespaceDefault
+	case serviceAccountKind:
+		return k.name == "default"
+	case configMapKind:
+		return k.name == "kube-root-ca.crt"
+	case schema.GroupKind{Kind: "Node"}, schema.GroupKind{Kind: "Endpoints"}, schema.GroupKind{Kind: "Event"},
+		schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"},
+		schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"},
+		schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"},
+		schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"},
+		schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}:
+		return true
+	}
+	return false
+}
