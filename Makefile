@@ -1,7 +1,7 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint tidy imports demo bench-bus fuzz
+.PHONY: help controlplane test check fmt vet lint tidy imports demo bench bench-bus fuzz
 
 MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
 NESTED   := $(dir $(wildcard bench/go.mod)) # modules with tests of their own
@@ -39,6 +39,10 @@ imports:
 
 demo: controlplane ## run a daemon, a service and a bus on a real control plane
 	go run ./examples/demo
+
+bench: controlplane ## measure against the alternatives, and put the tables into README.md
+	cd bench && go run . -out results.json
+	cd bench && go run . -out results.json -readme ../README.md
 
 bench-bus: ## benchmark the bus; COUNT=10 gives what bin/benchstat wants
 	go test -run '^$$' -bench . -count $(COUNT) .

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+
+	"github.com/platformbus/platform/internal/controlplane"
+)
+
+// A cluster is the control plane that all contenders of a case work on.
+type cluster struct {
+	*controlplane.ControlPlane
+	typed    kubernetes.Interface
+	metadata metadata.Interface
+}
+
+func startCluster(ctx context.Context) (*cluster, error) {
+	cp, err := controlplane.Start(ctx, controlplane.Options{NoControllerManager: true, NoScheduler: true, NoKwok: true})
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{ControlPlane: cp}
+	if c.typed, err = kubernetes.NewForConfig(cp.Config()); err == nil {
+		c.metadata, err = metadata.NewForConfig(cp.Config())
+	}
+	if err != nil {
+		_ = cp.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+var marked = metav1.ListOptions{LabelSelector: ourLabel}
+
+// settle lets the API server get over what was before.
+const settle = 300 * time.Millisecond
+
+// clean makes the cluster empty again: of one run nothing may be left that is in the way
+// of the next, or in its lists.
+func (c *cluster) clean(ctx context.Context) error {
+	namespaces, err := c.typed.CoreV1().Namespaces().List(ctx, marked)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i := range namespaces.Items {
+		group.Go(func() error { return c.cleanNamespace(ctx, &namespaces.Items[i]) })
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	time.Sleep(settle)
+	return nil
+}
+
+func (c *cluster) cleanNamespace(ctx context.Context, namespace *corev1.Namespace) error {
+	for kind, resource := range resources {
+		if kind == "Namespace" {
+			continue
+		}
+		objects := c.metadata.Resource(resource).Namespace(namespace.Name)
+		if err := objects.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			return err
+		}
+	}
+	if err := c.typed.CoreV1().Namespaces().Delete(ctx, namespace.Name, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	// This is what the controller that does not run here would do at the end.
+	namespace.ResourceVersion = ""
+	namespace.Spec.Finalizers = nil
+	_, err := c.typed.CoreV1().Namespaces().Finalize(ctx, namespace, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// verify returns an error unless the cluster has all objects, and as many Deployments of
+// the new version as it should.
+func (c *cluster) verify(ctx context.Context, size, changed int) error {
+	count, newer := 0, 0
+	for _, resource := range resources {
+		list, err := c.metadata.Resource(resource).List(ctx, marked)
+		if err != nil {
+			return err
+		}
+		count += len(list.Items)
+		for i := range list.Items {
+			if list.Items[i].Labels[versionLabel] == newVersion {
+				newer++
+			}
+		}
+	}
+	if count != size || newer != changed {
+		return fmt.Errorf("the cluster has %d objects, of which %d were changed, want %d and %d", count, newer, size, changed)
+	}
+	return nil
+}
+
+var requestCount = regexp.MustCompile(`^apiserver_request_total\{.*\bresource="([^"]*)".*\bverb="([^"]*)".*\} (.*)$`)
+
+// requests returns how many requests for objects of the kinds at hand the API server has
+// had. Watches are its own.
+func (c *cluster) requests(ctx context.Context) (float64, error) {
+	wanted := map[string]bool{}
+	for _, resource := range resources {
+		wanted[resource.Resource] = true
+	}
+	text, err := c.typed.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return 0, err
+	}
+	sum := 0.0
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		found := requestCount.FindStringSubmatch(lines.Text())
+		if found == nil || !wanted[found[1]] || found[2] == "WATCH" {
+			continue
+		}
+		n, err := strconv.ParseFloat(found[3], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, lines.Err()
+}

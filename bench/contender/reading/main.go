@@ -1,0 +1,160 @@
+// Command reading reads a cluster: as this library does, as cheaply as it can be done at
+// all, or as its predecessor did.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	clientgo "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/kubernetes"
+)
+
+// pageSize is that of this library, so that all are on a level.
+const pageSize = 500
+
+// A reader reads the cluster once. The documents are of no interest to it.
+type reader func(ctx context.Context) error
+
+func (r reader) Sync(ctx context.Context, _ [][]byte) error { return r(ctx) }
+
+var readers = map[string]func(*rest.Config) (reader, error){
+	"services":               services,
+	"services-floor":         servicesFloor,
+	"services-per-namespace": servicesPerNamespace,
+	"export":                 export,
+	"export-floor":           exportFloor,
+}
+
+func main() {
+	what := flag.String("what", "", "what to read, and how")
+	contender.Main(func(config *rest.Config) (contender.Library, error) {
+		newReader, ok := readers[*what]
+		if !ok {
+			return nil, fmt.Errorf("-what: there is no reader %q", *what)
+		}
+		return newReader(config)
+	})
+}
+
+func services(config *rest.Config) (reader, error) {
+	c, err := kubernetes.NewCluster(config, kubernetes.Options{})
+	return func(context.Context) error {
+		found, err := c.AllServices("", nil)
+		return errors.Join(err, enough(len(found)))
+	}, err
+}
+
+func enough(n int) error {
+	if n == 0 {
+		return errors.New("nothing was read")
+	}
+	return nil
+}
+
+// servicesFloor is what one cannot do without: a list of services and one of deployments,
+// decoded.
+func servicesFloor(config *rest.Config) (reader, error) {
+	config.ContentType = runtime.ContentTypeProtobuf
+	c, err := clientgo.NewForConfig(config)
+	return func(ctx context.Context) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error {
+			var kept []corev1.Service
+			return errors.Join(pages(func(o metav1.ListOptions) (metav1.ListInterface, error) {
+				list, err := c.CoreV1().Services("").List(ctx, o)
+				kept = append(kept, list.Items...)
+				return list, err
+			}), enough(len(kept)))
+		})
+		both.Go(func() error {
+			n := 0
+			return errors.Join(pages(func(o metav1.ListOptions) (metav1.ListInterface, error) {
+				list, err := c.AppsV1().Deployments("").List(ctx, o)
+				n += len(list.Items)
+				return list, err
+			}), enough(n))
+		})
+		return both.Wait()
+	}, err
+}
+
+// pages asks for a list page by page.
+func pages(page func(metav1.ListOptions) (metav1.ListInterface, error)) error {
+	options := metav1.ListOptions{Limit: pageSize}
+	for {
+		list, err := page(options)
+		if err != nil {
+			return err
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// servicesPerNamespace is how it was done in 2017: JSON, and three lists for each
+// namespace, one after the other.
+func servicesPerNamespace(config *rest.Config) (reader, error) {
+	config.ContentType = runtime.ContentTypeJSON
+	c, err := clientgo.NewForConfig(config)
+	return func(ctx context.Context) error {
+		namespaces, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		n := 0
+		for i := range namespaces.Items {
+			name := namespaces.Items[i].Name
+			services, err1 := c.CoreV1().Services(name).List(ctx, metav1.ListOptions{})
+			deployments, err2 := c.AppsV1().Deployments(name).List(ctx, metav1.ListOptions{})
+			_, err3 := c.CoreV1().ReplicationControllers(name).List(ctx, metav1.ListOptions{})
+			if err := errors.Join(err1, err2, err3); err != nil {
+				return err
+			}
+			n += min(len(services.Items), len(deployments.Items))
+		}
+		return enough(n)
+	}, err
+}
+
+func export(config *rest.Config) (reader, error) {
+	c, err := kubernetes.NewCluster(config, kubernetes.Options{})
+	return func(context.Context) error {
+		text, err := c.Export()
+		return errors.Join(err, enough(len(text)))
+	}, err
+}
+
+// exportFloor is what one cannot do without: a list of each of the kinds that are there
+// in numbers, whole and decoded.
+func exportFloor(config *rest.Config) (reader, error) {
+	c, err := dynamic.NewForConfig(config)
+	return func(ctx context.Context) error {
+		all, ctx := errgroup.WithContext(ctx)
+		for _, resource := range []schema.GroupVersionResource{
+			{Version: "v1", Resource: "namespaces"}, {Version: "v1", Resource: "services"}, {Group: "apps", Version: "v1", Resource: "deployments"},
+		} {
+			all.Go(func() error {
+				n := 0
+				return errors.Join(pages(func(o metav1.ListOptions) (metav1.ListInterface, error) {
+					list, err := c.Resource(resource).List(ctx, o)
+					n += len(list.Items)
+					return list, err
+				}), enough(n))
+			})
+		}
+		return all.Wait()
+	}, err
+}

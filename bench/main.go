@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A benchCase is a kind of work that is done by this library and by others.
+type benchCase interface {
+	// name is what rows and the flag -case call it.
+	name() string
+	// run starts what the case needs, measures, and returns one row for each size,
+	// phase and contender.
+	run(ctx context.Context, o options) ([]row, error)
+}
+
+var cases = []benchCase{syncCase{}, servicesCase, exportCase}
+
+// options are what the command line says of how to measure.
+type options struct {
+	runs    int
+	sizes   []int
+	profile string   // folder for profiles of the libraries; empty for none
+	only    []string // the contenders to measure; empty for all
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var (
+		o      options
+		out    = flag.String("out", "results.json", "`file` of the results")
+		readme = flag.String("readme", "", "measure nothing, and put the table of the results into this `file`")
+		sizes  = flag.String("sizes", "100,1000,10000", "numbers of objects; above 1,000 this library is alone, and runs once")
+		who    = flag.String("who", "", "the only contenders to measure, as the results call them: `names`, with commas")
+		which  = flag.String("case", "", "the only case to measure: "+strings.Join(caseNames(), ", "))
+	)
+	flag.IntVar(&o.runs, "runs", 5, "how often to measure")
+	flag.StringVar(&o.profile, "profile", "", "write profiles of the processor and of memory into this `folder`")
+	flag.Parse()
+	for size := range strings.SplitSeq(*sizes, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-sizes: %q is not a number of objects", size)
+		}
+		o.sizes = append(o.sizes, n)
+	}
+	if *who != "" {
+		o.only = strings.Split(*who, ",")
+	}
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	case o.runs < 1:
+		return errors.New("-runs must be positive")
+	case *which != "" && !slices.Contains(caseNames(), *which):
+		return fmt.Errorf("-case: there is no case %q", *which)
+	case *readme != "":
+		return render(*out, *readme)
+	}
+	return measureAll(ctx, o, *which, *out)
+}
+
+func caseNames() []string {
+	names := make([]string, len(cases))
+	for i, c := range cases {
+		names[i] = c.name()
+	}
+	return names
+}
+
+// measureAll measures the cases and writes the results to a file.
+func measureAll(ctx context.Context, o options, which, out string) error {
+	machine, err := describeMachine()
+	if err != nil {
+		return err
+	}
+	all := results{Machine: machine}
+	for _, c := range cases {
+		if which != "" && which != c.name() {
+			continue
+		}
+		rows, err := c.run(ctx, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name(), err)
+		}
+		all.Rows = append(all.Rows, rows...)
+	}
+	if err := all.write(out); err != nil {
+		return err
+	}
+	fmt.Printf("\n%s\n%s", table(all), verdicts(all))
+	return nil
+}
+
+// render puts the table of the results into a file.
+func render(results, file string) error {
+	all, err := readResults(results)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	text, err = insert(text, table(all))
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	fmt.Print(verdicts(all))
+	return os.WriteFile(file, text, 0o644)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// What a user would have: some applications in each namespace, each a Deployment with
+// what it needs, one object to a document.
+var (
+	//go:embed namespace.yaml
+	namespaceYAML string
+	//go:embed app.yaml
+	appYAML string
+
+	namespaceTemplate = template.Must(template.New("namespace.yaml").Parse(namespaceYAML))
+	appTemplates      = parseAll(appYAML)
+)
+
+func parseAll(text string) []*template.Template {
+	var all []*template.Template
+	for doc := range strings.SplitSeq(text, "---\n") {
+		all = append(all, template.Must(template.New("app.yaml").Parse(doc)))
+	}
+	return all
+}
+
+// resources has the plural and the version of each kind that the manifests have.
+var resources = map[string]schema.GroupVersionResource{
+	"Namespace":           {Version: "v1", Resource: "namespaces"},
+	"ServiceAccount":      {Version: "v1", Resource: "serviceaccounts"},
+	"ConfigMap":           {Version: "v1", Resource: "configmaps"},
+	"Role":                {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+	"RoleBinding":         {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+	"Service":             {Version: "v1", Resource: "services"},
+	"Deployment":          {Group: "apps", Version: "v1", Resource: "deployments"},
+	"NetworkPolicy":       {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+	"PodDisruptionBudget": {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
+}
+
+// What marks the objects, and tells the releases of the Deployments apart.
+const (
+	ourLabel     = "app.kubernetes.io/part-of=bench"
+	versionLabel = "app.kubernetes.io/version"
+	oldVersion   = "1.4.0"
+	newVersion   = "1.5.0"
+)
+
+// manifests returns n objects, the namespaces, of which there is one for 25 objects,
+// first. The names of these begin with prefix. Of the Deployments the first few, as said
+// by changed, are of a new version.
+func manifests(prefix string, n, changed int) ([][]byte, error) {
+	namespaces := max(1, n/25)
+	docs := make([][]byte, 0, n)
+	add := func(t *template.Template, app int) error {
+		version := oldVersion
+		if app < changed {
+			version = newVersion
+		}
+		var b bytes.Buffer
+		err := t.Execute(&b, map[string]string{
+			"Namespace": fmt.Sprintf("%s-%03d", prefix, app%namespaces),
+			"Name":      fmt.Sprintf("app-%04d", app),
+			"Version":   version,
+		})
+		docs = append(docs, b.Bytes())
+		return err
+	}
+	for i := range namespaces {
+		if err := add(namespaceTemplate, i); err != nil {
+			return nil, err
+		}
+	}
+	for i := range n - namespaces {
+		if err := add(appTemplates[i%len(appTemplates)], i/len(appTemplates)); err != nil {
+			return nil, err
+		}
+	}
+	return docs, nil
+}
+
+// writeManifests makes a folder that has a file for each object, in their order.
+func writeManifests(dir, prefix string, n, changed int) error {
+	docs, err := manifests(prefix, n, changed)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for i, doc := range docs {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%05d.yaml", i)), doc, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/kubernetes/manifest"
+)
+
+func TestManifests(t *testing.T) {
+	for _, n := range []int{50, 100, 1000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			docs, err := manifests("bench", n, n/100)
+			require.NoError(t, err)
+			require.Len(t, docs, n)
+			kinds, names, newer := map[string]int{}, map[string]bool{}, 0
+			for _, doc := range docs {
+				objects, err := manifest.Parse(doc)
+				require.NoError(t, err)
+				require.Len(t, objects, 1)
+				o := objects[0]
+				kinds[o.GetKind()]++
+				names[o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName()] = true
+				if o.GetLabels()[versionLabel] == newVersion {
+					newer++
+				}
+				assert.Equal(t, resources[o.GetKind()].GroupVersion(), o.GroupVersionKind().GroupVersion())
+			}
+			assert.Len(t, kinds, len(resources))
+			assert.Len(t, names, n)
+			assert.Equal(t, n/25, kinds["Namespace"])
+			assert.Equal(t, n/100, newer)
+		})
+	}
+}
+
+func TestADeploymentHasTheSizeOfARealOne(t *testing.T) {
+	docs, err := manifests("bench", 50, 0)
+	require.NoError(t, err)
+	for _, doc := range docs {
+		objects, err := manifest.Parse(doc)
+		require.NoError(t, err)
+		if objects[0].GetKind() == "Deployment" {
+			assert.True(t, len(doc) > 1000 && len(doc) < 2048, "%d bytes", len(doc))
+		}
+	}
+}

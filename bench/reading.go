@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// How the services are laid out.
+const (
+	spread       = "spread"        // over a hundred namespaces
+	oneNamespace = "one-namespace" // all in one
+)
+
+// readingCase reads a cluster that has many services, each with its deployment.
+type readingCase struct {
+	what    string   // what is read, which names the case and the rows
+	layouts []string // which are the phases
+	readers []struct{ who, reader string }
+}
+
+var (
+	servicesCase = readingCase{"services", []string{spread, oneNamespace}, []struct{ who, reader string }{
+		{"platform", "services"}, {"floor", "services-floor"}, {"per-namespace", "services-per-namespace"},
+	}}
+	exportCase = readingCase{"export", []string{spread}, []struct{ who, reader string }{
+		{"platform", "export"}, {"floor", "export-floor"},
+	}}
+)
+
+func (c readingCase) name() string { return c.what }
+
+func (c readingCase) run(ctx context.Context, o options) (rows []row, err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := errors.Join(buildContenders(ctx, dir), os.Mkdir(filepath.Join(dir, "empty"), 0o755)); err != nil {
+		return nil, err
+	}
+	size := slices.Max(o.sizes)
+	for _, layout := range c.layouts {
+		more, err := c.measure(ctx, o, dir, size, layout)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", layout, err)
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+// measure measures all readers on a control plane of their own, in turns. Each is a new
+// process each time: a service lists when somebody asks.
+func (c readingCase) measure(ctx context.Context, o options, dir string, size int, layout string) (rows []row, err error) {
+	cluster, err := startCluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	if err := fill(ctx, cluster.typed, size, layout); err != nil {
+		return nil, fmt.Errorf("fill the cluster: %w", err)
+	}
+	taken := make([][]measurement, len(c.readers))
+	for round := range o.runs + 1 { // the first is to warm up
+		for i := range c.readers {
+			i = (i + round) % len(c.readers)
+			m, err := c.once(ctx, cluster, access{kubeconfig: cluster.Kubeconfig(), programs: dir}, c.readers[i].reader)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.readers[i].who, err)
+			}
+			fmt.Fprintf(os.Stderr, "%s, %s, round %d, %s: %.0f ms, %.0f MB\n", c.what, layout, round, c.readers[i].who, m.MS, m.PeakRSSMB)
+			if round > 0 {
+				taken[i] = append(taken[i], m)
+			}
+		}
+	}
+	for i, r := range c.readers {
+		rows = append(rows, row{Case: c.what, Size: size, Phase: layout, Who: r.who}.summary(taken[i]))
+	}
+	return rows, nil
+}
+
+func (c readingCase) once(ctx context.Context, cluster *cluster, a access, reader string) (m measurement, err error) {
+	before, err := cluster.requests(ctx)
+	if err != nil {
+		return m, err
+	}
+	w, err := startProcess(ctx, a, "reading", "-what", reader)
+	if err != nil {
+		return m, err
+	}
+	m.Measurement, err = w.do(ctx, c.what, filepath.Join(a.programs, "empty"))
+	if err = errors.Join(err, w.close()); err != nil {
+		return m, err
+	}
+	after, err := cluster.requests(ctx)
+	m.requests = after - before
+	return m, err
+}
+
+// fill makes n services and as many deployments.
+func fill(ctx context.Context, client kubernetes.Interface, n int, layout string) error {
+	namespaces := 100
+	if layout == oneNamespace {
+		namespaces = 1
+	}
+	name := func(i int) string { return fmt.Sprintf("bench-%03d", i%namespaces) }
+	for i := range namespaces {
+		if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name(i)}}, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i := range n {
+		group.Go(func() error {
+			app := fmt.Sprintf("app-%05d", i)
+			meta := metav1.ObjectMeta{Name: app, Labels: map[string]string{"app": app, "part-of": "bench"}}
+			_, err1 := client.CoreV1().Services(name(i)).Create(ctx, &corev1.Service{
+				ObjectMeta: meta,
+				Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": app, "part-of": "bench"}, Ports: []corev1.ServicePort{{Port: 80}}},
+			}, metav1.CreateOptions{})
+			_, err2 := client.AppsV1().Deployments(name(i)).Create(ctx, &appsv1.Deployment{
+				ObjectMeta: meta,
+				Spec: appsv1.DeploymentSpec{
+					Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}},
+					Template: corev1.PodTemplateSpec{
+						ObjectMeta: metav1.ObjectMeta{Labels: meta.Labels},
+						Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "registry.example.org/" + app + ":1"}}},
+					},
+				},
+			}, metav1.CreateOptions{})
+			return errors.Join(err1, err2)
+		})
+	}
+	return group.Wait()
+}

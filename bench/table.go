@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Between these the table stands in a file.
+const (
+	beginMark = "<!-- bench -->"
+	endMark   = "<!-- /bench -->"
+)
+
+// names are what the table calls cases, phases and contenders, as far as it has a better
+// name than the results.
+var names = map[string]string{
+	"sync":     "objects",
+	"services": "services with their deployments: list them",
+	"export":   "services with their deployments: export",
+
+	spread:       "in 100 namespaces",
+	oneNamespace: "in one namespace",
+
+	"services/floor": "two bare lists, decoded",
+	"export/floor":   "bare lists, decoded",
+	"per-namespace":  "three lists for each namespace, JSON",
+
+	first:   "first apply",
+	warm:    "nothing changed, same process",
+	cold:    "nothing changed, new process",
+	changed: "1 % changed",
+
+	"platform":      "**this library**",
+	"floor":         "bare server-side apply, 16 workers",
+	"fluxcd-ssa-10": "fluxcd/pkg/ssa, concurrency 10",
+	"fluxcd-ssa":    "fluxcd/pkg/ssa, as it comes",
+	"kubectl-ssa":   "kubectl apply --server-side",
+	"kubectl":       "kubectl apply",
+}
+
+func nameOf(key string) string {
+	if name, ok := names[key]; ok {
+		return name
+	}
+	return key
+}
+
+// insert puts a table where the marks in text say.
+func insert(text []byte, table string) ([]byte, error) {
+	before, rest, ok1 := bytes.Cut(text, []byte(beginMark))
+	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
+	if !ok1 || !ok2 {
+		return nil, fmt.Errorf("there is no %s with a %s after it", beginMark, endMark)
+	}
+	return slices.Concat(before, []byte(beginMark+"\n"+table), []byte(endMark), after), nil
+}
+
+// table returns the results in Markdown: a table for each case and size, with a line for
+// each contender and a column for each phase.
+func table(r results) string {
+	type group struct {
+		name string
+		size int
+	}
+	var groups []group
+	for _, row := range r.Rows {
+		if g := (group{row.Case, row.Size}); !slices.Contains(groups, g) {
+			groups = append(groups, g)
+		}
+	}
+	var b strings.Builder
+	for _, g := range groups {
+		var phases, whos []string
+		for _, row := range r.Rows {
+			if row.Case != g.name || row.Size != g.size {
+				continue
+			}
+			if !slices.Contains(phases, row.Phase) {
+				phases = append(phases, row.Phase)
+			}
+			if !slices.Contains(whos, row.Who) {
+				whos = append(whos, row.Who)
+			}
+		}
+		fmt.Fprintf(&b, "| %s %s ", thousands(float64(g.size)), nameOf(g.name))
+		for _, phase := range phases {
+			fmt.Fprintf(&b, "| %s ", nameOf(phase))
+		}
+		b.WriteString("| client CPU | peak RSS |\n|---|" + strings.Repeat("---|", len(phases)+2) + "\n")
+		for _, who := range whos {
+			name := nameOf(who)
+			if special, ok := names[g.name+"/"+who]; ok {
+				name = special
+			}
+			fmt.Fprintf(&b, "| %s ", name)
+			cpu, rss := 0.0, 0.0
+			for _, phase := range phases {
+				row, ok := r.find(g.name, g.size, phase, who)
+				if !ok {
+					b.WriteString("| ")
+					continue
+				}
+				cpu, rss = cpu+row.CPUMS, max(rss, row.PeakRSSMB)
+				fmt.Fprintf(&b, "| %s, %s ", duration(row.MedianMS), count(row.Requests, "request"))
+			}
+			fmt.Fprintf(&b, "| %s | %.0f MB |\n", duration(cpu), rss)
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "Medians of %s; client CPU is the sum of the columns, peak RSS their maximum.\n%s.\n", runs(r), r.Machine)
+	return b.String()
+}
+
+// runs says how often was measured: most rows are alike.
+func runs(r results) string {
+	least, most := 0, 0
+	for i, row := range r.Rows {
+		if i == 0 || row.Runs < least {
+			least = row.Runs
+		}
+		most = max(most, row.Runs)
+	}
+	if least == most {
+		return count(float64(most), "run")
+	}
+	return fmt.Sprintf("%d runs, of %d where it is for memory alone", most, least)
+}
+
+func count(n float64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return thousands(n) + " " + what
+}
+
+// duration has two digits that matter, or three.
+func duration(ms float64) string {
+	switch {
+	case ms < 10:
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.0f ms", ms)
+	case ms < 10_000:
+		return fmt.Sprintf("%.2f s", ms/1000)
+	default:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
+}
+
+// thousands writes a number as 12,345.
+func thousands(n float64) string {
+	digits := strconv.FormatFloat(n, 'f', 0, 64)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A target is what this library wants to reach. A run is never failed for missing one:
+// it may have been the machine.
+type target struct {
+	text  string
+	value func(results) (float64, bool)
+	want  float64
+	most  bool // the value is to be at most what is wanted, and not at least
+}
+
+var targets = []target{
+	ratio("floor", first, 1.15, true),
+	ratio("fluxcd-ssa-10", first, 2.2, false),
+	ratio("fluxcd-ssa-10", warm, 60, false),
+	ratio("kubectl-ssa", warm, 120, false),
+	ratio("kubectl", warm, 120, false),
+	ratio("fluxcd-ssa-10", cold, 10, false),
+	ratio("fluxcd-ssa-10", changed, 20, false),
+	{
+		text: "requests if nothing changed in the same process (one list for each kind)",
+		value: func(r results) (float64, bool) {
+			row, ok := r.find("sync", 1000, warm, "platform")
+			return row.Requests, ok
+		},
+		want: float64(len(resources)),
+		most: true,
+	},
+	memory(1000, 60),
+	memory(10_000, 200),
+	reading("services", "floor", spread, 1.3, true),
+	reading("services", "per-namespace", spread, 3, false),
+	{
+		text: "list services: our peak RSS is how many times that of two bare lists",
+		want: 1.2,
+		most: true,
+		value: func(r results) (float64, bool) {
+			ours, ok1 := r.find("services", 10_000, spread, "platform")
+			theirs, ok2 := r.find("services", 10_000, spread, "floor")
+			return ours.PeakRSSMB / theirs.PeakRSSMB, ok1 && ok2
+		},
+	},
+	{
+		text: "list services: in one namespace we take how many times as long as spread",
+		want: 1.5,
+		most: true,
+		value: func(r results) (float64, bool) {
+			one, ok1 := r.find("services", 10_000, oneNamespace, "platform")
+			many, ok2 := r.find("services", 10_000, spread, "platform")
+			return one.MedianMS / many.MedianMS, ok1 && ok2
+		},
+	},
+	reading("export", "floor", spread, 1.5, true),
+}
+
+// reading compares times at 10,000 services as ratio does.
+func reading(name, who, phase string, want float64, most bool) target {
+	t := ratio(who, phase, want, most)
+	t.text = fmt.Sprintf("%s: %s takes how many times as long as we", name, who)
+	if most {
+		t.text = fmt.Sprintf("%s: we take how many times as long as the %s", name, who)
+	}
+	t.value = compare(name, 10_000, phase, who, most)
+	return t
+}
+
+// ratio compares times at 1,000 objects: ours to the other's if it is to be at most
+// something, else the other's to ours.
+func ratio(who, phase string, want float64, most bool) target {
+	text := fmt.Sprintf("%s: %s takes how many times as long as we", nameOf(phase), nameOf(who))
+	if most {
+		text = fmt.Sprintf("%s: we take how many times as long as %s", nameOf(phase), nameOf(who))
+	}
+	return target{text: text, want: want, most: most, value: compare("sync", 1000, phase, who, most)}
+}
+
+// compare returns the ratio of our time to that of another if it is to be at most
+// something, else of theirs to ours.
+func compare(name string, size int, phase, who string, most bool) func(results) (float64, bool) {
+	return func(r results) (float64, bool) {
+		ours, ok1 := r.find(name, size, phase, "platform")
+		theirs, ok2 := r.find(name, size, phase, who)
+		switch {
+		case !ok1 || !ok2:
+			return 0, false
+		case most:
+			return ours.MedianMS / theirs.MedianMS, true
+		default:
+			return theirs.MedianMS / ours.MedianMS, true
+		}
+	}
+}
+
+// memory looks at the phase that takes most.
+func memory(size int, want float64) target {
+	return target{
+		text: fmt.Sprintf("peak RSS in MB at %s objects", thousands(float64(size))),
+		want: want,
+		most: true,
+		value: func(r results) (peak float64, ok bool) {
+			for _, phase := range syncPhases {
+				if row, found := r.find("sync", size, phase, "platform"); found {
+					peak, ok = max(peak, row.PeakRSSMB), true
+				}
+			}
+			return peak, ok
+		},
+	}
+}
+
+// verdicts says of each target whether it is reached.
+func verdicts(r results) string {
+	var b strings.Builder
+	for _, t := range targets {
+		value, ok := t.value(r)
+		bound, verdict := "at least", "reached"
+		if t.most {
+			bound = "at most"
+		}
+		switch {
+		case !ok:
+			verdict = "not measured"
+		case t.most && value > t.want, !t.most && value < t.want:
+			verdict = "NOT REACHED"
+		}
+		fmt.Fprintf(&b, "%-12s  %6.2f, %s %g: %s\n", verdict, value, bound, t.want, t.text)
+	}
+	return b.String()
+}
