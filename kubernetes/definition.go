@@ -125,7 +125,8 @@ type target struct {
 	key      objectKey
 	resource resource
 	label    string // the ResourceID or ServiceID of the entry it comes from
-	fresh    bool   // its kind is one that the same Sync defines
+	defined  bool   // its kind is one that the same Sync defines
+	fresh    bool   // and that the API server was not known to have
 }
 
 // newTarget places a definition: it gets the namespace it belongs to. One on a

@@ -79,8 +79,9 @@ func causeOf(ctx context.Context, err error) error {
 // is busy, a webhook is not up yet, a connection was lost.
 func isTransient(err error) bool {
 	var answer apierrors.APIStatus
-	switch err.(type) {
-	case notServedYet, changedMeanwhile:
+	var early notServedYet
+	var late changedMeanwhile
+	if errors.As(err, &early) || errors.As(err, &late) {
 		return true
 	}
 	if !errors.As(err, &answer) {

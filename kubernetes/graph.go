@@ -53,6 +53,11 @@ func (s *step) need(other *step, hard bool) {
 	}
 }
 
+// follows says whether a step before s is about the same object.
+func (s *step) follows() bool {
+	return slices.ContainsFunc(s.needs, func(n need) bool { return n.step.object != nil && n.step.object.key == s.object.key })
+}
+
 // prepare fills in the edges' other ends, and breaks cycles: of the steps in one, the first
 // in order no longer waits for the next in it.
 func prepare(steps []*step) {

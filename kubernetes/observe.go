@@ -38,15 +38,15 @@ var adoptedManagers = map[string]bool{
 	"helm":                      true,
 }
 
-// observe reduces the metadata of a live object.
-func (c *clients) observe(meta metav1.Object) *observation {
+// observe reduces the metadata of a live object, whose managed fields are given, since to
+// get them costs much for some forms of objects.
+func (c *clients) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntry) *observation {
 	o := &observation{
 		uid:        meta.GetUID(),
 		version:    meta.GetResourceVersion(),
 		generation: meta.GetGeneration(),
 		ignored:    ignoresSync(meta.GetAnnotations()),
 	}
-	entries := meta.GetManagedFields()
 	for i := range entries {
 		entry := &entries[i]
 		o.foreign = o.foreign || isForeign(entry)
@@ -103,10 +103,6 @@ func (v verified) holds(d *definition, now *observation, meta metav1.Object) boo
 // has verified the objects before, of whole objects otherwise. What it cannot see it
 // leaves to be applied; it fails only if the API server cannot be reached at all.
 func (c *clients) survey(ctx context.Context, steps []*step) error {
-	type place struct {
-		res       resource
-		namespace string // empty for all of them
-	}
 	kinds := map[resource]map[objectKey]*step{}
 	touched := map[objectKey]bool{}
 	for _, s := range steps {
@@ -195,7 +191,7 @@ func (c *clients) surveyMetadata(ctx context.Context, res resource, namespace st
 		if s == nil {
 			return
 		}
-		s.seen = c.observe(meta)
+		s.seen = c.observe(meta, meta.GetManagedFields())
 		v, ok := c.verified.get(s.object.key)
 		s.unchanged = ok && v.holds(s.object.definition, s.seen, meta)
 		if s.unchanged {
@@ -224,8 +220,10 @@ func (c *clients) surveyWhole(ctx context.Context, res resource, namespace strin
 			return
 		}
 		entries := live.GetManagedFields()
-		s.seen = c.observe(live)
-		s.unchanged = !s.seen.foreign && isCertain(s.object.definition, live, c.ours(entries))
+		s.seen = c.observe(live, entries)
+		v, known := c.verified.get(s.object.key)
+		s.unchanged = known && v.holds(s.object.definition, s.seen, live) ||
+			!s.seen.foreign && isCertain(s.object.definition, live, c.ours(entries))
 		if s.unchanged {
 			c.verified.put(s.object.key, verified{s.object.digest, *s.seen})
 		}
@@ -253,7 +251,7 @@ func (c *clients) look(ctx context.Context, t *target) (*observation, error) {
 		defer cancel()
 		live, err := c.metadataOf(t.resource, t.key.namespace).Get(ctx, t.key.name, metav1.GetOptions{})
 		if err == nil {
-			seen = c.observe(live)
+			seen = c.observe(live, live.ManagedFields)
 		}
 		return causeOf(ctx, err)
 	})

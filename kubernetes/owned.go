@@ -3,6 +3,8 @@ package kubernetes
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -36,28 +38,38 @@ func isCertain(d *definition, live *unstructured.Unstructured, ours *metav1.Mana
 		return false
 	}
 	sameVersion := ours.APIVersion == d.gvk.GroupVersion().String() && ours.APIVersion == live.GetAPIVersion()
-	return sameVersion && ownsMap(content, live.Object, &set)
+	return sameVersion && comparison{isBuiltIn(d.gvk.Group)}.ownsMap(content, live.Object, &set)
+}
+
+// isBuiltIn says whether the API server itself defines the kinds of the group.
+func isBuiltIn(group string) bool {
+	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")
+}
+
+// A comparison is of what is defined with what is live and owned.
+type comparison struct {
+	builtIn bool // the kind is one whose defaults are known
 }
 
 // owns says whether set has exactly the fields that are in defined, and live their
 // values. The set of something that is owned as a whole, be it a scalar or an atomic list
 // or map, is nil.
-func owns(defined, live any, set *fieldpath.Set) bool {
+func (c comparison) owns(defined, live any, set *fieldpath.Set) bool {
 	if set == nil || set.Empty() {
-		return same(defined, live)
+		return c.sameWhole(defined, live)
 	}
 	switch d := defined.(type) {
 	case map[string]any:
 		l, ok := live.(map[string]any)
-		return ok && ownsMap(d, l, set)
+		return ok && c.ownsMap(d, l, set)
 	case []any:
 		l, ok := live.([]any)
-		return ok && ownsList(d, l, set)
+		return ok && c.ownsList(d, l, set)
 	}
 	return false
 }
 
-func ownsMap(defined, live map[string]any, set *fieldpath.Set) bool {
+func (c comparison) ownsMap(defined, live map[string]any, set *fieldpath.Set) bool {
 	if !onlyHas(set, len(defined), func(e fieldpath.PathElement) bool {
 		if e.FieldName == nil {
 			return false
@@ -69,7 +81,7 @@ func ownsMap(defined, live map[string]any, set *fieldpath.Set) bool {
 	}
 	for name, value := range defined {
 		l, ok := live[name]
-		if !ok || !owns(value, l, below(set, fieldpath.FieldNameElement(name))) {
+		if !ok || !c.owns(value, l, below(set, fieldpath.FieldNameElement(name))) {
 			return false
 		}
 	}
@@ -78,7 +90,7 @@ func ownsMap(defined, live map[string]any, set *fieldpath.Set) bool {
 
 // ownsList compares a list whose elements the server tells apart, by a key or by their
 // value. They must be in the same order too.
-func ownsList(defined, live []any, set *fieldpath.Set) bool {
+func (c comparison) ownsList(defined, live []any, set *fieldpath.Set) bool {
 	var elements []fieldpath.PathElement
 	onlyHas(set, 0, func(e fieldpath.PathElement) bool { elements = append(elements, e); return true })
 	if len(elements) != len(defined) {
@@ -92,7 +104,7 @@ func ownsList(defined, live []any, set *fieldpath.Set) bool {
 		}
 		for ; from < len(live) && !identifies(element, live[from]); from++ {
 		}
-		if from == len(live) || !owns(item, live[from], below(set, element)) {
+		if from == len(live) || !c.owns(item, live[from], below(set, element)) {
 			return false
 		}
 		from++
@@ -165,6 +177,60 @@ func onlyHas(set *fieldpath.Set, n int, wanted func(fieldpath.PathElement) bool)
 		}
 	})
 	return all && count == n
+}
+
+// sameWhole says whether a live value that is owned as a whole is the defined one. What
+// the server adds to it by default would be added again.
+func (c comparison) sameWhole(defined, live any) bool {
+	switch d := defined.(type) {
+	case map[string]any:
+		l, ok := live.(map[string]any)
+		if !ok {
+			return false
+		}
+		for name, value := range d {
+			other, there := l[name]
+			if !there || !c.sameWhole(value, other) {
+				return false
+			}
+		}
+		for name, value := range l {
+			if _, there := d[name]; !there && !c.isDefault(d, name, value) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		l, ok := live.([]any)
+		return ok && slices.EqualFunc(d, l, c.sameWhole)
+	default:
+		return same(defined, live)
+	}
+}
+
+// isDefault says whether the value is the one that the server gives to a field that is
+// left out of what is defined, for those that are common within what is owned as a whole.
+func (c comparison) isDefault(defined map[string]any, name string, value any) bool {
+	if !c.builtIn {
+		return false
+	}
+	for _, d := range defaultsWithin {
+		if _, ok := defined[d.beside]; ok && d.name == name && same(d.value, value) {
+			return true
+		}
+	}
+	return false
+}
+
+var defaultsWithin = []struct {
+	beside, name string
+	value        any
+}{
+	{"fieldPath", "apiVersion", "v1"},          // a reference to a field of the pod
+	{"resource", "divisor", "0"},               // a reference to a resource of the pod
+	{"port", "protocol", "TCP"},                // a port in a NetworkPolicy
+	{"operations", "scope", "*"},               // a rule of a webhook
+	{"path", "expirationSeconds", int64(3600)}, // a token in a projected volume
 }
 
 // same says whether two decoded values are equal. Numbers are by value, whatever decoded

@@ -1,6 +1,7 @@
 package kubernetes_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -110,7 +111,9 @@ func TestAdoption(t *testing.T) {
 			deployments := w.client.AppsV1().Deployments(w.namespace)
 			before := live(t, deployments.Get, "web")
 			require.Equal(t, "label", before.Labels["old"], "there is something to adopt")
-			history, err := deployments.Watch(t.Context(), metav1.ListOptions{ResourceVersion: before.ResourceVersion})
+			ctx, cancel := context.WithTimeout(t.Context(), testLimit)
+			defer cancel()
+			history, err := deployments.Watch(ctx, metav1.ListOptions{ResourceVersion: before.ResourceVersion})
 			require.NoError(t, err)
 			defer history.Stop()
 
@@ -137,6 +140,7 @@ func TestAdoption(t *testing.T) {
 					break
 				}
 			}
+			require.NoError(t, ctx.Err(), "the whole history was seen")
 
 			cold, requests := w.tapped(t, kubernetes.Options{}, nil)
 			require.NoError(t, cold.Sync(def(apply("web", wanted))))

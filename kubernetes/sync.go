@@ -80,7 +80,7 @@ func (c *clients) do(ctx context.Context, s *step) error {
 }
 
 func (c *clients) write(ctx context.Context, s *step) (Result, error) {
-	if s.delete && s.seen == nil {
+	if s.seen == nil && (s.delete || s.follows()) {
 		var err error
 		if s.seen, err = c.look(ctx, s.object); err != nil {
 			return Failed, err
@@ -203,6 +203,7 @@ func (p *placer) all(defs []*definition, index int, label string, deleting bool)
 		case err == nil:
 			t := newTarget(d, res, p.options.Namespace, label)
 			t.fresh = fresh
+			_, t.defined = p.defined[d.gvk]
 			steps = append(steps, &step{action: index, place: i, object: t, delete: deleting})
 		case deleting && errors.As(err, &unknown) && unknown.broken == nil && len(unknown.others) == 0:
 		default:

@@ -59,11 +59,11 @@ func (c *clients) patch(ctx context.Context, t *target) error {
 		live, err := c.metadataOf(t.resource, t.key.namespace).Patch(ctx, t.key.name, types.ApplyPatchType, t.body,
 			metav1.PatchOptions{FieldManager: c.options.FieldManager, Force: &force})
 		if err == nil {
-			c.verified.put(t.key, verified{t.digest, *c.observe(live)})
+			c.verified.put(t.key, verified{t.digest, *c.observe(live, live.ManagedFields)})
 			return nil
 		}
 		if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
-			if t.fresh {
+			if t.defined {
 				return notServedYet{err}
 			}
 			c.catalog.forget() // the kind is not what it was
@@ -131,7 +131,7 @@ func isImmutable(err error) bool {
 	return (apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)) && immutable.MatchString(err.Error())
 }
 
-var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|modif)|can ?not be (change|update|modif)|updates to .* are forbidden|can(not|'t) change`)
+var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|modif)|can ?not be (change|update|modif)|updates to .* are forbidden|can(not|'t) change|failed rule: .*\boldSelf\b`)
 
 // awaitEstablished waits until the API server serves what a CustomResourceDefinition
 // defines.
@@ -198,6 +198,14 @@ func (c *clients) delete(ctx context.Context, t *target, awaitGone bool) error {
 		waiting = live.Finalizers
 		return live.UID != uid || live.DeletionTimestamp == nil, nil // somebody made it again
 	})
+	if err != nil && len(waiting) == 0 {
+		// Who waits in vain wants to know for what, even if the time was too short to ask.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLookLimit)
+		defer cancel()
+		if live, err := objects.Get(last, t.key.name, metav1.GetOptions{}); err == nil {
+			waiting = live.Finalizers
+		}
+	}
 	if err != nil && len(waiting) > 0 {
 		return fmt.Errorf("wait until it is gone, for its finalizers %s: %w", strings.Join(waiting, ", "), err)
 	}
@@ -206,6 +214,9 @@ func (c *clients) delete(ctx context.Context, t *target, awaitGone bool) error {
 	}
 	return nil
 }
+
+// lastLookLimit bounds a look that is taken when the call is over.
+const lastLookLimit = 500 * time.Millisecond
 
 // poll asks until the answer is true, an error that will not pass, ctx ends or the time
 // limit for a wait is over.
