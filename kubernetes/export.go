@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -55,7 +56,8 @@ func (c *Cluster) Export() ([]byte, error) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			errs = append(errs, seen.hidden...)
+			// A kind that is not found was removed since the server was asked for its kinds.
+			errs = append(errs, slices.DeleteFunc(seen.hidden, apierrors.IsNotFound)...)
 			docs = append(docs, found...)
 			secrets += count
 		})

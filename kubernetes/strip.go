@@ -20,7 +20,7 @@ func strip(object *unstructured.Unstructured) {
 	chosen := chosenFields{entries: object.GetManagedFields()}
 	delete(content, "status")
 	meta, _ := content["metadata"].(map[string]any)
-	for _, field := range []string{"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"} {
+	for _, field := range []string{"creationTimestamp", "generateName", "generation", "managedFields", "resourceVersion", "selfLink", "uid"} {
 		delete(meta, field)
 	}
 	dropKeys(meta, "annotations", isSystemsAnnotation)

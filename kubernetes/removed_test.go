@@ -1,0 +1,35 @@
+package kubernetes_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/kubernetes"
+)
+
+// A kind that is removed between the question which kinds there are and the list of its
+// objects has no objects: that is no error.
+func TestExportOfAKindThatIsRemovedMeanwhile(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	definition, object := crd(w.namespace, "Fleeting")
+	require.NoError(t, w.Sync(def(apply("crd", definition), apply("object", object), apply("map", configMap("a", "1")))))
+	config := w.cp.Config()
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "/fleetings") { // the first list of them comes too late
+				if err := w.Sync(def(remove("crd", definition), apply("map", configMap("a", "1")))); err != nil {
+					return nil, err
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	data, err := w.as(t, config, kubernetes.Options{Namespaces: []string{w.namespace}}).Export()
+	require.NoError(t, err)
+	assert.NotContains(t, string(data), "\nkind: Fleeting\n")
+	assert.Contains(t, string(data), "name: a")
+}
