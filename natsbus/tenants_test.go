@@ -1,0 +1,215 @@
+package natsbus_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/natsbus"
+)
+
+// withTenants sets the permissions of the package comment.
+func withTenants(o *server.Options) {
+	user := func(name string, publish, subscribe []string) *server.User {
+		return &server.User{Username: name, Password: name, Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: publish},
+			Subscribe: &server.SubjectPermission{Allow: subscribe},
+		}}
+	}
+	daemon := func(name string) *server.User {
+		p := "flux.v1." + name + "."
+		return user(name, []string{p + "re.>", p + "rpc.Kick", p + "in.>"}, []string{p + "rpc.*", p + "in.>"})
+	}
+	o.Users = []*server.User{
+		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
+		daemon("a"), daemon("b"),
+		{Username: "admin", Password: "admin"},
+	}
+}
+
+func as(name string) nats.Option { return nats.UserInfo(name, name) }
+
+// flushed returns what the server has said once it has answered a flush.
+func flushed(t *testing.T, conn *nats.Conn, said chan error) error {
+	require.NoError(t, conn.Flush())
+	select {
+	case err := <-said:
+		return err
+	case <-time.After(200 * time.Millisecond): // the handler has a goroutine of its own
+		return nil
+	}
+}
+
+// A hostile client with the credentials of a's daemon.
+func TestTenantsAreDenied(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, withTenants)
+	said := make(chan error, 16)
+	hostile := dial(t, s.ClientURL(), as("a"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { said <- err }))
+	for _, subject := range []string{
+		"flux.v1.b.rpc.*", "flux.v1.b.in.>", "flux.v1.*.rpc.*", "flux.v1.>", ">", "*.*.*.rpc.*", // listen to b's calls
+		"flux.v1.a.re.>", "flux.v1.*.re.>", "flux.v1.b.re.>", // listen to answers
+		"_INBOX.>", "$SYS.>",
+	} {
+		_, err := hostile.SubscribeSync(subject)
+		require.NoError(t, err)
+		require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "subscribe %s", subject)
+	}
+	for _, subject := range []string{
+		"flux.v1.b.re.BUS.CALL",   // answer for b, forge replies to the service
+		"flux.v1.b.rpc.Kick",      // kick b
+		"flux.v1.b.rpc.Apply",     // call b
+		"flux.v1.a.rpc.Apply",     // be a service, if only for itself
+		"flux.v1.b.in.SESSION.ID", // join b's calls
+		"flux.v1.=2a.re.BUS.CALL", "$SYS.REQ.SERVER.PING",
+	} {
+		require.NoError(t, hostile.Publish(subject, nil))
+		require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "publish %s", subject)
+	}
+}
+
+// What a permits is enough, and what it denies is said by name.
+func TestBusWithPermissions(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, withTenants)
+	daemonA, callers := newBus(t, dial(t, s.ClientURL(), as("a")), quick), newBus(t, dial(t, s.ClientURL(), as("service")), quick)
+	done := make(chan error, 2)
+	large := make([]byte, 1<<20)
+	for i := range large {
+		large[i] = byte(i * i >> 7)
+	}
+	daemonA.Subscribe("a", &platform.MockPlatform{VersionAnswer: "A", ExportAnswer: large}, done)
+	h := connect(t, callers)
+	version, err := h.Version()
+	require.NoError(t, err)
+	assert.Equal(t, "A", version)
+	require.NoError(t, h.Sync(platform.SyncDef{Actions: []platform.SyncAction{{Apply: large}}}))
+	exported, err := h.Export()
+	require.NoError(t, err)
+	assert.Equal(t, large, exported)
+
+	for _, inst := range []flux.InstanceID{"b", "*", ">", "a.b"} {
+		daemonA.Subscribe(inst, &platform.MockPlatform{}, done)
+		err = within(t, done, "the denial")
+		require.ErrorIs(t, err, nats.ErrPermissionViolation)
+		require.ErrorContains(t, err, "subscription ended: the NATS server denies it")
+	}
+	require.ErrorIs(t, callers.Ping("*"), platform.ErrPlatformNotAvailable)
+
+	err = daemonA.Ping("a") // a daemon is no service
+	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+	require.ErrorIs(t, err, nats.ErrPermissionViolation)
+	require.NoError(t, h.Ping())
+	require.Empty(t, done)
+}
+
+// The service is neither fooled by a's answers to b's calls, nor used to reach b.
+func TestServiceIsNoDeputy(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, withTenants)
+	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
+	hostile, honest, admin := dial(t, s.ClientURL(), as("a")), dial(t, s.ClientURL(), as("b")), dial(t, s.ClientURL(), as("admin"))
+	calls, err := honest.SubscribeSync("flux.v1.b.rpc.*")
+	require.NoError(t, err)
+	require.NoError(t, honest.Flush())
+
+	version := make(chan string, 1)
+	go func() {
+		v, err := callers.Version("b")
+		assert.NoError(t, err)
+		version <- v
+	}()
+	open, err := calls.NextMsg(limit)
+	require.NoError(t, err)
+	head := headOf(t, open.Data)
+	bus, call := head[4], head[3]
+	answer := func(conn *nats.Conn, tok, kind, text string) {
+		body, err := cbor.Marshal(map[int]string{2: text})
+		require.NoError(t, err)
+		m := nats.NewMsg(fmt.Sprintf("flux.v1.%s.re.%s.%s", tok, bus, call))
+		m.Reply = "flux.v1.b.rpc.Apply"
+		m.Data = append(headed(t, map[int]any{1: kind, 2: 1, 3: call, 5: "SESSION", 8: true}), body...)
+		require.NoError(t, conn.PublishMsg(m))
+		require.NoError(t, conn.Flush())
+	}
+	toB, err := admin.SubscribeSync("flux.v1.b.>")
+	require.NoError(t, err)
+	toA, err := admin.SubscribeSync("flux.v1.a.in.>")
+	require.NoError(t, err)
+	require.NoError(t, admin.Flush())
+	for _, kind := range []string{"data", "accept", "beat"} {
+		answer(hostile, "a", kind, "forged")
+		m, err := toA.NextMsg(limit)
+		require.NoError(t, err, "what the service says to a goes to a")
+		assert.Equal(t, "end", headOf(t, m.Data)[1])
+	}
+	_, err = toB.NextMsg(50 * time.Millisecond)
+	require.ErrorIs(t, err, nats.ErrTimeout)
+	answer(honest, "b", "data", "honest")
+	assert.Equal(t, "honest", within(t, version, "the answer"))
+}
+
+func headed(t *testing.T, head map[int]any) []byte {
+	data, err := cbor.Marshal(head)
+	require.NoError(t, err)
+	return data
+}
+
+func headOf(t *testing.T, data []byte) (head map[int]any) {
+	_, err := cbor.UnmarshalFirst(data, &head)
+	require.NoError(t, err)
+	return head
+}
+
+// What a later service may ask is answered so that it understands.
+func TestLaterProtocol(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, nil)
+	b := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	conn := dial(t, s.ClientURL())
+	replies, err := conn.SubscribeSync("flux.v1.a.re.BUS.*")
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		method  string
+		version int
+		want    string
+	}{
+		{"Rollback", 1, "the daemon does not know the method Rollback"},
+		{"Ping", 2, "the daemon knows version 1 of the protocol, and was asked in version 2"},
+	} {
+		m := nats.NewMsg("flux.v1.a.rpc." + tt.method)
+		m.Data = headed(t, map[int]any{1: "open", 2: tt.version, 3: "CALL", 4: "BUS", 8: true, 99: "new"})
+		require.NoError(t, conn.PublishMsg(m))
+		reply, err := replies.NextMsg(limit)
+		require.NoError(t, err)
+		assert.Contains(t, string(reply.Data), tt.want)
+		var loose map[int]any
+		var head map[int]any
+		body, err := cbor.UnmarshalFirst(reply.Data, &head)
+		require.NoError(t, err)
+		require.NoError(t, cbor.Unmarshal(body, &loose))
+		failed, ok := loose[4].(map[any]any)
+		require.True(t, ok)
+		assert.Equal(t, true, failed[uint64(5)], "it is an UpgradeNeededError")
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	_, err := natsbus.New(nil, natsbus.Options{})
+	require.Error(t, err)
+	noLeaks(t)
+	conn := dial(t, startServer(t, nil).ClientURL())
+	_, err = natsbus.New(conn, natsbus.Options{Prefix: "a.>"})
+	require.ErrorContains(t, err, `prefix "a.>"`)
+	_, err = natsbus.New(conn, natsbus.Options{MaxBody: -1})
+	require.ErrorContains(t, err, "negative")
+}

@@ -1,0 +1,240 @@
+package natsbus
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+)
+
+var update = flag.Bool("update", false, "write the golden frames anew; only before a version is released")
+
+// golden has every kind of frame. Those of testdata/v1 must be understood by every later
+// version.
+func golden(t *testing.T) map[string]frame {
+	whole := func(v any) body {
+		b, err := encode(v, 0, 1<<20)
+		require.NoError(t, err)
+		return b
+	}
+	as := func(f frame, k kind) frame {
+		f.kind, f.version, f.call = k, protocolVersion, "CALL"
+		return f
+	}
+	common := frame{version: protocolVersion, call: "CALL", session: "SESSION", ticket: 7, beat: 1000}
+	plain := func(k kind, change func(*frame)) frame {
+		f := common
+		f.kind = k
+		if change != nil {
+			change(&f)
+		}
+		return f
+	}
+	large := body{data: bytes.Repeat([]byte("x"), chunkSize+1), raw: chunkSize + 1}
+	sum := sha256.Sum256(large.data)
+	large.digest = sum[:]
+	first, second := large.frame(0), large.frame(1)
+	first.body = first.body[:3] // the rest would only fill the file
+	read := whole(request{Namespace: "default", Ignored: flux.ServiceIDSet{"default/web": {}}})
+	write := whole(request{
+		Defs:    []platform.ServiceDefinition{{ServiceID: "a/b", NewDefinition: []byte("kind: X\n"), Async: true}},
+		Actions: []platform.SyncAction{{ResourceID: "r", Delete: nil, Apply: platform.ResourceDef{}}},
+	})
+	failed := whole(answer{Services: []platform.Service{{ID: "a/b"}}, Err: toWire(platform.SyncError{"r": platform.UnavailableError(errors.New("lost"))})})
+	long := whole(answer{Export: bytes.Repeat([]byte("kind: X\n"), 1000)})
+	open := as(read.frame(0), kindOpen)
+	open.bus, open.beat = "BUS", 1000
+	return map[string]frame{
+		"open-read":  open,
+		"open-write": {kind: kindOpen, version: protocolVersion, call: "CALL", bus: "BUS", beat: 1000},
+		"accept":     plain(kindAccept, nil),
+		"data-write": as(write.frame(0), kindData),
+		"data-error": as(failed.frame(0), kindData),
+		"data-zstd":  as(long.frame(0), kindData),
+		"data-first": as(first, kindData),
+		"data-last":  as(second, kindData),
+		"ack":        plain(kindAck, func(f *frame) { f.seq = 3 }),
+		"ack-lost":   plain(kindAck, func(f *frame) { f.seq, f.last = 3, true }),
+		"beat":       plain(kindBeat, func(f *frame) { f.seq = 9 }),
+		"end":        plain(kindEnd, func(f *frame) { f.bus = "BUS" }),
+		"gone":       plain(kindGone, nil),
+		"unknown":    plain(kindUnknown, nil),
+		"claim":      {kind: kindClaim, version: protocolVersion, session: "SESSION", epoch: 1 << 41, call: "CLAIM"},
+		"held":       {kind: kindHeld, version: protocolVersion, session: "OTHER", epoch: 1 << 42, call: "CLAIM"},
+		"ended":      {kind: kindEnded, version: protocolVersion, session: "OTHER", call: "CLAIM"},
+	}
+}
+
+func TestGoldenFrames(t *testing.T) {
+	frames := golden(t)
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata/v1", 0o755))
+		for name, f := range frames {
+			require.NoError(t, os.WriteFile("testdata/v1/"+name, f.message("s", "").Data, 0o644))
+		}
+	}
+	files, err := filepath.Glob("testdata/v1/*")
+	require.NoError(t, err)
+	assert.Len(t, files, len(frames))
+	for name, want := range frames {
+		data, err := os.ReadFile("testdata/v1/" + name)
+		require.NoError(t, err)
+		got, err := parseFrame(data)
+		require.NoError(t, err, name)
+		if len(want.body) == 0 {
+			got.body, want.body = nil, nil
+		}
+		if want.zstd { // its bytes are the compressor's choice
+			got.body, want.body = nil, nil
+		}
+		assert.Equal(t, want, got, name)
+	}
+}
+
+// What is inside the golden frames is understood too.
+func TestGoldenBodies(t *testing.T) {
+	open := func(name string, v any) {
+		data, err := os.ReadFile("testdata/v1/" + name)
+		require.NoError(t, err)
+		f, err := parseFrame(data)
+		require.NoError(t, err)
+		b := body{data: f.body, raw: f.raw, zstd: f.zstd}
+		require.NoError(t, b.decode(v, 1<<20), name)
+	}
+	var read, write request
+	open("open-read", &read)
+	assert.Equal(t, request{Namespace: "default", Ignored: flux.ServiceIDSet{"default/web": {}}}, read)
+	open("data-write", &write)
+	assert.Equal(t, []platform.SyncAction{{ResourceID: "r", Apply: platform.ResourceDef{}}}, write.Actions, "nil and empty apart")
+	var failed, long answer
+	open("data-error", &failed)
+	syncing, ok := errors.AsType[platform.SyncError](failed.Err.err())
+	require.True(t, ok)
+	require.ErrorIs(t, syncing["r"], platform.ErrPlatformNotAvailable)
+	open("data-zstd", &long)
+	assert.Len(t, long.Export, 8000)
+}
+
+func FuzzFrame(f *testing.F) {
+	files, err := filepath.Glob("testdata/v1/*")
+	require.NoError(f, err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fr, err := parseFrame(data)
+		if err != nil {
+			return
+		}
+		again, err := parseFrame(fr.message("s", "").Data)
+		if err != nil {
+			t.Fatalf("%+v cannot be read again: %v", fr, err)
+		}
+		again.version = fr.version
+		if len(fr.body) > 0 && !bytes.Equal(fr.body, again.body) || again.kind != fr.kind || again.seq != fr.seq || again.epoch != fr.epoch {
+			t.Errorf("%+v became %+v", fr, again)
+		}
+		b := body{data: fr.body, raw: fr.raw, zstd: fr.zstd, digest: fr.digest}
+		var r request
+		_ = b.decode(&r, 1<<20)
+		var a answer
+		if b.decode(&a, 1<<20) == nil {
+			if err := a.Err.err(); err != nil {
+				_ = err.Error()
+			}
+		}
+	})
+}
+
+// A bomb is refused, and takes no more memory than it was said to need.
+func TestBomb(t *testing.T) {
+	small := must(zstd.NewWriter(nil)).EncodeAll(make([]byte, 1<<30), nil)
+	b := body{data: small, raw: 1 << 20, zstd: true}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := b.decode(&answer{}, 64<<20)
+	runtime.ReadMemStats(&after)
+	require.ErrorContains(t, err, "does not have the 1048576 bytes")
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(32<<20))
+
+	b.raw = 1 << 30
+	require.EqualError(t, b.decode(&answer{}, 64<<20), "body of 1073741824 bytes is over the limit of 67108864")
+}
+
+// Many small values take much more memory than their encoding.
+func TestManyValues(t *testing.T) {
+	data := binary.BigEndian.AppendUint32([]byte{0xa1, 1, 0x9a}, 8<<20)
+	data = append(data, bytes.Repeat([]byte{0xf6}, 8<<20)...)
+	b := body{data: data}
+	require.EqualError(t, b.decode(&answer{}, 64<<20), "body has more than 2097152 values")
+}
+
+func testLink() *link {
+	o, _ := Options{MaxBody: 1 << 20}.withDefaults()
+	b := &Bus{options: o, counters: o.Metrics.counters(), quota: quota{limit: o.MaxBytes}, window: window{size: o.Window}}
+	return &link{bus: b, wake: make(chan struct{}, 1)}
+}
+
+func TestHostileChunks(t *testing.T) {
+	chunk := make([]byte, 1000)
+	for name, tt := range map[string]struct {
+		frames []frame
+		want   string
+	}{
+		"longer than said":     {[]frame{{length: 1500, body: chunk}, {seq: 1, body: chunk}}, "body does not have the 1500 bytes that it was said to have"},
+		"shorter than said":    {[]frame{{length: 3000, body: chunk}, {seq: 1, body: chunk, last: true, digest: chunk[:32]}}, "body does not have the 3000 bytes that it was said to have"},
+		"over the limit":       {[]frame{{length: 1<<20 + 1, body: chunk}}, "body of 1048577 bytes is over the limit of 1048576"},
+		"over it decompressed": {[]frame{{length: 2000, raw: 1 << 40, zstd: true, body: chunk}}, "body of 1099511627776 bytes is over the limit of 1048576"},
+		"nothing in a chunk":   {[]frame{{length: 2000}}, "body has an empty chunk"},
+		"no digest":            {[]frame{{length: 2000, body: chunk}, {seq: 1, body: chunk, last: true}}, "body has no digest"},
+	} {
+		l := testLink()
+		for i := range tt.frames {
+			over := l.onData(&tt.frames[i])
+			assert.Equal(t, i == len(tt.frames)-1, over, name)
+		}
+		_, err, over := l.received()
+		assert.True(t, over, name)
+		require.EqualError(t, err, tt.want, name)
+		l.close()
+		assert.Zero(t, l.bus.quota.used, name)
+	}
+}
+
+func TestWrongDigest(t *testing.T) {
+	l := testLink()
+	chunk := make([]byte, 1000)
+	assert.False(t, l.onData(&frame{length: 2000, body: chunk}))
+	assert.True(t, l.onData(&frame{seq: 1, body: chunk, last: true, digest: make([]byte, 32)}))
+	b, err, over := l.received()
+	require.NoError(t, err)
+	assert.True(t, over)
+	require.ErrorIs(t, b.decode(&answer{}, 1<<20), errDigest)
+}
+
+// A large body is not paid for before it comes.
+func TestLengthIsNotBelieved(t *testing.T) {
+	l := testLink()
+	l.bus.options.MaxBody = 1 << 30
+	l.bus.quota.limit = 1<<30 + 1
+	assert.False(t, l.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	assert.LessOrEqual(t, cap(l.in.body.data), 1<<20)
+	other := &link{bus: l.bus, wake: make(chan struct{}, 1)}
+	assert.True(t, other.onData(&frame{length: 1 << 20, body: []byte("x")}))
+	_, err, _ := other.received()
+	require.EqualError(t, err, "body of 1048576 bytes is over what is left of the limit of 1073741825 for all calls together")
+}
