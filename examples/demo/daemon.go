@@ -14,13 +14,15 @@ import (
 const callLimit = 3 * time.Minute
 
 // offer does what a daemon does: it makes the cluster a Platform, measured, and subscribes
-// it. On the channel that it returns comes the cause when the subscription ends.
-func offer(bus platform.MessageBus, config *rest.Config, m metrics, version string) (<-chan error, error) {
+// it. What the cluster does to each object it tells. On the channel that it returns comes
+// the cause when the subscription ends.
+func offer(bus platform.MessageBus, config *rest.Config, m metrics, tell func(kubernetes.Event), version string) (<-chan error, error) {
 	cluster, err := kubernetes.NewCluster(config, kubernetes.Options{
 		Version:   version,
 		Namespace: namespace,
 		Timeout:   callLimit,
 		Metrics:   m.cluster,
+		Events:    tell,
 	})
 	if err != nil {
 		return nil, err

@@ -79,6 +79,7 @@ type story struct {
 	*narrator
 	ctx     context.Context
 	cluster *cluster
+	events  eventLog
 	shown   map[flux.ServiceID]string // what was last said of each service
 }
 
@@ -108,7 +109,7 @@ func (s *story) tell() error {
 	s.failure(err)
 
 	s.step("A daemon offers the cluster")
-	first, err := offer(bus, s.cluster.config, counted, "demo daemon 1")
+	first, err := offer(bus, s.cluster.config, counted, s.events.add, "demo daemon 1")
 	if err != nil {
 		return err
 	}
@@ -124,6 +125,7 @@ func (s *story) tell() error {
 		return fmt.Errorf("sync: %w", err)
 	}
 	s.say("Sync found out the order: the namespace first, the kind of a Parcel before the Parcel.")
+	s.say("%s", s.events.summary())
 
 	s.step("It watches the services become ready")
 	if err := s.watch(service, allReady); err != nil {
@@ -163,6 +165,7 @@ func (s *story) tell() error {
 	if err != nil {
 		return err
 	}
+	s.events.summary() // what came before is of no interest
 	began := time.Now()
 	if err := service.Sync(newer.syncDef()); err != nil {
 		return fmt.Errorf("sync: %w", err)
@@ -176,10 +179,11 @@ func (s *story) tell() error {
 		return fmt.Errorf("a second Sync of the same definitions: %w", err)
 	}
 	s.say("Sync took %s and had nothing to send. Export gives the same as before:", round(took))
+	s.say("%s", s.events.summary())
 	s.summary(after)
 
 	s.step("A second daemon takes the first one's place")
-	second, err := offer(bus, s.cluster.config, counted, "demo daemon 2")
+	second, err := offer(bus, s.cluster.config, counted, s.events.add, "demo daemon 2")
 	if err != nil {
 		return err
 	}
