@@ -124,7 +124,7 @@ func verdicts(r results) string {
 		}
 		switch {
 		case !ok:
-			verdict = "not measured"
+			value, verdict = 0, "not measured"
 		case t.most && value > t.want, !t.most && value < t.want:
 			verdict = "NOT REACHED"
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pkg/errors"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
@@ -82,7 +83,8 @@ func (c *clients) do(ctx context.Context, s *step) error {
 func (c *clients) write(ctx context.Context, s *step) (Result, error) {
 	if s.seen == nil && (s.delete || s.follows()) {
 		var err error
-		if s.seen, err = c.look(ctx, s.object); err != nil {
+		s.seen, err = c.look(ctx, s.object)
+		if err != nil && (s.delete || !apierrors.IsForbidden(err)) { // who may not look can still apply
 			return Failed, err
 		}
 	}
