@@ -44,20 +44,26 @@ var layers = map[string]layer{
 		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
 	"natsbus": {
-		own:   []string{"natsbus", ".", "flux"},
-		never: []string{"github.com/stretchr/testify", "k8s.io"},
+		own:     []string{"natsbus", ".", "flux"},
+		inTests: []string{"internal/faultproxy"},
+		never:   []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	"internal": {own: []string{"internal"}},
 	"internal/controlplane": {
 		own:   []string{"internal/controlplane"},
 		never: []string{"github.com/stretchr/testify"},
 	},
+	"internal/faultproxy": {
+		own:    []string{"internal/faultproxy"},
+		others: []string{"golang.org/x/time"},
+	},
 	"examples": {
-		own:   []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane"},
-		never: []string{"github.com/stretchr/testify"},
+		own:     []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane"},
+		inTests: []string{"internal/faultproxy"},
+		never:   []string{"github.com/stretchr/testify"},
 	},
 	// Modules of their own.
-	"bench": {own: []string{"bench", "natsbus", "kubernetes", ".", "flux", "internal/controlplane"}},
+	"bench": {own: []string{"bench", "natsbus", "kubernetes", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
 	"hack":  {own: []string{"hack"}},
 }
 
