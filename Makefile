@@ -6,6 +6,7 @@
 MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
 NESTED   := $(dir $(wildcard bench/go.mod)) # modules with tests of their own
 COUNT    ?= 1
+CASE     ?= # all
 FUZZTIME ?= 20s
 
 help: ## list the targets
@@ -40,8 +41,8 @@ imports:
 demo: controlplane ## run a daemon, a service and a bus on a real control plane
 	go run ./examples/demo
 
-bench: controlplane ## measure against the alternatives, and put the tables into README.md
-	cd bench && go run . -out results.json
+bench: controlplane ## measure against the alternatives, and put the tables into README.md; CASE=sync measures one case anew
+	cd bench && go run . -out results.json -case "$(CASE)"
 	cd bench && go run . -out results.json -readme ../README.md
 
 bench-bus: ## benchmark the bus; COUNT=10 gives what bin/benchstat wants

@@ -1,7 +1,8 @@
 // Command bench does the same work with this library and with what users would pick
 // instead, side by side, and writes down what each of them took.
 //
-//	go run . -out results.json                # measure
+//	go run . -out results.json                # measure all cases
+//	go run . -out results.json -case sync     # measure one, and keep the results of the others
 //	go run . -out results.json -readme FILE   # put the table into FILE, measure nothing
 //
 // # What is measured
@@ -11,6 +12,10 @@
 // contender runs in a process of its own, so that processor time and memory are its own
 // and a new process is really new. The control plane shares the processors with them, as
 // in any benchmark on one machine: the figures are good for ratios within one run.
+//
+// All that is measured of a case is one run. Different cases may be measured one by one,
+// while the machine is calm, into one file: it takes the results of one machine only, and
+// has the day of each case.
 //
 // The input is YAML as the contender's users have it: files for kubectl, bytes in memory
 // for libraries. To parse it is part of the time, to read it from disk is part of

@@ -7,12 +7,11 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/platformbus/platform/internal/controlplane/programs"
 )
 
-// A machine is where, with what and when the results were measured.
+// A machine is where and with what the results were measured.
 type machine struct {
 	CPU        string `json:"cpu"`
 	Cores      int    `json:"cores"`
@@ -20,7 +19,6 @@ type machine struct {
 	Kernel     string `json:"kernel"`
 	Go         string `json:"go"`
 	Kubernetes string `json:"kubernetes"`
-	Date       string `json:"date"`
 }
 
 var (
@@ -34,7 +32,6 @@ func describeMachine() (machine, error) {
 		Cores:      runtime.NumCPU(),
 		Go:         strings.TrimPrefix(runtime.Version(), "go"),
 		Kubernetes: strings.TrimPrefix(programs.KubernetesVersion, "v"),
-		Date:       time.Now().UTC().Format(time.DateOnly),
 	}
 	cpu, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -60,6 +57,6 @@ func describeMachine() (machine, error) {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s, %d cores, %d GB, Linux %s; Go %s, Kubernetes %s; %s",
-		m.CPU, m.Cores, m.MemoryGB, m.Kernel, m.Go, m.Kubernetes, m.Date)
+	return fmt.Sprintf("%s, %d cores, %d GB, Linux %s; Go %s, Kubernetes %s",
+		m.CPU, m.Cores, m.MemoryGB, m.Kernel, m.Go, m.Kubernetes)
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A benchCase is a kind of work that is done by this library and by others.
@@ -49,7 +50,7 @@ func run(ctx context.Context) error {
 		readme = flag.String("readme", "", "measure nothing, and put the table of the results into this `file`")
 		sizes  = flag.String("sizes", "100,1000,10000", "numbers of objects; above 1,000 this library is alone, and runs once")
 		who    = flag.String("who", "", "the only contenders to measure, as the results call them: `names`, with commas")
-		which  = flag.String("case", "", "the only case to measure: "+strings.Join(caseNames(), ", "))
+		which  = flag.String("case", "", "the only case to measure, beside whose results those of the others stay in the file: "+strings.Join(caseNames(), ", "))
 	)
 	flag.IntVar(&o.runs, "runs", 5, "how often to measure")
 	flag.StringVar(&o.profile, "profile", "", "write profiles of the processor and of memory into this `folder`")
@@ -85,25 +86,32 @@ func caseNames() []string {
 	return names
 }
 
-// measureAll measures the cases and writes the results to a file.
+// measureAll measures the cases, and writes the results of each to a file as soon as
+// there are any. Of one case alone they are added to those of the others there.
 func measureAll(ctx context.Context, o options, which, out string) error {
 	machine, err := describeMachine()
 	if err != nil {
 		return err
 	}
 	all := results{Machine: machine}
+	if which != "" {
+		if all, err = resultsToAddTo(out, machine); err != nil {
+			return err
+		}
+	}
 	for _, c := range cases {
 		if which != "" && which != c.name() {
 			continue
 		}
+		day := time.Now().UTC().Format(time.DateOnly)
 		rows, err := c.run(ctx, o)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name(), err)
 		}
-		all.Rows = append(all.Rows, rows...)
-	}
-	if err := all.write(out); err != nil {
-		return err
+		all.put(c.name(), day, rows, caseNames())
+		if err := all.write(out); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("\n%s\n%s", table(all), verdicts(all))
 	return nil

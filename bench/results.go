@@ -2,18 +2,25 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/platformbus/platform/bench/contender"
 )
 
-// results is what a run writes down.
+// results is what was measured on one machine.
 type results struct {
 	Machine machine `json:"machine"`
-	Rows    []row   `json:"rows"`
+	// Measured says of each case on which day. All rows of a case come from one run.
+	Measured map[string]string `json:"measured"`
+	Rows     []row             `json:"rows"`
 }
 
 // A row is what one contender took for one phase of a case. All figures are medians.
@@ -74,14 +81,34 @@ func (r results) find(name string, size int, phase, who string) (row, bool) {
 	return row{}, false
 }
 
+// put makes rows those of a case, instead of what there was of it, and leaves those of
+// other cases. The cases are in the order of names.
+func (r *results) put(name, day string, rows []row, names []string) {
+	r.Rows = append(slices.DeleteFunc(r.Rows, func(old row) bool { return old.Case == name }), rows...)
+	slices.SortStableFunc(r.Rows, func(a, b row) int {
+		return cmp.Compare(slices.Index(names, a.Case), slices.Index(names, b.Case))
+	})
+	if r.Measured == nil {
+		r.Measured = map[string]string{}
+	}
+	r.Measured[name] = day
+}
+
+// days says when was measured.
+func (r results) days() string {
+	days := slices.Compact(slices.Sorted(maps.Values(r.Measured)))
+	return strings.Join(days, ", ")
+}
+
 // write writes one row to a line, so that two runs can be compared line by line.
 func (r results) write(file string) error {
 	var b bytes.Buffer
-	machine, err := json.Marshal(r.Machine)
-	if err != nil {
+	machine, err1 := json.Marshal(r.Machine)
+	measured, err2 := json.Marshal(r.Measured)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	fmt.Fprintf(&b, "{\"machine\": %s,\n \"rows\": [", machine)
+	fmt.Fprintf(&b, "{\"machine\": %s,\n \"measured\": %s,\n \"rows\": [", machine, measured)
 	for i, row := range r.Rows {
 		line, err := json.Marshal(row)
 		if err != nil {
@@ -106,4 +133,17 @@ func readResults(file string) (results, error) {
 		return r, fmt.Errorf("%s: %w", file, err)
 	}
 	return r, nil
+}
+
+// resultsToAddTo returns the results in a file, for those of one more case to be added,
+// or none if there is no such file. It fails if they are from another machine.
+func resultsToAddTo(file string, here machine) (results, error) {
+	r, err := readResults(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return results{Machine: here}, nil
+	case err == nil && r.Machine != here:
+		err = fmt.Errorf("%s: its results are from another machine (%v) than this one (%v): measure all cases, or remove it", file, r.Machine, here)
+	}
+	return r, err
 }

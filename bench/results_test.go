@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -44,4 +46,69 @@ func TestResultsAreReadAsTheyWereWritten(t *testing.T) {
 	got, err := readResults(file)
 	require.NoError(t, err)
 	assert.Equal(t, example, got)
+}
+
+func TestOneCaseReplacesItsOwnRowsOnly(t *testing.T) {
+	names := []string{"sync", "services", "export"}
+	r := results{}
+	r.put("export", "2026-01-02", []row{{Case: "export", Who: "platform"}}, names)
+	r.put("sync", "2026-01-02", []row{{Case: "sync", Who: "platform"}, {Case: "sync", Who: "floor"}}, names)
+	r.put("services", "2026-01-03", []row{{Case: "services", Who: "platform"}}, names)
+	r.put("sync", "2026-01-04", []row{{Case: "sync", Who: "kubectl"}}, names)
+	assert.Equal(t, []row{{Case: "sync", Who: "kubectl"}, {Case: "services", Who: "platform"}, {Case: "export", Who: "platform"}}, r.Rows)
+	assert.Equal(t, "2026-01-02, 2026-01-03, 2026-01-04", r.days())
+}
+
+func TestResultsOfAnotherMachineAreNotAddedTo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	none, err := resultsToAddTo(file, example.Machine)
+	require.NoError(t, err)
+	assert.Equal(t, results{Machine: example.Machine}, none)
+
+	require.NoError(t, example.write(file))
+	same, err := resultsToAddTo(file, example.Machine)
+	require.NoError(t, err)
+	assert.Equal(t, example, same)
+
+	other := example.Machine
+	other.Cores = 64
+	_, err = resultsToAddTo(file, other)
+	assert.ErrorContains(t, err, "results.json: its results are from another machine (Abacus, 2 cores, ")
+	assert.ErrorContains(t, err, "than this one (Abacus, 64 cores, ")
+}
+
+// The case is a short one of the real kind: what is to be seen is the file.
+type shortCase struct {
+	named string
+	rows  []row
+	err   error
+}
+
+func (c shortCase) name() string                                { return c.named }
+func (c shortCase) run(context.Context, options) ([]row, error) { return c.rows, c.err }
+
+func TestMeasureAllKeepsTheOtherCases(t *testing.T) {
+	real := cases
+	defer func() { cases = real }()
+	one, two := row{Case: "one", Size: 1, Who: "platform", Runs: 1}, row{Case: "two", Size: 2, Who: "platform", Runs: 1}
+	again := two
+	again.MedianMS = 7
+	file := filepath.Join(t.TempDir(), "results.json")
+	rows := func() []row {
+		r, err := readResults(file)
+		require.NoError(t, err)
+		return r.Rows
+	}
+
+	cases = []benchCase{shortCase{"one", []row{one}, nil}, shortCase{"two", []row{two}, nil}}
+	require.NoError(t, measureAll(t.Context(), options{}, "", file))
+	assert.Equal(t, []row{one, two}, rows())
+
+	cases = []benchCase{shortCase{"one", nil, errors.New("not asked for")}, shortCase{"two", []row{again}, nil}}
+	require.NoError(t, measureAll(t.Context(), options{}, "two", file))
+	assert.Equal(t, []row{one, again}, rows())
+
+	cases = []benchCase{shortCase{"one", []row{one}, nil}, shortCase{"two", nil, errors.New("broken")}}
+	assert.EqualError(t, measureAll(t.Context(), options{}, "", file), "two: broken")
+	assert.Equal(t, []row{one}, rows(), "what was measured before is written down")
 }

@@ -110,7 +110,7 @@ func table(r results) string {
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "Medians of %s; client CPU is the sum of the columns, peak RSS their maximum.\n%s.\n", runs(r), r.Machine)
+	fmt.Fprintf(&b, "Medians of %s; client CPU is the sum of the columns, peak RSS their maximum.\n%s; %s.\n", runs(r), r.Machine, r.days())
 	return b.String()
 }
 

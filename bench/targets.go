@@ -35,26 +35,8 @@ var targets = []target{
 	memory(10_000, 200),
 	reading("services", "floor", spread, 1.3, true),
 	reading("services", "per-namespace", spread, 3, false),
-	{
-		text: "list services: our peak RSS is how many times that of two bare lists",
-		want: 1.2,
-		most: true,
-		value: func(r results) (float64, bool) {
-			ours, ok1 := r.find("services", 10_000, spread, "platform")
-			theirs, ok2 := r.find("services", 10_000, spread, "floor")
-			return ours.PeakRSSMB / theirs.PeakRSSMB, ok1 && ok2
-		},
-	},
-	{
-		text: "list services: in one namespace we take how many times as long as spread",
-		want: 1.5,
-		most: true,
-		value: func(r results) (float64, bool) {
-			one, ok1 := r.find("services", 10_000, oneNamespace, "platform")
-			many, ok2 := r.find("services", 10_000, spread, "platform")
-			return one.MedianMS / many.MedianMS, ok1 && ok2
-		},
-	},
+	services("our peak RSS is how many times that of two bare lists", 1.2, peakRSS, ours(spread), place{spread, "floor"}),
+	services("in one namespace we take how many times as long as spread", 1.5, medianTime, ours(oneNamespace), ours(spread)),
 	reading("export", "floor", spread, 1.5, true),
 }
 
@@ -79,20 +61,38 @@ func ratio(who, phase string, want float64, most bool) target {
 	return target{text: text, want: want, most: most, value: compare("sync", 1000, phase, who, most)}
 }
 
+// services compares a figure of two rows at 10,000 services.
+func services(text string, want float64, figure func(row) float64, a, b place) target {
+	return target{text: "list services: " + text, want: want, most: true, value: quotient("services", 10_000, figure, a, b)}
+}
+
 // compare returns the ratio of our time to that of another if it is to be at most
 // something, else of theirs to ours.
 func compare(name string, size int, phase, who string, most bool) func(results) (float64, bool) {
+	if most {
+		return quotient(name, size, medianTime, ours(phase), place{phase, who})
+	}
+	return quotient(name, size, medianTime, place{phase, who}, ours(phase))
+}
+
+// A place is that of a row among those of a case and size.
+type place struct{ phase, who string }
+
+func ours(phase string) place { return place{phase, "platform"} }
+
+func medianTime(r row) float64 { return r.MedianMS }
+func peakRSS(r row) float64    { return r.PeakRSSMB }
+
+// quotient returns a figure of the row at a divided by that of the row at b, if both were
+// measured.
+func quotient(name string, size int, figure func(row) float64, a, b place) func(results) (float64, bool) {
 	return func(r results) (float64, bool) {
-		ours, ok1 := r.find(name, size, phase, "platform")
-		theirs, ok2 := r.find(name, size, phase, who)
-		switch {
-		case !ok1 || !ok2:
+		one, ok1 := r.find(name, size, a.phase, a.who)
+		other, ok2 := r.find(name, size, b.phase, b.who)
+		if !ok1 || !ok2 {
 			return 0, false
-		case most:
-			return ours.MedianMS / theirs.MedianMS, true
-		default:
-			return theirs.MedianMS / ours.MedianMS, true
 		}
+		return figure(one) / figure(other), true
 	}
 }
 
