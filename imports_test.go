@@ -48,9 +48,10 @@ var layers = map[string]layer{
 		inTests: []string{"internal/faultproxy"},
 		never:   []string{"github.com/stretchr/testify", "k8s.io"},
 	},
-	"internal": {own: []string{"internal"}},
+	"internal":         {own: []string{"internal"}},
+	"internal/process": {own: []string{"internal/process"}, others: []string{}},
 	"internal/controlplane": {
-		own:   []string{"internal/controlplane"},
+		own:   []string{"internal/controlplane", "internal/process"},
 		never: []string{"github.com/stretchr/testify"},
 	},
 	"internal/faultproxy": {
@@ -58,9 +59,21 @@ var layers = map[string]layer{
 		others: []string{"golang.org/x/time"},
 	},
 	"examples": {
-		own:     []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane"},
+		own:     []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane", "internal/process"},
 		inTests: []string{"internal/faultproxy"},
 		never:   []string{"github.com/stretchr/testify"},
+	},
+	"examples/daemon": {
+		own:   []string{"examples/daemon", "examples/internal", "natsbus", "kubernetes", ".", "flux"},
+		never: []string{"github.com/stretchr/testify"},
+	},
+	"examples/service": { // knows nothing of Kubernetes
+		own:   []string{"examples/service", "examples/internal", "natsbus", ".", "flux"},
+		never: []string{"github.com/stretchr/testify", "k8s.io"},
+	},
+	"examples/internal": {
+		own:   []string{"examples/internal", "natsbus", "flux"},
+		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	// Modules of their own.
 	"bench": {own: []string{"bench", "natsbus", "kubernetes", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
@@ -167,6 +180,10 @@ func TestCheckImport(t *testing.T) {
 		{"internal/controlplane/build", module + "/internal/controlplane/programs", false, ""},
 		{"internal/controlplane", module + "/examples", false, "internal/controlplane may not import " + module + "/examples"},
 		{"examples/demo", module + "/internal/controlplane", false, ""},
+		{"examples/daemon", module + "/internal/controlplane", false, "examples/daemon may not import " + module + "/internal/controlplane"},
+		{"examples/service", module + "/kubernetes", false, "examples/service may not import " + module + "/kubernetes"},
+		{"examples/service", "k8s.io/client-go/rest", false, "examples/service may not import k8s.io/client-go/rest"},
+		{"internal/process", module + "/internal/controlplane", false, "internal/process may not import " + module + "/internal/controlplane"},
 		{"bench/sync", module + "/examples/demo", false, "bench may not import " + module + "/examples/demo"},
 		{"pkg/util", "strings", false, "folder pkg/util is in no layer: say in imports_test.go what it may import"},
 		{"kubernetes", module + "/pkg/util", false, "imports " + module + "/pkg/util, which is in no layer"},

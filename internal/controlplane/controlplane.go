@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/platformbus/platform/internal/controlplane/programs"
+	"github.com/platformbus/platform/internal/process"
 )
 
 // Options say what a control plane leaves out. The zero value leaves out nothing.
@@ -64,8 +65,8 @@ type ControlPlane struct {
 	stop func() error // the body of Stop, once
 
 	mu       sync.Mutex
-	running  []*process // guarded by mu: in the order in which they were started
-	stopping bool       // guarded by mu: from here on programs end because they were told to
+	running  []*process.Process // guarded by mu: in the order in which they were started
+	stopping bool               // guarded by mu: from here on programs end because they were told to
 }
 
 // portAttempts is how often Start tries to get a port that no one else takes
@@ -78,7 +79,7 @@ const portAttempts = 5
 // what was started. If the programs are not built, the error is a
 // programs.MissingError. After an error nothing is left running.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
-	if !supported {
+	if !process.Supported {
 		return nil, fmt.Errorf("start control plane: %w on %s", errors.ErrUnsupported, runtime.GOOS)
 	}
 	folder, err := programs.Locate(options.programs()...)
@@ -93,7 +94,7 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 		if err == nil {
 			return cp, nil
 		}
-		if attempt == portAttempts || !isPortTaken(err) {
+		if attempt == portAttempts || !process.IsPortTaken(err) {
 			return nil, fmt.Errorf("start control plane: %w", err)
 		}
 	}
@@ -136,7 +137,7 @@ func (cp *ControlPlane) stopAll() error {
 
 	var errs []error
 	for i := len(running) - 1; i >= 0; i-- {
-		errs = append(errs, running[i].stop())
+		errs = append(errs, running[i].Stop())
 	}
 	errs = append(errs, os.RemoveAll(cp.dir))
 	if cp.guard != nil {
@@ -156,8 +157,10 @@ func (cp *ControlPlane) Done() <-chan struct{} { return cp.life.Done() }
 func (cp *ControlPlane) Err() error { return context.Cause(cp.life) }
 
 // run starts one of the programs with arguments that hold no secrets.
-func (cp *ControlPlane) run(name string, args ...string) (*process, error) {
-	p, err := startProcess(name, cp.dir, filepath.Join(cp.programs, name), args, cp.ended)
+func (cp *ControlPlane) run(name string, args ...string) (*process.Process, error) {
+	p, err := process.Start(process.Program{
+		Name: name, Dir: cp.dir, Path: filepath.Join(cp.programs, name), Args: args, Ended: cp.ended,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -168,11 +171,11 @@ func (cp *ControlPlane) run(name string, args ...string) (*process, error) {
 }
 
 // ended is called when a program has ended, for whatever reason.
-func (cp *ControlPlane) ended(p *process) {
+func (cp *ControlPlane) ended(p *process.Process) {
 	cp.mu.Lock()
 	stopping := cp.stopping
 	cp.mu.Unlock()
 	if !stopping {
-		cp.fail(p.exitError())
+		cp.fail(p.ExitError())
 	}
 }

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/platformbus/platform/internal/process"
 )
 
 // launch starts the programs, each once what it needs is there.
@@ -160,7 +162,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 // thousand objects measures.
 var noRateLimit = []string{"--kube-api-qps=5000", "--kube-api-burst=5000"}
 
-func (cp *ControlPlane) startControllerManager() (*process, error) {
+func (cp *ControlPlane) startControllerManager() (*process.Process, error) {
 	if cp.options.NoControllerManager {
 		return nil, nil
 	}
@@ -195,7 +197,7 @@ func (cp *ControlPlane) startScheduler() error {
 	return err
 }
 
-func (cp *ControlPlane) startKwok() (*process, error) {
+func (cp *ControlPlane) startKwok() (*process.Process, error) {
 	if cp.options.NoKwok {
 		return nil, nil
 	}
@@ -238,7 +240,7 @@ const (
 // await calls probe until it returns nil. It gives up when the context is done,
 // after waitLimit, and when a program has ended. An error quotes the log of p,
 // the program that was to bring about what is waited for.
-func (cp *ControlPlane) await(ctx context.Context, what string, p *process, probe func(context.Context) error) error {
+func (cp *ControlPlane) await(ctx context.Context, what string, p *process.Process, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	// A stranger who listens on our port may never answer.
@@ -258,7 +260,7 @@ func (cp *ControlPlane) await(ctx context.Context, what string, p *process, prob
 			if cause := cp.Err(); cause != nil {
 				return fmt.Errorf("wait for %s: %w", what, cause)
 			}
-			return fmt.Errorf("wait for %s: %w: last tried: %w; %s", what, ctx.Err(), err, p.tail())
+			return fmt.Errorf("wait for %s: %w: last tried: %w; %s", what, ctx.Err(), err, p.Tail())
 		}
 	}
 }

@@ -32,7 +32,7 @@ func remainsOf(cp *ControlPlane) remains {
 	defer cp.mu.Unlock()
 	r := remains{cp.dir, map[string]int{"guard": cp.guard.cmd.Process.Pid}}
 	for _, p := range cp.running {
-		r.Groups[p.name] = p.cmd.Process.Pid
+		r.Groups[p.Name()] = p.PID()
 	}
 	return r
 }

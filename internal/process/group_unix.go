@@ -1,10 +1,8 @@
 //go:build unix
 
-package controlplane
+package process
 
 import (
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -18,7 +16,8 @@ import (
 // that the end of that file tells that it is gone as well.
 const inGroup = `(read -r _; kill -KILL 0) <&3 >/dev/null 2>&1 & exec "$@" 3<&-`
 
-const supported = true
+// Supported says whether this system has what it takes.
+const Supported = true
 
 // groupCommand returns a command that runs a program in a process group of its
 // own. The group is killed when hold is at its end, and holds member open until
@@ -36,39 +35,6 @@ func groupCommand(path string, args []string, hold, member *os.File) *exec.Cmd {
 // because a program that was waited for has a number that may be another's
 // already: os.Process knows, the kernel's groups do not. The watching shell is
 // the one that kills the group, from within.
-func (p *process) terminate() {
-	p.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended
-}
-
-// onceGone removes a folder when its standard input is at its end. The programs
-// that write there are being killed at that moment, so it may take a second try.
-const onceGone = `read -r _; n=0
-while [ -e "$1" ] && [ $n -lt 10 ]; do sleep 1; rm -rf -- "$1"; n=$((n+1)); done`
-
-// A guard is a shell that removes a folder should our process end without having
-// done so.
-type guard struct {
-	cmd      *exec.Cmd
-	lifeline io.Closer
-}
-
-func startGuard(folder string) (*guard, error) {
-	cmd := exec.Command("/bin/sh", "-c", onceGone, "sh", folder)
-	cmd.Dir = "/" // a folder that nobody wants to remove
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	lifeline, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the guard of %s: %w", folder, err)
-	}
-	return &guard{cmd, lifeline}, nil
-}
-
-// stop ends the guard: at once if the folder is gone, after some tries to remove
-// it otherwise.
-func (g *guard) stop() error {
-	g.lifeline.Close()
-	return g.cmd.Wait()
+func terminate(p *os.Process) {
+	p.Signal(syscall.SIGTERM) // an error says that it has ended
 }

@@ -1,0 +1,72 @@
+package program
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/platformbus/platform/natsbus"
+)
+
+// NATS says which server to connect to, and who we are there.
+type NATS struct {
+	URL         string
+	Credentials string
+	CA          string
+}
+
+// AddFlags adds the flags for what may be seen by all who see the process.
+func (n *NATS) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar(&n.URL, "nats", os.Getenv("NATS_URL"), "`URL` of the NATS server, or several, separated by commas (or set NATS_URL)")
+	flags.StringVar(&n.Credentials, "nats-creds", os.Getenv("NATS_CREDS"), "`file` with NATS credentials, as nsc writes it (or set NATS_CREDS);\nor set NATS_USER and NATS_PASSWORD")
+	flags.StringVar(&n.CA, "nats-ca", os.Getenv("NATS_CA"), "`file` with the certificates of who may vouch for the NATS server (or set NATS_CA)")
+}
+
+// Connect connects with the settings that suit a bus. A server that cannot be reached is
+// no error: the connection goes on trying, with jitter, and says so in the log.
+func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
+	options := append(natsbus.ConnectOptions(),
+		nats.Name(name),
+		nats.ConnectHandler(func(c *nats.Conn) {
+			log.Info("connected to NATS", "server", c.ConnectedUrlRedacted())
+		}))
+	for _, one := range strings.Split(n.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		switch {
+		case err != nil:
+			return nil, Usage("the NATS URL cannot be read") // the error quotes it, and it may hold a secret
+		case u.User != nil:
+			return nil, Usage("the NATS URL of %s holds credentials, which others can read: use NATS_USER and NATS_PASSWORD, or -nats-creds", u.Host)
+		case u.Scheme == "" || u.Host == "":
+			return nil, Usage("the NATS URL %q is none: want something like nats://127.0.0.1:4222", one)
+		}
+	}
+	user, password := os.Getenv("NATS_USER"), os.Getenv("NATS_PASSWORD")
+	switch {
+	case n.Credentials != "" && user != "":
+		return nil, Usage("there are credentials both in %s and in NATS_USER", n.Credentials)
+	case n.Credentials != "":
+		options = append(options, nats.UserCredentials(n.Credentials)) // is read now, and for each connection
+	case user != "" || password != "":
+		if user == "" || password == "" {
+			return nil, Usage("NATS_USER and NATS_PASSWORD go together, and one of them is not set")
+		}
+		options = append(options, nats.UserInfo(user, password))
+	}
+	if n.CA != "" {
+		options = append(options, nats.RootCAs(n.CA))
+	}
+	conn, err := nats.Connect(n.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if !conn.IsConnected() {
+		log.Warn("NATS does not answer yet; trying again until it does", "server", n.URL, "err", conn.LastError())
+	}
+	return conn, nil
+}

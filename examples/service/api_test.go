@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+)
+
+// serve has the instance "a" be p, if it is not nil, and returns the API's address.
+func serve(t *testing.T, p platform.Platform, token string) string {
+	t.Helper()
+	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
+	if p != nil {
+		bus.Subscribe("a", p, nil)
+	}
+	a := &api{bus: bus, instances: []flux.InstanceID{"a", "b"}, maxBody: 1 << 10, limit: time.Minute, log: slog.New(slog.DiscardHandler)}
+	mux := http.NewServeMux()
+	a.routes(mux)
+	s := httptest.NewServer(guard(token, bounded(mux)))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// ask returns the status and the text of an answer.
+func ask(t *testing.T, method, url, body string, header ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			r.Host = header[i+1]
+		}
+	}
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(text)
+}
+
+// Each kind of error has a status of its own, its text, and its help.
+func TestErrors(t *testing.T) {
+	boom := errors.New("boom")
+	for _, tt := range []struct {
+		err  error
+		code int
+		help string
+	}{
+		{platform.UnavailableError(boom), http.StatusServiceUnavailable, "Cannot contact the cluster"},
+		{platform.UpgradeNeededError(boom), http.StatusNotImplemented, "needs an upgrade"},
+		{platform.ClusterError(boom), http.StatusBadGateway, "Error from the cluster"},
+		{boom, http.StatusBadGateway, "Error from the cluster"},
+		{flux.Missing{BaseError: &flux.BaseError{Help: "Look elsewhere.", Err: boom}}, http.StatusBadGateway, "Look elsewhere."},
+	} {
+		url := serve(t, &platform.MockPlatform{ExportError: tt.err, PingError: tt.err}, "")
+		for _, path := range []string{"/v1/instances/a/export", "/v1/instances/a"} {
+			code, text := ask(t, "GET", url+path, "")
+			assert.Equal(t, tt.code, code, "%s: %v", path, tt.err)
+			var p problem
+			require.NoError(t, json.Unmarshal([]byte(text), &p))
+			assert.Equal(t, "boom", p.Error)
+			assert.Contains(t, p.Help, tt.help, path)
+		}
+	}
+}
+
+func TestFailuresByName(t *testing.T) {
+	url := serve(t, &platform.MockPlatform{
+		SyncError:  platform.SyncError{"web.yaml": errors.New("no such kind")},
+		ApplyError: platform.ApplyError{"shop/web": platform.ErrNoMatching},
+	}, "")
+	code, text := ask(t, "POST", url+"/v1/instances/a/sync", "kind: Nothing")
+	assert.Equal(t, http.StatusBadGateway, code)
+	assert.Contains(t, text, `"web.yaml": "no such kind"`)
+	assert.Contains(t, text, "Error from the cluster")
+	code, text = ask(t, "POST", url+"/v1/instances/a/apply?service=shop/web", "kind: Deployment")
+	assert.Equal(t, http.StatusBadGateway, code)
+	assert.Contains(t, text, `"shop/web": "no matching replication`)
+}
+
+// What is there of a result is shown beside the error, with a status that nobody takes for
+// success.
+func TestPartialResults(t *testing.T) {
+	url := serve(t, &platform.MockPlatform{
+		AllServicesAnswer: []platform.Service{{ID: "shop/web", Status: "ready"}},
+		AllServicesError:  errors.New("namespace bank: forbidden"),
+		ExportAnswer:      []byte("kind: Namespace\n"),
+		ExportError:       errors.New("secrets: forbidden"),
+	}, "")
+	for path, want := range map[string][]string{
+		"services": {`"id": "shop/web"`, `"error": "namespace bank: forbidden"`},
+		"export":   {`"manifests": "kind: Namespace\n"`, `"error": "secrets: forbidden"`},
+	} {
+		code, text := ask(t, "GET", url+"/v1/instances/a/"+path, "")
+		assert.Equal(t, http.StatusBadGateway, code)
+		for _, part := range want {
+			assert.Contains(t, text, part)
+		}
+	}
+}
+
+// The three forms of what is to be synced come to the same.
+func TestSyncForms(t *testing.T) {
+	var got platform.SyncDef
+	mock := &platform.MockPlatform{SyncArgTest: func(def platform.SyncDef) error { got = def; return nil }}
+	url := serve(t, mock, "") + "/v1/instances/a/sync"
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	for _, file := range [][3]string{{"delete", "old.yaml", "kind: A"}, {"apply", "new.yaml", "kind: B"}} {
+		part, err := w.CreateFormFile(file[0], file[1])
+		require.NoError(t, err)
+		_, err = io.WriteString(part, file[2])
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+
+	for _, tt := range []struct{ kind, body, want string }{
+		{"application/x-www-form-urlencoded", "kind: B", "request -[] +[kind: B]"}, // as curl has it
+		{"application/json", `{"actions":[{"resourceID":"x","apply":"kind: B"}]}`, "x -[] +[kind: B]"},
+		{w.FormDataContentType(), form.String(), "old.yaml -[kind: A] +[]\nnew.yaml -[] +[kind: B]"},
+	} {
+		got = platform.SyncDef{}
+		code, text := ask(t, "POST", url, tt.body, "Content-Type", tt.kind)
+		require.Equal(t, http.StatusOK, code, text)
+		var lines []string
+		for _, a := range got.Actions {
+			lines = append(lines, a.ResourceID+" -["+string(a.Delete)+"] +["+string(a.Apply)+"]")
+		}
+		assert.Equal(t, tt.want, strings.Join(lines, "\n"))
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	url := serve(t, &platform.MockPlatform{}, "")
+	for _, tt := range []struct {
+		method, path, body, kind string
+		code                     int
+		want                     string
+	}{
+		{"GET", "/v1/instances/a%0a", "", "", 400, `has a blank`},
+		{"GET", "/v1/instances/" + strings.Repeat("a", 300), "", "", 400, "at most 253"},
+		{"GET", "/v1/instances/a/services?id=web", "", "", 400, `\"web\"`},
+		{"POST", "/v1/instances/a/sync", "", "", 400, "nothing to sync"},
+		{"POST", "/v1/instances/a/sync", `{"actions": 1}`, "application/json", 400, "read the request"},
+		{"POST", "/v1/instances/a/sync", `{"action": []}`, "application/json", 400, "action"},
+		{"POST", "/v1/instances/a/sync", "x", "multipart/form-data", 400, "read the form"},
+		{"POST", "/v1/instances/a/sync", strings.Repeat("x", 1<<10+1), "", 413, "too large"},
+		{"POST", "/v1/instances/a/apply", "x", "", 400, "service"},
+		{"POST", "/v1/instances/a/apply?service=a/b&async=maybe", "x", "", 400, "true or false"},
+		{"GET", "/v1/instances/a/sync", "", "", 405, ""},
+		{"GET", "/v2", "", "", 404, ""},
+	} {
+		code, text := ask(t, tt.method, url+tt.path, tt.body, "Content-Type", tt.kind)
+		assert.Equal(t, tt.code, code, tt.path)
+		assert.Contains(t, text, tt.want, tt.path)
+	}
+}
+
+func TestList(t *testing.T) {
+	code, text := ask(t, "GET", serve(t, &platform.MockPlatform{VersionAnswer: "7"}, "")+"/v1/instances", "")
+	assert.Equal(t, http.StatusOK, code)
+	var got struct {
+		Instances []map[string]any `json:"instances"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &got))
+	require.Len(t, got.Instances, 2)
+	assert.Equal(t, map[string]any{"instance": "a", "connected": true, "version": "7"}, got.Instances[0])
+	assert.Equal(t, false, got.Instances[1]["connected"])
+	assert.Contains(t, got.Instances[1]["help"], "Cannot contact")
+}
+
+func TestGuard(t *testing.T) {
+	const token = "0123456789abcdef"
+	with, without := serve(t, &platform.MockPlatform{}, token)+"/v1/instances", serve(t, &platform.MockPlatform{}, "")+"/v1/instances"
+	for _, tt := range []struct {
+		url    string
+		header []string
+		code   int
+	}{
+		{with, nil, 401},
+		{with, []string{"Authorization", "Bearer " + token[1:]}, 401},
+		{with, []string{"Authorization", "Bearer "}, 401},
+		{with, []string{"Authorization", "Basic " + token}, 401},
+		{with, []string{"Authorization", "Bearer " + token}, 200},
+		{with, []string{"Authorization", "Bearer " + token, "Host", "service.example"}, 200},
+		{without, nil, 200},
+		{without, []string{"Host", "localhost"}, 200},
+		{without, []string{"Host", "[::1]:80"}, 200},
+		{without, []string{"Host", "rebound.example"}, 403},
+		{without, []string{"Host", "rebound.example:80"}, 403},
+	} {
+		code, text := ask(t, "GET", tt.url, "", tt.header...)
+		assert.Equal(t, tt.code, code, "%v: %s", tt.header, text)
+		assert.NotContains(t, text, token)
+	}
+	code, _ := ask(t, "POST", without+"/a/sync", "kind: A", "Origin", "http://page.example")
+	assert.Equal(t, http.StatusForbidden, code, "a web page asks")
+}
+
+// Beyond what may be under way, a request is refused at once.
+func TestBounded(t *testing.T) {
+	release, begun := make(chan struct{}), make(chan struct{}, maxRequests)
+	h := bounded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- struct{}{}; <-release }))
+	ended := make(chan struct{}, maxRequests)
+	for range maxRequests {
+		go func() {
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+			ended <- struct{}{}
+		}()
+		<-begun
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+	close(release)
+	for range maxRequests {
+		<-ended
+	}
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+}
+
+func TestArguments(t *testing.T) {
+	t.Setenv("NATS_URL", "")
+	t.Setenv("SERVICE_TOKEN", "")
+	for want, args := range map[string][]string{
+		"neither -nats":             {},
+		"both set":                  {"-nats", "nats://127.0.0.1:4222", "-embedded-nats"},
+		"the instance ID is empty":  {"-embedded-nats", "-instance", ""},
+		"belongs to no flag":        {"-embedded-nats", "extra"},
+		"-unheard-of":               {"-unheard-of"},
+		"can be reached from else":  {"-nats", "nats://127.0.0.1:4222", "-listen", "0.0.0.0:0"},
+		"-listen :0 can be reached": {"-nats", "nats://127.0.0.1:4222", "-listen", ":0"},
+		"asks nobody who they are":  {"-embedded-nats=0.0.0.0:0"},
+		"want an address such as":   {"-embedded-nats=yes"},
+		"holds credentials":         {"-nats", "nats://user:hidden@127.0.0.1:1"},
+		"the NATS URL":              {"-nats", "nowhere"},
+	} {
+		err := run(t.Context(), slog.New(slog.DiscardHandler), args)
+		require.ErrorContains(t, err, want, "%q", args)
+		assert.NotContains(t, err.Error(), "hidden")
+	}
+	t.Setenv("SERVICE_TOKEN", "guessable")
+	err := run(t.Context(), slog.New(slog.DiscardHandler), []string{"-embedded-nats"})
+	require.ErrorContains(t, err, "has 9 bytes")
+	assert.NotContains(t, err.Error(), "guessable")
+	err = run(t.Context(), slog.New(slog.DiscardHandler), []string{"-embedded-nats", "-token-file", "/nowhere"})
+	require.ErrorContains(t, err, "/nowhere")
+}

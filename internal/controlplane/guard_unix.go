@@ -1,0 +1,43 @@
+//go:build unix
+
+package controlplane
+
+import (
+	"fmt"
+	"io"
+	"os/exec"
+	"syscall"
+)
+
+// onceGone removes a folder when its standard input is at its end. The programs
+// that write there are being killed at that moment, so it may take a second try.
+const onceGone = `read -r _; n=0
+while [ -e "$1" ] && [ $n -lt 10 ]; do sleep 1; rm -rf -- "$1"; n=$((n+1)); done`
+
+// A guard is a shell that removes a folder should our process end without having
+// done so.
+type guard struct {
+	cmd      *exec.Cmd
+	lifeline io.Closer
+}
+
+func startGuard(folder string) (*guard, error) {
+	cmd := exec.Command("/bin/sh", "-c", onceGone, "sh", folder)
+	cmd.Dir = "/" // a folder that nobody wants to remove
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	lifeline, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the guard of %s: %w", folder, err)
+	}
+	return &guard{cmd, lifeline}, nil
+}
+
+// stop ends the guard: at once if the folder is gone, after some tries to remove
+// it otherwise.
+func (g *guard) stop() error {
+	g.lifeline.Close()
+	return g.cmd.Wait()
+}
