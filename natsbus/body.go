@@ -131,8 +131,13 @@ func sizeError(size, limit int64) error {
 
 var errDigest = errors.New("body does not match its digest")
 
-// decode reads what encode wrote into v.
-func (b *body) decode(v any, limit int64) error {
+// itemSize is about what an empty value of a body takes once it is decoded: a Service has
+// 96 bytes.
+const itemSize = 128
+
+// decode reads what encode wrote into v. What that takes meanwhile counts towards the
+// quota, as far as it may be more than what came.
+func (b *body) decode(v any, limit int64, q *quota) error {
 	if b.digest != nil {
 		if sum := sha256.Sum256(b.data); !bytes.Equal(sum[:], b.digest) {
 			return errDigest
@@ -140,13 +145,27 @@ func (b *body) decode(v any, limit int64) error {
 	}
 	data := b.data
 	if b.zstd {
+		if b.raw > limit {
+			return sizeError(b.raw, limit)
+		}
+		if err := q.take(b.raw); err != nil {
+			return err
+		}
+		defer q.give(b.raw)
 		var err error
-		if data, err = decompress(data, b.raw, limit); err != nil {
+		if data, err = decompress(data, b.raw); err != nil {
 			return err
 		}
 	}
-	if err := countItems(data, maxItems); err != nil {
+	items, err := countItems(data, maxItems)
+	if err != nil {
 		return err
+	}
+	if size := int64(items) * itemSize; size > chunkSize {
+		if err := q.take(size); err != nil {
+			return err
+		}
+		defer q.give(size)
 	}
 	if err := decoding.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("body cannot be decoded: %w", err)
@@ -156,10 +175,7 @@ func (b *body) decode(v any, limit int64) error {
 
 // decompress returns what data was made from, which is of the size given. It takes no
 // more memory than that, whatever data says of itself.
-func decompress(data []byte, size, limit int64) ([]byte, error) {
-	if size > limit {
-		return nil, sizeError(size, limit)
-	}
+func decompress(data []byte, size int64) ([]byte, error) {
 	d := decompressors.Get().(*zstd.Decoder)
 	defer func() {
 		_ = d.Reset(nil)
@@ -184,12 +200,12 @@ func decompress(data []byte, size, limit int64) ([]byte, error) {
 
 var errCut = errors.New("body is cut short")
 
-// countItems returns an error if data has more than limit values of CBOR. It goes
-// through them one after another, whatever they are in.
-func countItems(data []byte, limit int) error {
-	for n := 0; len(data) > 0; n++ {
+// countItems returns how many values of CBOR data has, and an error if there are more
+// than limit. It goes through them one after another, whatever they are in.
+func countItems(data []byte, limit int) (n int, err error) {
+	for ; len(data) > 0; n++ {
 		if n == limit {
-			return fmt.Errorf("body has more than %d values", limit)
+			return 0, fmt.Errorf("body has more than %d values", limit)
 		}
 		major, info := data[0]>>5, data[0]&31
 		data = data[1:]
@@ -198,10 +214,10 @@ func countItems(data []byte, limit int) error {
 		case info >= 24 && info <= 27:
 			size = 1 << (info - 24)
 		case info >= 28 && info < 31:
-			return fmt.Errorf("body is no CBOR")
+			return 0, fmt.Errorf("body is no CBOR")
 		}
 		if len(data) < size {
-			return errCut
+			return 0, errCut
 		}
 		length := uint64(info)
 		if size > 0 {
@@ -212,10 +228,10 @@ func countItems(data []byte, limit int) error {
 		data = data[size:]
 		if (major == 2 || major == 3) && info != 31 { // a string
 			if uint64(len(data)) < length {
-				return errCut
+				return 0, errCut
 			}
 			data = data[length:]
 		}
 	}
-	return nil
+	return n, nil
 }

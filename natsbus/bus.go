@@ -160,11 +160,11 @@ func (b *Bus) Close(ctx context.Context) error {
 	for _, s := range seats {
 		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", ErrClosed))
 	}
-	b.takeDown(time.Now(), true)
 	b.mu.Lock()
 	replies := b.replies
 	b.stopped = true
 	b.mu.Unlock()
+	b.takeDown(time.Now(), true)
 	if replies != nil {
 		_ = replies.Unsubscribe()
 	}
@@ -246,7 +246,9 @@ func (b *Bus) dispatchAll() {
 // What it does not understand it leaves alone: it may come from anybody.
 func (b *Bus) dispatch(m *nats.Msg) {
 	tok, direction, first, second, ok := b.parseSubject(m.Subject)
-	if !ok {
+	if !ok || len(tok) > maxToken || !isName(first) || second != "" && !isName(second) {
+		// What answers goes to a subject that is made of this one, and a server closes the
+		// connection of who sends to a subject that is too long.
 		return
 	}
 	if noResponders(m) {

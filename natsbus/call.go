@@ -83,7 +83,7 @@ func (b *Bus) begin() error {
 		// It is on the server before any call is, since they share the connection.
 		sub, err := b.conn.ChanSubscribe(b.subject("*", toCaller, b.name, "*"), b.frames)
 		if err != nil {
-			return fmt.Errorf("NATS connection: %w", err)
+			return b.connectionError(err)
 		}
 		b.replies = sub
 	}
@@ -102,7 +102,7 @@ func (b *Bus) finish() {
 
 // read returns what a body says.
 func (b *Bus) read(h *handle, m *method, in body) (a answer, err error) {
-	if err := in.decode(&a, b.options.MaxBody); err != nil {
+	if err := in.decode(&a, b.options.MaxBody, &b.quota); err != nil {
 		return answer{}, b.lostError(h, m, m.write, fmt.Errorf("the answer cannot be read: %w", err))
 	}
 	return a, a.Err.err()
@@ -127,7 +127,7 @@ var errNoDaemon = errors.New("no daemon is connected")
 // connectionDown returns an error if nothing can be sent now.
 func (b *Bus) connectionDown() error {
 	if status := b.conn.Status(); status != nats.CONNECTED && status != nats.DRAINING_SUBS {
-		return fmt.Errorf("the NATS connection is down: %v", status)
+		return b.connectionError(fmt.Errorf("the NATS connection is down: %v", status))
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 	}()
 
 	if err := b.publish(opening, c.back, open); err != nil {
-		return body{}, b.lostError(h, m, false, fmt.Errorf("NATS connection: %w", err))
+		return body{}, b.lostError(h, m, false, b.connectionError(err))
 	}
 	tick := time.NewTicker(b.options.Beat / 4)
 	defer tick.Stop()
@@ -271,15 +271,11 @@ func (b *Bus) onReply(tok, id string, f *frame) {
 	b.mu.Unlock()
 	if c == nil || c.tok != tok {
 		// A daemon that has not heard that the call is over.
-		if f.session != "" && f.kind != kindGone && f.kind != kindUnknown {
-			b.letGo(tok, id, f)
-		}
+		b.letGo(tok, id, f)
 		return
 	}
 	if !c.isFrom(f) {
-		if f.kind == kindAccept || f.kind == kindBeat || f.kind == kindData {
-			b.letGo(tok, id, f)
-		}
+		b.letGo(tok, id, f)
 		return
 	}
 	switch f.kind {
@@ -292,14 +288,19 @@ func (b *Bus) onReply(tok, id string, f *frame) {
 		return
 	}
 	c.hear(f)
-	switch f.kind {
-	case kindAccept:
+	if f.session != "" && !c.inline {
+		// It has accepted the call, even if accept itself was lost.
 		c.mu.Lock()
-		if !c.inline && !c.out.open {
+		opens := !c.out.open
+		if opens {
 			c.out.open, c.moved = true, time.Now()
 		}
 		c.mu.Unlock()
-		c.wakeUp()
+		if opens {
+			c.wakeUp()
+		}
+	}
+	switch f.kind {
 	case kindAck:
 		c.onAck(f)
 	case kindBeat:
@@ -327,8 +328,11 @@ func (c *call) isFrom(f *frame) bool {
 	return f.session == c.session && f.ticket == c.ticket
 }
 
-// letGo tells a daemon that a call, or its part in it, is over.
+// letGo tells a daemon that takes part in a call that the call, or its part in it, is over.
 func (b *Bus) letGo(tok, id string, f *frame) {
+	if f.session == "" || f.kind != kindAccept && f.kind != kindBeat && f.kind != kindData {
+		return
+	}
 	_ = b.publish(b.subject(tok, inCall, f.session, id), "",
 		frame{kind: kindEnd, call: id, bus: b.name, session: f.session, ticket: f.ticket})
 }

@@ -75,7 +75,7 @@ func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- e
 		older, ready := s.occ, s.ready
 		older.over = true
 		s.occ = next
-		s.epoch = max(epochNow(), s.epoch+1)
+		s.epoch = laterEpoch(epochNow(), s.epoch+1)
 		claim := s.claimLocked()
 		b.mu.Unlock()
 		b.options.Metrics.IncrKicks(inst)
@@ -94,6 +94,19 @@ func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- e
 	b.mu.Unlock()
 	b.options.Metrics.Subscriptions.Add(1)
 	s.install()
+}
+
+// isLater compares epochs as numbers on a circle, of which half lies ahead. So none is
+// the last: whatever somebody has claimed with, one more is later, and the numbers that
+// are in use come back to the time some day.
+func isLater(epoch, than uint64) bool { return int64(epoch-than) > 0 }
+
+// laterEpoch returns the later of the two.
+func laterEpoch(a, b uint64) uint64 {
+	if isLater(a, b) {
+		return a
+	}
+	return b
 }
 
 func epochNow() uint64 { return uint64(time.Now().UnixMilli()) }
@@ -121,7 +134,7 @@ func (s *seat) install() {
 	claimed := newName()
 	answers, err := b.conn.ChanSubscribe(b.subject(s.tok, inCall, s.session, claimed), b.frames)
 	if err != nil {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: NATS connection: %w", err))
+		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
 		s.installed()
 		return
 	}
@@ -136,7 +149,7 @@ func (s *seat) install() {
 	}
 	rpc, err := b.conn.ChanSubscribe(b.subject(s.tok, toDaemon, "*"), b.frames)
 	if err != nil {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: NATS connection: %w", err))
+		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
 		s.installed()
 		return
 	}
@@ -166,9 +179,6 @@ func (s *seat) install() {
 	b.mu.Lock()
 	claim = s.claimLocked()
 	over := s.over
-	if !over {
-		b.agenda.add(b.nextClaimLocked(s), s)
-	}
 	b.mu.Unlock()
 	if !over {
 		s.tell(claim)
@@ -176,11 +186,16 @@ func (s *seat) install() {
 	s.installed()
 }
 
+// installed ends the installation. From now on the claim is repeated.
 func (s *seat) installed() {
-	s.bus.mu.Lock()
+	b := s.bus
+	b.mu.Lock()
 	ready := s.ready
 	s.ready, s.answers = nil, nil
-	s.bus.mu.Unlock()
+	if !s.over {
+		b.agenda.add(b.nextClaimLocked(s), s)
+	}
+	b.mu.Unlock()
 	close(ready)
 }
 
@@ -201,7 +216,7 @@ func (s *seat) await(claim frame) {
 				b.mu.Unlock()
 				return
 			}
-			s.epoch = max(s.epoch, f.epoch+1)
+			s.epoch = laterEpoch(s.epoch, f.epoch+1)
 			claim.epoch = s.epoch
 			b.mu.Unlock()
 			s.tell(claim)
@@ -235,7 +250,7 @@ func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 		return
 	}
 	mine := s.claimLocked()
-	later := f.epoch > mine.epoch || f.epoch == mine.epoch && f.session > mine.session
+	later := isLater(f.epoch, mine.epoch) || f.epoch == mine.epoch && f.session > mine.session
 	if later && f.call == "" && s.answers != nil {
 		// What the holder said before it knew of this seat, which is newer: outbid it.
 		b.mu.Unlock()
@@ -304,6 +319,12 @@ func (s *seat) listen() error {
 	if s.in != nil {
 		return nil
 	}
+	s.bus.mu.Lock()
+	stopped := s.bus.stopped
+	s.bus.mu.Unlock()
+	if stopped { // a call was cut off, and nothing may be left on the connection
+		return ErrClosed
+	}
 	in, err := s.bus.conn.ChanSubscribe(s.bus.subject(s.tok, inCall, s.session, "*"), s.bus.frames)
 	if err != nil {
 		return err
@@ -315,12 +336,12 @@ func (s *seat) listen() error {
 	return nil
 }
 
-// unlisten undoes listen, unless there are calls.
-func (s *seat) unlisten() {
+// unlisten undoes listen, unless there are calls, or all is to be taken down.
+func (s *seat) unlisten(all bool) {
 	s.listening.Lock()
 	defer s.listening.Unlock()
 	s.bus.mu.Lock()
-	busy := len(s.calls) > 0
+	busy := len(s.calls) > 0 && !all
 	if !busy {
 		delete(s.bus.sessions, s.session)
 	}

@@ -26,6 +26,23 @@ func (b *Bus) recentTrouble() error {
 	return b.trouble.err
 }
 
+// connectionError returns err, which is what came of using the connection, with the
+// reason if it is closed: credentials that are refused, for instance.
+func (b *Bus) connectionError(err error) error {
+	if !b.conn.IsClosed() {
+		return fmt.Errorf("NATS connection: %w", err)
+	}
+	closed := fmt.Errorf("the NATS connection is closed: %w", nats.ErrConnectionClosed)
+	reason := b.conn.LastError()
+	if reason == nil || errors.Is(reason, nats.ErrConnectionClosed) {
+		reason = b.recentTrouble()
+	}
+	if reason == nil || errors.Is(reason, nats.ErrConnectionClosed) {
+		return closed
+	}
+	return fmt.Errorf("%w: %w", closed, reason)
+}
+
 // watchErrors puts the bus in front of the connection's error handler.
 func (b *Bus) watchErrors() {
 	before := b.conn.ErrorHandler()
@@ -75,12 +92,13 @@ func (b *Bus) onDenied(err error) {
 			b.failCalls("", err)
 		}
 		return
-	case !subscribing && direction == toDaemon && first != methodKick, !subscribing && direction == inCall:
+	case !subscribing && direction == toDaemon && first != methodKick:
 		b.failCalls(tok, err)
 		return
-	case !subscribing && direction == toCaller:
-		return // a caller gets no answer, and says so; it is in the log here
+	case !subscribing && direction == inCall:
+		b.failCalls(tok, err)
 	}
+	// A daemon that may not listen, claim or answer is none.
 	b.mu.Lock()
 	s := b.seats[tok]
 	b.mu.Unlock()
@@ -92,6 +110,10 @@ func (b *Bus) onDenied(err error) {
 // watchStatus follows the connection.
 func (b *Bus) watchStatus() {
 	down := false
+	if b.conn.IsClosed() { // before New, perhaps
+		b.onClosed()
+		return
+	}
 	for {
 		select {
 		case status, open := <-b.status:
@@ -120,15 +142,7 @@ func (b *Bus) watchStatus() {
 
 // onClosed ends everything: a connection that is closed does not come back.
 func (b *Bus) onClosed() {
-	err := nats.ErrConnectionClosed
-	reason := b.conn.LastError()
-	if t := b.recentTrouble(); reason == nil || errors.Is(reason, nats.ErrConnectionClosed) {
-		reason = t
-	}
-	cause := fmt.Errorf("the NATS connection is closed: %w", err)
-	if reason != nil && !errors.Is(reason, err) {
-		cause = fmt.Errorf("%w: %w", cause, reason)
-	}
+	cause := b.connectionError(nats.ErrConnectionClosed)
 	b.failCalls("", cause)
 	b.mu.Lock()
 	seats := make([]*seat, 0, len(b.seats))

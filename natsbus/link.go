@@ -31,6 +31,7 @@ type link struct {
 	moved   time.Time     // guarded by mu; when a body made progress
 	out     outflow       // guarded by mu
 	in      inflow        // guarded by mu
+	closed  bool          // guarded by mu; what still comes is too late
 }
 
 // An outflow is a body that is being sent.
@@ -41,6 +42,9 @@ type outflow struct {
 	acked int   // the peer has those before
 	sent  int   // those before were sent at least once
 	held  int64 // what was taken of the window
+
+	rewoundTo int       // the chunk that was lost last
+	rewound   time.Time // when the peer said so
 }
 
 // An inflow is a body that is being received.
@@ -193,8 +197,12 @@ func (l *link) onAck(f *frame) {
 			given = o.held
 		}
 	}
-	if f.last && f.seq >= o.acked && f.seq < o.next {
+	// A peer that says again and again that it lacks the same chunk must not have all sent
+	// again each time.
+	if now := time.Now(); f.last && f.seq >= o.acked && f.seq < o.next &&
+		(f.seq != o.rewoundTo || now.Sub(o.rewound) > l.bus.options.Beat/4) {
 		given, o.next = o.held, f.seq
+		o.rewoundTo, o.rewound = f.seq, now
 	}
 	o.held -= given
 	l.mu.Unlock()
@@ -220,7 +228,7 @@ func (l *link) onData(f *frame) (over bool) {
 	in := &l.in
 	var ack frame
 	switch {
-	case in.err != nil:
+	case in.err != nil || l.closed:
 		l.mu.Unlock()
 		return false
 	case in.done || f.seq < in.next:
@@ -262,12 +270,6 @@ func (l *link) takeLocked(f *frame) error {
 				return sizeError(size, o.MaxBody)
 			}
 		}
-		if size := max(in.length, in.body.raw); size > chunkSize {
-			if err := l.bus.quota.take(size); err != nil {
-				return err
-			}
-			in.reserved = size
-		}
 	}
 	have := int64(len(in.body.data)) + int64(len(f.body))
 	switch {
@@ -282,7 +284,12 @@ func (l *link) takeLocked(f *frame) error {
 		in.body.data = f.body
 	} else {
 		if int64(cap(in.body.data)) < have { // not all at once: the length may be a lie
-			grown := make([]byte, len(in.body.data), min(in.length, max(8*chunkSize, 4*int64(cap(in.body.data)))))
+			size := min(in.length, max(8*chunkSize, 4*int64(cap(in.body.data))))
+			if err := l.bus.quota.take(size - in.reserved); err != nil {
+				return err
+			}
+			in.reserved = size
+			grown := make([]byte, len(in.body.data), size)
 			copy(grown, in.body.data)
 			in.body.data = grown
 		}
@@ -313,7 +320,7 @@ func (l *link) received() (body, error, bool) {
 func (l *link) close() {
 	l.mu.Lock()
 	held, reserved := l.out.held, l.in.reserved
-	l.out, l.in.reserved, l.in.body = outflow{}, 0, body{}
+	l.out, l.in.reserved, l.in.body, l.closed = outflow{}, 0, body{}, true
 	l.mu.Unlock()
 	l.bus.window.give(held)
 	l.bus.quota.give(reserved)

@@ -33,14 +33,6 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		return
 	}
 	m := methods[name]
-	if f.version > protocolVersion {
-		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon knows version %d of the protocol, and was asked in version %d", protocolVersion, f.version)))
-		return
-	}
-	if m == nil {
-		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon does not know the method %s", name)))
-		return
-	}
 	b.mu.Lock()
 	s := b.seats[tok]
 	if s != nil && b.stale[from] != nil {
@@ -52,6 +44,16 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		b.reply(tok, f, frame{kind: kindGone})
 		return
 	}
+	if f.version > protocolVersion {
+		b.mu.Unlock()
+		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon knows version %d of the protocol, and was asked in version %d", protocolVersion, f.version)))
+		return
+	}
+	if m == nil {
+		b.mu.Unlock()
+		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon does not know the method %s", name)))
+		return
+	}
 	sv := s.calls[f.call]
 	if sv == nil {
 		var err error
@@ -61,7 +63,6 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 			return
 		}
 		b.mu.Unlock()
-		b.counters.inFlight[served].Add(1)
 		if sv.inline {
 			sv.onData(f)
 			b.carryOn(sv)
@@ -118,14 +119,22 @@ func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
 	}
 	s.calls[f.call] = sv
 	b.serving[sv] = struct{}{}
+	b.counters.inFlight[served].Add(1)
 	return sv, nil
 }
 
 // drop forgets a call.
 func (b *Bus) drop(sv *serving, cause error) {
 	b.mu.Lock()
+	b.forgetLocked(sv)
+	b.mu.Unlock()
+	sv.cancel(cause)
+	sv.close()
+}
+
+// forgetLocked has nothing more come for a call, and its place free.
+func (b *Bus) forgetLocked(sv *serving) {
 	if _, there := b.serving[sv]; !there {
-		b.mu.Unlock()
 		return
 	}
 	delete(b.serving, sv)
@@ -135,9 +144,6 @@ func (b *Bus) drop(sv *serving, cause error) {
 	} else {
 		sv.seat.reads--
 	}
-	b.mu.Unlock()
-	sv.cancel(cause)
-	sv.close()
 	b.counters.inFlight[served].Add(-1)
 }
 
@@ -221,9 +227,12 @@ func (b *Bus) end(sv *serving, cause error) {
 	sv.cancel(cause)
 	b.mu.Lock()
 	begun := sv.begun
+	if !begun {
+		b.forgetLocked(sv) // so that it does not begin meanwhile
+	}
 	b.mu.Unlock()
 	if !begun {
-		b.drop(sv, cause)
+		sv.close()
 	}
 }
 
@@ -231,7 +240,7 @@ func (b *Bus) end(sv *serving, cause error) {
 // ended since: then it is certain that it never begins.
 func (b *Bus) carryOn(sv *serving) {
 	b.mu.Lock()
-	if sv.begun {
+	if _, there := b.serving[sv]; sv.begun || !there {
 		b.mu.Unlock()
 		return
 	}
@@ -293,7 +302,7 @@ func (b *Bus) callPlatform(sv *serving) (a answer, err error) {
 	in, err, _ := sv.received()
 	var req request
 	if err == nil {
-		err = in.decode(&req, b.options.MaxBody)
+		err = in.decode(&req, b.options.MaxBody, &b.quota)
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("%s was not begun, since its request cannot be read: %w", sv.method.name, err)

@@ -119,7 +119,7 @@ func (b *Bus) takeDown(now time.Time, all bool) {
 		_ = s.rpc.Unsubscribe() // it may be done already
 	}
 	for _, s := range idle {
-		s.unlisten()
+		s.unlisten(all)
 	}
 }
 

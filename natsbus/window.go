@@ -10,8 +10,8 @@ type window struct {
 	size int64
 
 	mu      sync.Mutex
-	used    int64   // guarded by mu
-	waiting []*link // guarded by mu; woken when there is room
+	used    int64              // guarded by mu
+	waiting map[*link]struct{} // guarded by mu; woken when there is room
 }
 
 // take takes n bytes, or has l woken when it is worth trying again.
@@ -19,7 +19,10 @@ func (w *window) take(n int64, l *link) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.used+n > w.size {
-		w.waiting = append(w.waiting, l)
+		if w.waiting == nil {
+			w.waiting = map[*link]struct{}{}
+		}
+		w.waiting[l] = struct{}{}
 		return false
 	}
 	w.used += n
@@ -35,7 +38,7 @@ func (w *window) give(n int64) {
 	woken := w.waiting
 	w.waiting = nil
 	w.mu.Unlock()
-	for _, l := range woken {
+	for l := range woken {
 		l.wakeUp()
 	}
 }

@@ -92,7 +92,7 @@ func parseFrame(data []byte) (frame, error) {
 	switch {
 	case h.Kind == "" || h.Version <= 0:
 		return frame{}, errors.New("frame: without a kind or a version")
-	case h.Length < 0 || h.Raw < 0 || h.Beat < 0 || h.Sequence > 1<<30 || h.Epoch > 1<<62:
+	case h.Length < 0 || h.Raw < 0 || h.Beat < 0 || h.Sequence > 1<<30:
 		return frame{}, errors.New("frame: a number is out of bounds")
 	case h.Digest != nil && len(h.Digest) != sha256.Size:
 		return frame{}, errors.New("frame: the digest is not a SHA-256")

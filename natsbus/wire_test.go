@@ -19,6 +19,9 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
+// ample is a quota that is no limit.
+func ample() *quota { return &quota{limit: 1 << 40} }
+
 var update = flag.Bool("update", false, "write the golden frames anew; only before a version is released")
 
 // golden has every kind of frame. Those of testdata/v1 must be understood by every later
@@ -111,7 +114,7 @@ func TestGoldenBodies(t *testing.T) {
 		f, err := parseFrame(data)
 		require.NoError(t, err)
 		b := body{data: f.body, raw: f.raw, zstd: f.zstd}
-		require.NoError(t, b.decode(v, 1<<20), name)
+		require.NoError(t, b.decode(v, 1<<20, ample()), name)
 	}
 	var read, write request
 	open("open-read", &read)
@@ -150,9 +153,9 @@ func FuzzFrame(f *testing.F) {
 		}
 		b := body{data: fr.body, raw: fr.raw, zstd: fr.zstd, digest: fr.digest}
 		var r request
-		_ = b.decode(&r, 1<<20)
+		_ = b.decode(&r, 1<<20, ample())
 		var a answer
-		if b.decode(&a, 1<<20) == nil {
+		if b.decode(&a, 1<<20, ample()) == nil {
 			if err := a.Err.err(); err != nil {
 				_ = err.Error()
 			}
@@ -166,13 +169,13 @@ func TestBomb(t *testing.T) {
 	b := body{data: small, raw: 1 << 20, zstd: true}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err := b.decode(&answer{}, 64<<20)
+	err := b.decode(&answer{}, 64<<20, ample())
 	runtime.ReadMemStats(&after)
 	require.ErrorContains(t, err, "does not have the 1048576 bytes")
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(32<<20))
 
 	b.raw = 1 << 30
-	require.EqualError(t, b.decode(&answer{}, 64<<20), "body of 1073741824 bytes is over the limit of 67108864")
+	require.EqualError(t, b.decode(&answer{}, 64<<20, ample()), "body of 1073741824 bytes is over the limit of 67108864")
 }
 
 // Many small values take much more memory than their encoding.
@@ -180,7 +183,7 @@ func TestManyValues(t *testing.T) {
 	data := binary.BigEndian.AppendUint32([]byte{0xa1, 1, 0x9a}, 8<<20)
 	data = append(data, bytes.Repeat([]byte{0xf6}, 8<<20)...)
 	b := body{data: data}
-	require.EqualError(t, b.decode(&answer{}, 64<<20), "body has more than 2097152 values")
+	require.EqualError(t, b.decode(&answer{}, 64<<20, ample()), "body has more than 2097152 values")
 }
 
 func testLink() *link {
@@ -223,18 +226,32 @@ func TestWrongDigest(t *testing.T) {
 	b, err, over := l.received()
 	require.NoError(t, err)
 	assert.True(t, over)
-	require.ErrorIs(t, b.decode(&answer{}, 1<<20), errDigest)
+	require.ErrorIs(t, b.decode(&answer{}, 1<<20, ample()), errDigest)
 }
 
 // A large body is not paid for before it comes.
 func TestLengthIsNotBelieved(t *testing.T) {
 	l := testLink()
 	l.bus.options.MaxBody = 1 << 30
-	l.bus.quota.limit = 1<<30 + 1
+	l.bus.quota.limit = 3 << 20
 	assert.False(t, l.onData(&frame{length: 1 << 30, body: []byte("x")}))
 	assert.LessOrEqual(t, cap(l.in.body.data), 1<<20)
+	assert.EqualValues(t, 1<<20, l.bus.quota.used, "others have room, though it says that it is large")
 	other := &link{bus: l.bus, wake: make(chan struct{}, 1)}
-	assert.True(t, other.onData(&frame{length: 1 << 20, body: []byte("x")}))
+	assert.False(t, other.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	for i := 1; other.in.err == nil; i++ {
+		other.onData(&frame{seq: i, body: make([]byte, chunkSize)})
+	}
 	_, err, _ := other.received()
-	require.EqualError(t, err, "body of 1048576 bytes is over what is left of the limit of 1073741825 for all calls together")
+	require.EqualError(t, err, "body of 3145728 bytes is over what is left of the limit of 3145728 for all calls together")
+	l.close()
+	other.close()
+	assert.Zero(t, l.bus.quota.used)
+
+	// What comes when the call is over takes nothing any more.
+	assert.False(t, other.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	late := &link{bus: l.bus, wake: make(chan struct{}, 1)}
+	late.close()
+	assert.False(t, late.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	assert.Zero(t, l.bus.quota.used)
 }
