@@ -204,6 +204,10 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 			answered = in.digest == nil
 			return in, nil
 		}
+		if c.isResumed() && !c.resumeIfAccepted() {
+			c.forgetLoss()
+			_ = b.publish(opening, c.back, open)
+		}
 		accepted, gone, unknown, lost, denied := c.state()
 		switch {
 		case denied != nil:
@@ -260,6 +264,25 @@ func (c *call) sendBeatIfAccepted(now time.Time) bool {
 	c.mu.Unlock()
 	if accepted {
 		c.sendBeat(now)
+	}
+	return accepted
+}
+
+func (c *call) isResumed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	resumed := c.resumed
+	c.resumed = false
+	return resumed
+}
+
+// resumeIfAccepted tells the daemon that the connection is back, if it is known to whom.
+func (c *call) resumeIfAccepted() bool {
+	c.mu.Lock()
+	accepted := c.session != ""
+	c.mu.Unlock()
+	if accepted {
+		c.resume(time.Now())
 	}
 	return accepted
 }

@@ -130,6 +130,7 @@ func (b *Bus) watchStatus() {
 					b.options.Logger.Info("natsbus: the NATS connection is back", "server", b.conn.ConnectedUrlRedacted())
 				}
 				b.claimAgain()
+				b.resumeAll()
 			case nats.CLOSED:
 				b.onClosed()
 				return

@@ -31,6 +31,7 @@ type link struct {
 	moved   time.Time     // guarded by mu; when a body made progress
 	out     outflow       // guarded by mu
 	in      inflow        // guarded by mu
+	resumed bool          // guarded by mu; the connection has come back, and a caller's goroutine has not seen it
 	closed  bool          // guarded by mu; what still comes is too late
 }
 
@@ -178,6 +179,20 @@ func (l *link) sendBeat(now time.Time) {
 	l.mu.Unlock()
 	l.bus.window.give(given)
 	l.send(f)
+}
+
+// resume tells the peer where this end is, when the connection has come back: what was
+// under way is lost.
+func (l *link) resume(now time.Time) {
+	l.mu.Lock()
+	receiving := l.in.next > 0 && !l.in.done
+	l.in.nacked = l.in.nacked || receiving
+	lost := frame{kind: kindAck, seq: l.in.next, last: true}
+	l.mu.Unlock()
+	if receiving {
+		l.send(lost)
+	}
+	l.sendBeat(now)
 }
 
 // onAck takes note of what the peer has, and of what it lacks.

@@ -46,6 +46,28 @@ func (b *Bus) beatAll(now time.Time) {
 	}
 }
 
+// resumeAll has calls go on as soon as the connection is back.
+func (b *Bus) resumeAll() {
+	b.mu.Lock()
+	all := make([]*serving, 0, len(b.serving))
+	for sv := range b.serving {
+		all = append(all, sv)
+	}
+	for _, c := range b.calls {
+		c.mu.Lock()
+		c.resumed = true
+		c.mu.Unlock()
+		c.wakeUp()
+	}
+	b.mu.Unlock()
+	for _, sv := range all {
+		if sv.seat.listen() == nil {
+			sv.setBack(sv.seat)
+			sv.resume(time.Now())
+		}
+	}
+}
+
 // maxClaims is how many claims are repeated in a beat: with very many instances, each
 // has its turn less often.
 const maxClaims = 1000
