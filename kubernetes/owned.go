@@ -231,6 +231,15 @@ var defaultsWithin = []struct {
 	{"port", "protocol", "TCP"},                // a port in a NetworkPolicy
 	{"operations", "scope", "*"},               // a rule of a webhook
 	{"path", "expirationSeconds", int64(3600)}, // a token in a projected volume
+
+	// A claim in a StatefulSet's templates.
+	{"spec", "apiVersion", "v1"},
+	{"spec", "kind", "PersistentVolumeClaim"},
+	{"spec", "status", map[string]any{"phase": "Pending"}},
+	{"accessModes", "volumeMode", "Filesystem"},
+
+	// The role of a binding, and those who have it.
+	{"kind", "apiGroup", "rbac.authorization.k8s.io"},
 }
 
 // same says whether two decoded values are equal. Numbers are by value, whatever decoded

@@ -64,7 +64,11 @@ func references(obj *unstructured.Unstructured) []reference {
 		kind, _ := dig(obj.Object, "roleRef", "kind").(string)
 		add(rbacGroup, kind, dig(obj.Object, "roleRef", "name"))
 	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
-		add("storage.k8s.io", "StorageClass", dig(obj.Object, "spec", "storageClassName"))
+		claimReferences(obj.Object, add)
+	case schema.GroupKind{Group: "apps", Kind: "StatefulSet"}:
+		for claim := range items(obj.Object["spec"], "volumeClaimTemplates") {
+			claimReferences(claim, add)
+		}
 	case schema.GroupKind{Group: "networking.k8s.io", Kind: "Ingress"}:
 		add("networking.k8s.io", "IngressClass", dig(obj.Object, "spec", "ingressClassName"))
 	case schema.GroupKind{Group: admissionGroup, Kind: "ValidatingAdmissionPolicyBinding"},
@@ -103,6 +107,10 @@ func podSpec(obj *unstructured.Unstructured) any {
 	return nil
 }
 
+func claimReferences(claim any, add func(group, kind string, name any)) {
+	add("storage.k8s.io", "StorageClass", dig(claim, "spec", "storageClassName"))
+}
+
 func podReferences(pod any, add func(group, kind string, name any)) {
 	add("", "ServiceAccount", dig(pod, "serviceAccountName"))
 	add("", "ServiceAccount", dig(pod, "serviceAccount"))
@@ -113,6 +121,7 @@ func podReferences(pod any, add func(group, kind string, name any)) {
 	}
 	for volume := range items(pod, "volumes") {
 		add("", "PersistentVolumeClaim", dig(volume, "persistentVolumeClaim", "claimName"))
+		claimReferences(dig(volume, "ephemeral", "volumeClaimTemplate"), add)
 		add("", "ConfigMap", dig(volume, "configMap", "name"))
 		add("", "Secret", dig(volume, "secret", "secretName"))
 		for source := range items(dig(volume, "projected"), "sources") {
