@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -30,18 +31,24 @@ func immutables(w world) map[string]immutable {
 	group := func(group, resource string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}
 	}
+	// It has an address and two ports that no other Service can have at the same time.
+	held := strings.Replace(service("x", "x"), "spec:\n", "spec:\n  type: LoadBalancer\n  loadBalancerClass: example.com/a\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 30011\n  clusterIP: 10.0.0.78\n  clusterIPs: [10.0.0.78]\n", 1)
+	held = strings.Replace(held, "{port: 80}", "{port: 80, nodePort: 30012}", 1)
 	job := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: 'example.com/job:1'}]}}}"
 	return map[string]immutable{
-		"selector":        {group("apps", "deployments"), deployment("x", "example.com/web:1"), "{app: x}", "{app: other}", "spec.selector"},
-		"stateful set":    {group("apps", "statefulsets"), strings.Replace(statefulSet("x", "example.com/db:1"), "replicas: 2", "replicas: 1\n  serviceName: db", 1), "serviceName: db", "serviceName: other", "spec.serviceName"},
-		"config map":      {core("configmaps"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\nimmutable: true\ndata: {value: '1'}", "'1'", "'2'", "data"},
-		"secret type":     {core("secrets"), "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ntype: example.com/a", "example.com/a", "example.com/b", "type"},
-		"role reference":  {group("rbac.authorization.k8s.io", "rolebindings"), roleBinding("x", "a"), "name: a}", "name: b}", "roleRef"},
-		"job":             {group("batch", "jobs"), job, "job:1", "job:2", "spec.template"},
-		"claim":           {core("persistentvolumeclaims"), "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: x}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}", "ReadWriteOnce", "ReadWriteMany", "spec"},
-		"cluster IP":      {core("services"), strings.Replace(service("x", "x"), "spec:\n", "spec:\n  clusterIP: 10.0.77.1\n", 1), "10.0.77.1", "10.0.77.2", "spec.clusterIP"},
-		"rule":            {w.own("rigids"), strings.Replace(strings.Replace(ownObject(w, "Rigid"), "name: one", "name: x", 1), "size: 3", "plain: 3", 1), "plain: 3", "plain: 4", "spec.plain"},
-		"rule that talks": {w.own("rigids"), strings.Replace(strings.Replace(ownObject(w, "Rigid"), "name: one", "name: x", 1), "size: 3", "telling: 3", 1), "telling: 3", "telling: 4", "spec.telling"},
+		"selector":           {group("apps", "deployments"), deployment("x", "example.com/web:1"), "{app: x}", "{app: other}", "spec.selector"},
+		"stateful set":       {group("apps", "statefulsets"), strings.Replace(statefulSet("x", "example.com/db:1"), "replicas: 2", "replicas: 1\n  serviceName: db", 1), "serviceName: db", "serviceName: other", "spec.serviceName"},
+		"config map":         {core("configmaps"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\nimmutable: true\ndata: {value: '1'}", "'1'", "'2'", "data"},
+		"secret type":        {core("secrets"), "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ntype: example.com/a", "example.com/a", "example.com/b", "type"},
+		"role reference":     {group("rbac.authorization.k8s.io", "rolebindings"), roleBinding("x", "a"), "name: a}", "name: b}", "roleRef"},
+		"job":                {group("batch", "jobs"), job, "job:1", "job:2", "spec.template"},
+		"claim":              {core("persistentvolumeclaims"), "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: x}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}", "ReadWriteOnce", "ReadWriteMany", "spec"},
+		"cluster IP":         {core("services"), strings.Replace(service("x", "x"), "spec:\n", "spec:\n  clusterIP: 10.0.77.1\n", 1), "10.0.77.1", "10.0.77.2", "spec.clusterIP"},
+		"beside a port":      {core("services"), strings.NewReplacer("  clusterIPs: [10.0.0.78]\n", "", "10.0.0.78", "10.0.0.79").Replace(held), "10.0.0.79", "10.0.0.80", "spec.clusterIP"},
+		"class of a service": {core("services"), held, "example.com/a", "example.com/b", "spec.loadBalancerClass"},
+		"headless":           {core("services"), strings.Replace(service("x", "x"), "spec:\n", "spec:\n  clusterIP: None\n", 1), "clusterIP: None", "clusterIP: 10.0.0.81", "spec.clusterIP"},
+		"rule":               {w.own("rigids"), strings.Replace(strings.Replace(ownObject(w, "Rigid"), "name: one", "name: x", 1), "size: 3", "plain: 3", 1), "plain: 3", "plain: 4", "spec.plain"},
+		"rule that talks":    {w.own("rigids"), strings.Replace(strings.Replace(ownObject(w, "Rigid"), "name: one", "name: x", 1), "size: 3", "telling: 3", 1), "telling: 3", "telling: 4", "spec.telling"},
 	}
 }
 
@@ -126,6 +133,24 @@ func TestRecreateKeepsWhatItCannotReplace(t *testing.T) {
 	}
 	assert.Empty(t, requests.take("DELETE"))
 	assert.Equal(t, there.UID, live(t, w.client.AppsV1().Deployments(w.namespace).Get, "x").UID)
+}
+
+// An address or port that another Service has is not free: what is there stays.
+func TestRecreateKeepsAServiceWhoseNewAddressIsTaken(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	at := func(name, address string, port int) string {
+		return strings.NewReplacer("{name: "+name+"}", "{name: "+name+", annotations: {platform/recreate: 'true'}}",
+			"spec:\n", "spec:\n  type: NodePort\n  clusterIP: "+address+"\n", "{port: 80}", fmt.Sprintf("{port: 80, nodePort: %d}", port)).Replace(service(name, name))
+	}
+	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	require.NoError(t, cluster.Sync(def(apply("x", at("x", "10.0.0.85", 30015)), apply("other", at("other", "10.0.0.86", 30016)))))
+	there := live(t, w.client.CoreV1().Services(w.namespace).Get, "x")
+	text := syncErrors(t, cluster.Sync(def(apply("x", at("x", "10.0.0.86", 30015)))))["x"]
+	assert.Contains(t, text, "not recreated, since the API server would not have it: the Service "+w.namespace+"/other has the address 10.0.0.86")
+	text = syncErrors(t, cluster.Sync(def(apply("x", at("x", "10.0.0.87", 30016)))))["x"]
+	assert.Contains(t, text, "30016: provided port is already allocated")
+	assert.Empty(t, requests.take("DELETE"))
+	assert.Equal(t, there.UID, live(t, w.client.CoreV1().Services(w.namespace).Get, "x").UID)
 }
 
 // A lockedBuffer may be written to by many goroutines.

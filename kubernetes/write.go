@@ -104,27 +104,6 @@ func (c *clients) adopt(ctx context.Context, t *target) error {
 	})
 }
 
-// recreate deletes an object that cannot be changed into what the definition says, and
-// makes it again. It does not delete what the server would not let it make.
-func (c *clients) recreate(ctx context.Context, t *target, why error) error {
-	content := &unstructured.Unstructured{}
-	if err := content.UnmarshalJSON(t.body); err != nil {
-		return err
-	}
-	request, cancel := c.request(ctx)
-	_, err := c.dynamicOf(t.resource, t.key.namespace).Create(request, content,
-		metav1.CreateOptions{FieldManager: c.options.FieldManager, DryRun: []string{metav1.DryRunAll}})
-	cancel()
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("%w; not recreated, since the API server would not have it: %w", why, err)
-	}
-	c.options.Logger.InfoContext(ctx, "recreate an object that cannot be changed", "object", t.key.String(), "reason", why.Error())
-	if err := c.delete(ctx, t, true); err != nil {
-		return fmt.Errorf("recreate: delete: %w", err)
-	}
-	return c.patch(ctx, t)
-}
-
 // isImmutable says whether the server refused a change because a field cannot be changed.
 // There is no code for it, only the wordings of validation, of CEL rules and of webhooks.
 func isImmutable(err error) bool {

@@ -176,6 +176,8 @@ func (cp *ControlPlane) startControllerManager() (*process.Process, error) {
 		"--secure-port=0",
 		"--service-account-private-key-file=" + filepath.Join(cp.dir, serviceAccountKeyFile),
 		"--root-ca-file=" + filepath.Join(cp.dir, clientCAFile),
+		// A HorizontalPodAutoscaler is looked at as often, and first after as long.
+		"--horizontal-pod-autoscaler-sync-period=1s",
 	}, noRateLimit...)...)
 }
 
