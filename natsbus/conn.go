@@ -121,11 +121,14 @@ func (b *Bus) watchStatus() {
 				return
 			}
 			switch status {
-			case nats.RECONNECTING:
+			case nats.RECONNECTING: // also with each attempt that fails
+				if !down {
+					b.options.Logger.Warn("natsbus: the NATS connection is down")
+				}
 				down = true
-				b.options.Logger.Warn("natsbus: the NATS connection is down")
 			case nats.CONNECTED:
 				if down {
+					down = false
 					b.options.Metrics.Reconnects.Add(1)
 					b.options.Logger.Info("natsbus: the NATS connection is back", "server", b.conn.ConnectedUrlRedacted())
 				}

@@ -101,7 +101,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := c.nats.Connect("daemon of "+c.instance, log)
+	conn, _, err := c.nats.Connect("daemon of "+c.instance, log)
 	if err != nil {
 		return err
 	}

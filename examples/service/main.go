@@ -110,7 +110,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	if err := errors.Join(err0, err1); err != nil {
 		return err
 	}
-	conn, err := c.nats.Connect("service", log)
+	conn, closed, err := c.nats.Connect("service", log)
 	if err != nil {
 		return err
 	}
@@ -140,6 +140,8 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	select {
 	case <-ctx.Done():
 	case err = <-server.Failed():
+	case <-closed:
+		err = fmt.Errorf("the NATS connection is closed: %w", conn.LastError())
 	}
 
 	log.Info("ending, when the requests under way have been answered", "limit", c.drain)

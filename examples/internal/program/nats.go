@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/platformbus/platform/natsbus"
 )
@@ -28,13 +29,33 @@ func (n *NATS) AddFlags(flags *flag.FlagSet) {
 }
 
 // Connect connects with the settings that suit a bus. A server that cannot be reached is
-// no error: the connection goes on trying, with jitter, and says so in the log.
-func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
-	options := append(natsbus.ConnectOptions(),
+// no error: the connection goes on trying, with jitter, and says so in the log. A server that
+// refuses us closes the connection for good; then the channel is closed.
+func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, <-chan struct{}, error) {
+	options, err := n.options()
+	if err != nil {
+		return nil, nil, err
+	}
+	closed := make(chan struct{})
+	options = append(options,
 		nats.Name(name),
 		nats.ConnectHandler(func(c *nats.Conn) {
 			log.Info("connected to NATS", "server", c.ConnectedUrlRedacted())
-		}))
+		}),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	conn, err := nats.Connect(n.URL, options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if !conn.IsConnected() {
+		log.Warn("NATS does not answer yet; trying again until it does", "server", n.URL, "err", conn.LastError())
+	}
+	return conn, closed, nil
+}
+
+// options returns the settings of the connection, those that suit a bus and ours.
+func (n *NATS) options() ([]nats.Option, error) {
+	options := natsbus.ConnectOptions()
 	for _, one := range strings.Split(n.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(one))
 		switch {
@@ -51,7 +72,10 @@ func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
 	case n.Credentials != "" && user != "":
 		return nil, Usage("there are credentials both in %s and in NATS_USER", n.Credentials)
 	case n.Credentials != "":
-		options = append(options, nats.UserCredentials(n.Credentials)) // is read now, and for each connection
+		if err := checkCredentials(n.Credentials); err != nil { // the connection would try for ever
+			return nil, fmt.Errorf("the NATS credentials: %w", err)
+		}
+		options = append(options, nats.UserCredentials(n.Credentials)) // is read for each connection
 	case user != "" || password != "":
 		if user == "" || password == "" {
 			return nil, Usage("NATS_USER and NATS_PASSWORD go together, and one of them is not set")
@@ -61,12 +85,19 @@ func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
 	if n.CA != "" {
 		options = append(options, nats.RootCAs(n.CA))
 	}
-	conn, err := nats.Connect(n.URL, options...)
+	return options, nil
+}
+
+// checkCredentials returns an error if a file is not what nsc writes. It quotes nothing.
+func checkCredentials(file string) error {
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return err
 	}
-	if !conn.IsConnected() {
-		log.Warn("NATS does not answer yet; trying again until it does", "server", n.URL, "err", conn.LastError())
+	key, err := nkeys.ParseDecoratedNKey(text)
+	if err != nil {
+		return fmt.Errorf("%s has no user's key in it", file)
 	}
-	return conn, nil
+	key.Wipe()
+	return nil
 }

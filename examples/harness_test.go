@@ -1,0 +1,254 @@
+package examples_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/internal/process"
+)
+
+// limit is for what is waited for; far more than any of it takes.
+const limit = time.Minute
+
+// built are the two programs, with the race detector.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func binary(t *testing.T, name string) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "programs-"); built.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-race", "-o", built.dir, "./daemon", "./service")
+		if out, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	require.NoError(t, built.err)
+	return filepath.Join(built.dir, name)
+}
+
+// A running is one of the programs as a process, which ends with the test.
+type running struct {
+	*process.Process
+	t   *testing.T
+	url string // of what it serves over HTTP
+}
+
+var servesHTTP = regexp.MustCompile(`msg="serving HTTP" addr=(\S+)`)
+
+// start starts one of the programs and waits until it serves HTTP.
+func start(t *testing.T, name string, env []string, args ...string) *running {
+	t.Helper()
+	r := startUnready(t, name, env, args...)
+	r.url = "http://" + r.await(servesHTTP.String())
+	return r
+}
+
+func startUnready(t *testing.T, name string, env []string, args ...string) *running {
+	t.Helper()
+	p, err := process.Start(process.Program{
+		Name: name, Dir: t.TempDir(), Path: binary(t, name), Args: append(args, "-listen", "127.0.0.1:0"), Env: env})
+	require.NoError(t, err)
+	r := &running{Process: p, t: t}
+	t.Cleanup(func() {
+		assert.NoError(t, p.Stop())
+		log, err := p.Log()
+		assert.NoError(t, err)
+		assert.NotContains(t, log, "DATA RACE", name)
+		assert.NotContains(t, log, "panic:", name)
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", name, log)
+		}
+	})
+	return r
+}
+
+// await waits until the program logs something, and returns the last group of the pattern.
+func (r *running) await(pattern string) string {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	match, err := r.AwaitLine(ctx, regexp.MustCompile(pattern))
+	require.NoError(r.t, err)
+	return match[len(match)-1]
+}
+
+// exitCode waits for the program's end.
+func (r *running) exitCode() int {
+	r.t.Helper()
+	select {
+	case <-r.Exited():
+	case <-time.After(limit):
+		require.FailNow(r.t, "it does not end", r.Tail())
+	}
+	if exit, failed := r.State().(*exec.ExitError); failed { //nolint:errorlint // os/exec returns it bare
+		return exit.ExitCode()
+	}
+	require.NoError(r.t, r.State())
+	return 0
+}
+
+// An answer is what came over HTTP.
+type answer struct {
+	code int
+	text string
+}
+
+func (a answer) json(t *testing.T) (v map[string]any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(a.text), &v), a.text)
+	return v
+}
+
+// ask asks the program, and returns an error only if there was no answer.
+func (r *running) ask(ctx context.Context, method, path, body string) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, r.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if strings.HasPrefix(body, "{") {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if token := ctx.Value(tokenKey{}); token != nil {
+		request.Header.Set("Authorization", "Bearer "+token.(string))
+	}
+	resp, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, string(text)}, err
+}
+
+// tokenKey is that of a bearer token in a context.
+type tokenKey struct{}
+
+func (r *running) get(path string) answer {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	a, err := r.ask(ctx, "GET", path, "")
+	require.NoError(r.t, err)
+	return a
+}
+
+func (r *running) post(path, body string) answer {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	a, err := r.ask(ctx, "POST", path, body)
+	require.NoError(r.t, err)
+	return a
+}
+
+// begin posts something that takes a while. The answer comes on the channel.
+func (r *running) begin(ctx context.Context, path, body string) <-chan answer {
+	answers := make(chan answer, 1)
+	go func() {
+		a, err := r.ask(ctx, "POST", path, body)
+		if err != nil {
+			a.text = err.Error()
+		}
+		answers <- a
+	}()
+	return answers
+}
+
+func within[T any](t *testing.T, c <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(limit):
+		require.FailNow(t, "not in time: "+what)
+	}
+	return v
+}
+
+// until asks again and again until the answer is as wanted.
+func (r *running) until(path, what string, wanted func(answer) bool) answer {
+	r.t.Helper()
+	var last answer
+	require.Eventually(r.t, func() bool {
+		last = r.get(path)
+		return wanted(last)
+	}, limit, 50*time.Millisecond, what)
+	return last
+}
+
+func (r *running) untilHealth(code int, text string) {
+	r.t.Helper()
+	r.until("/healthz", fmt.Sprintf("health: %d %s", code, text), func(a answer) bool {
+		return a.code == code && strings.Contains(a.text, text)
+	})
+}
+
+// metric returns the sum of the lines of a metric that have these labels.
+func (r *running) metric(name string, labels ...string) (sum float64) {
+	r.t.Helper()
+	for line := range strings.Lines(r.get("/metrics").text) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		has := strings.HasPrefix(series, name)
+		for _, label := range labels {
+			has = has && strings.Contains(series, label)
+		}
+		if has {
+			var v float64
+			_, err := fmt.Sscan(value, &v)
+			require.NoError(r.t, err)
+			sum += v
+		}
+	}
+	return sum
+}
+
+// startNATS starts a NATS server with the permissions that package natsbus asks for.
+func startNATS(t *testing.T) *server.Server {
+	t.Helper()
+	user := func(name string, publish, subscribe []string) *server.User {
+		return &server.User{Username: name, Password: secretOf(name), Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: publish},
+			Subscribe: &server.SubjectPermission{Allow: subscribe},
+		}}
+	}
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Users: []*server.User{
+		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
+		user("daemon", []string{"flux.v1.shop.re.>", "flux.v1.shop.rpc.Kick", "flux.v1.shop.in.>"}, []string{"flux.v1.shop.rpc.*", "flux.v1.shop.in.>"}),
+	}})
+	require.NoError(t, err)
+	s.Start()
+	require.True(t, s.ReadyForConnections(limit))
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	return s
+}
+
+func secretOf(name string) string { return "not-a-secret-of-" + name }
+
+// as is the environment of who is that user on the NATS server.
+func as(name string, server net.Addr) []string {
+	return []string{"NATS_URL=nats://" + server.String(), "NATS_USER=" + name, "NATS_PASSWORD=" + secretOf(name)}
+}

@@ -1,0 +1,367 @@
+package examples_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/internal/controlplane"
+	"github.com/platformbus/platform/internal/faultproxy"
+)
+
+// both are a service and a daemon of the instance "shop" on a NATS server with users. What
+// the daemon connects to can be made to fail.
+type both struct {
+	nats            *server.Server
+	service, daemon *running
+	toNATS, toAPI   *faultproxy.Proxy
+}
+
+func startBoth(t *testing.T, cp *controlplane.ControlPlane, args ...string) both {
+	t.Helper()
+	s := startNATS(t)
+	api := cp.Config()
+	b := both{nats: s, toNATS: proxy(t, s.Addr().String()), toAPI: proxy(t, strings.TrimPrefix(api.Host, "https://"))}
+	api.Host = "https://" + b.toAPI.Addr()
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, controlplane.WriteKubeconfig(kubeconfig, api))
+	b.service = start(t, "service", as("service", s.Addr()), "-instance", "shop")
+	b.daemon = start(t, "daemon", append(as("daemon", s.Addr()), "NATS_URL=nats://"+b.toNATS.Addr()),
+		append(args, "-instance", "shop", "-kubeconfig", kubeconfig, "-announce", "1")...)
+	b.daemon.untilHealth(200, "ok")
+	return b
+}
+
+func proxy(t *testing.T, target string) *faultproxy.Proxy {
+	t.Helper()
+	p, err := faultproxy.Start(target)
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func startDaemon(t *testing.T, s *server.Server, kubeconfig, version string) *running {
+	t.Helper()
+	return start(t, "daemon", as("daemon", s.Addr()), "-instance", "shop", "-kubeconfig", kubeconfig, "-announce", version)
+}
+
+const shop = "/v1/instances/shop"
+
+// app is a Deployment and its Service. Its rollout with the missing tag ends only when its
+// deadline does.
+func app(namespace, tag string) (service, deployment string) {
+	service = fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: %s}
+spec:
+  selector: {app: web}
+  ports: [{port: 80}]
+`, namespace)
+	deployment = fmt.Sprintf(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: %s}
+spec:
+  progressDeadlineSeconds: 600
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: "web:%s"}]
+`, namespace, tag)
+	return service, deployment
+}
+
+// syncApp has the service sync the app, and waits until it is ready.
+func syncApp(t *testing.T, service *running, namespace string) {
+	t.Helper()
+	s, d := app(namespace, "1")
+	a := service.post(shop+"/sync", s+"---"+d)
+	require.Equal(t, http.StatusOK, a.code, a.text)
+	service.until(shop+"/services?id="+namespace+"/web", "ready", func(a answer) bool {
+		found, _ := a.json(t)["services"].([]any)
+		return len(found) == 1 && found[0].(map[string]any)["status"] == "ready"
+	})
+}
+
+// beginRollout begins to roll out what does not become ready by itself, and returns when the
+// daemon is at it.
+func beginRollout(t *testing.T, ctx context.Context, b both, namespace string) <-chan answer {
+	t.Helper()
+	_, d := app(namespace, controlplane.MissingTag)
+	answers := b.service.begin(ctx, shop+"/apply?service="+namespace+"/web", d)
+	require.Eventually(t, func() bool {
+		return b.daemon.metric("flux_natsbus_calls_in_flight", `side="served"`) == 1
+	}, limit, 20*time.Millisecond, "the daemon is rolling out")
+	return answers
+}
+
+// heal has the rollout that is under way succeed: the image of its pods is one that exists.
+func heal(t *testing.T, service *running, namespace string) {
+	t.Helper()
+	_, d := app(namespace, "2")
+	a := service.post(shop+"/sync", d)
+	require.Equal(t, http.StatusOK, a.code, a.text)
+}
+
+// On SIGTERM the daemon begins nothing any more, and what is under way ends well.
+func TestDaemonDrains(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	b := startBoth(t, cp)
+	syncApp(t, b.service, namespace)
+	rollout := beginRollout(t, t.Context(), b, namespace)
+
+	require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
+	b.daemon.await(`msg="ending, when the calls under way have ended"`)
+	b.daemon.untilHealth(503, "ending")
+	a := b.service.get(shop)
+	assert.Equal(t, http.StatusServiceUnavailable, a.code, a.text)
+	assert.Empty(t, rollout, "the call goes on")
+
+	// Another daemon, which takes the place, heals what the first one waits for.
+	second := startDaemon(t, b.nats, cp.Kubeconfig(), "2")
+	b.service.until(shop, "the second daemon answers", func(a answer) bool { return a.code == 200 })
+	heal(t, b.service, namespace)
+	done := within(t, rollout, "the rollout's answer")
+	assert.Equal(t, http.StatusOK, done.code, done.text)
+	assert.Equal(t, 0, b.daemon.exitCode())
+	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
+	second.untilHealth(200, "ok")
+}
+
+// What does not end within the limit is cut off, which is no good end.
+func TestDaemonDrainHasALimit(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	b := startBoth(t, cp, "-drain-timeout", "10ms")
+	syncApp(t, b.service, namespace)
+	rollout := beginRollout(t, t.Context(), b, namespace)
+	require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
+	assert.Equal(t, 1, b.daemon.exitCode())
+	b.daemon.await("1 calls under way were cut off")
+	a := within(t, rollout, "the answer")
+	assert.GreaterOrEqual(t, a.code, 500, a.text)
+}
+
+// Of two daemons the later one stays. The other one does not come back, and says why, and
+// does not end, since it would be started again.
+func TestKickedDaemonStaysAway(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	b := startBoth(t, cp)
+	syncApp(t, b.service, namespace)
+	rollout := beginRollout(t, t.Context(), b, namespace)
+
+	second := startDaemon(t, b.nats, cp.Kubeconfig(), "2")
+	b.daemon.await("kicked: another daemon has subscribed this instance; staying idle")
+	b.daemon.untilHealth(503, "newer subscription")
+	assert.Equal(t, 200, b.daemon.get("/livez").code, "nobody is to start it again")
+	second.untilHealth(200, "ok")
+	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
+	assert.Empty(t, rollout, "the call goes on")
+
+	// Nor does it when its connection comes back.
+	require.Positive(t, b.toNATS.Cut())
+	b.daemon.await("the NATS connection is back")
+	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
+	assert.Equal(t, 0.0, b.daemon.metric("flux_natsbus_subscriptions"))
+	assert.Equal(t, 1.0, b.daemon.metric("flux_bus_kick_total"))
+	assert.Equal(t, 0.0, second.metric("flux_bus_kick_total"))
+
+	heal(t, b.service, namespace)
+	done := within(t, rollout, "the answer of the daemon that was kicked")
+	assert.Equal(t, http.StatusOK, done.code, done.text)
+	require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
+	assert.Equal(t, 0, b.daemon.exitCode())
+	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
+}
+
+// Health tells of NATS and of the API server as they go and come.
+func TestDaemonHealth(t *testing.T) {
+	cp := controlplane.Require(t)
+	b := startBoth(t, cp)
+
+	b.toAPI.Refuse(true)
+	b.toAPI.Cut()
+	b.daemon.untilHealth(503, "the API server cannot be reached")
+	a := b.service.get(shop)
+	assert.Equal(t, http.StatusBadGateway, a.code, "the daemon answers, its cluster does not: %s", a.text)
+	assert.Equal(t, true, a.json(t)["connected"])
+	b.toAPI.Refuse(false)
+	b.daemon.untilHealth(200, "ok")
+	assert.Equal(t, 200, b.service.get(shop).code)
+
+	b.toNATS.Refuse(true)
+	b.toNATS.Cut()
+	b.daemon.untilHealth(503, "NATS cannot be reached")
+	a = b.service.get(shop)
+	assert.Equal(t, http.StatusServiceUnavailable, a.code, a.text)
+	assert.Equal(t, false, a.json(t)["connected"])
+	b.toNATS.Refuse(false)
+	b.daemon.untilHealth(200, "ok")
+	b.service.until(shop, "the daemon is back", func(a answer) bool { return a.code == 200 })
+	assert.Positive(t, b.daemon.metric("flux_natsbus_reconnects_total"))
+
+	// The service's health is that of its own connection.
+	b.service.untilHealth(200, "ok")
+	b.nats.Shutdown()
+	b.service.untilHealth(503, "NATS cannot be reached")
+}
+
+// A NATS server that stands still is noticed too, though the connection is there.
+func TestDaemonHealthWhenNATSStandsStill(t *testing.T) {
+	b := startBoth(t, controlplane.Require(t))
+	b.toNATS.Stall()
+	b.daemon.untilHealth(503, "NATS")
+	b.toNATS.Resume()
+	b.daemon.untilHealth(200, "ok")
+}
+
+// The daemon may come before everything else.
+func TestDaemonWaitsForNATS(t *testing.T) {
+	cp := controlplane.Require(t)
+	s := startNATS(t)
+	link := proxy(t, s.Addr().String())
+	link.Refuse(true)
+	d := start(t, "daemon", append(as("daemon", s.Addr()), "NATS_URL=nats://"+link.Addr()), "-instance", "shop", "-kubeconfig", cp.Kubeconfig())
+	d.await("NATS does not answer yet")
+	d.untilHealth(503, "NATS cannot be reached")
+	link.Refuse(false)
+	d.untilHealth(200, "ok")
+	service := start(t, "service", as("service", s.Addr()))
+	service.until(shop, "the daemon answers", func(a answer) bool { return a.code == 200 })
+}
+
+// Whoever goes away does not want the rollout any more.
+func TestCancelledRequestCancelsAtTheDaemon(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	b := startBoth(t, cp)
+	syncApp(t, b.service, namespace)
+	ctx, cancel := context.WithCancel(t.Context())
+	rollout := beginRollout(t, ctx, b, namespace)
+	cancel()
+	within(t, rollout, "the end of the request")
+	require.Eventually(t, func() bool {
+		return b.daemon.metric("flux_natsbus_calls_in_flight", `side="served"`) == 0 &&
+			b.daemon.metric("flux_platform_request_duration_seconds_count", `method="Apply"`, `success="false"`) == 1
+	}, limit, 20*time.Millisecond, "the daemon has given up")
+}
+
+// A request that is under way when the service is told to end is answered.
+func TestServiceDrains(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	b := startBoth(t, cp)
+	syncApp(t, b.service, namespace)
+	rollout := beginRollout(t, t.Context(), b, namespace)
+	require.NoError(t, b.service.Signal(syscall.SIGTERM))
+	b.service.await(`msg="ending, when the requests under way`)
+	assert.Empty(t, rollout, "the call goes on")
+	other := start(t, "service", as("service", b.nats.Addr()))
+	heal(t, other, namespace)
+	done := within(t, rollout, "the rollout's answer")
+	assert.Equal(t, http.StatusOK, done.code, done.text)
+	assert.Equal(t, 0, b.service.exitCode())
+}
+
+// With the server embedded, two programs are all that is needed.
+func TestEmbeddedNATS(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	service := start(t, "service", nil, "-embedded-nats=127.0.0.1:0", "-instance", "shop")
+	url := service.await(`msg="serving NATS" url=(\S+)`)
+	list := service.get("/v1/instances")
+	assert.Contains(t, list.text, "no daemon is connected")
+	daemon := start(t, "daemon", nil, "-nats", url, "-instance", "shop", "-kubeconfig", cp.Kubeconfig(), "-announce", "1")
+	daemon.untilHealth(200, "ok")
+	syncApp(t, service, namespace)
+
+	a := service.post(shop+"/sync", "kind: Nothing")
+	assert.Equal(t, http.StatusBadGateway, a.code)
+	assert.Contains(t, a.json(t)["help"], "Error from the cluster")
+	assert.Contains(t, a.json(t)["failures"], "request")
+	assert.Positive(t, service.metric("flux_natsbus_calls_total", `side="made"`, `method="Sync"`))
+	assert.Positive(t, service.metric("flux_platform_request_duration_seconds_count", `method="Sync"`))
+	assert.Positive(t, daemon.metric("flux_kubernetes_objects_total", `result="applied"`))
+	assert.Positive(t, daemon.metric("process_resident_memory_bytes"))
+
+	second := startUnready(t, "service", nil, "-embedded-nats="+strings.TrimPrefix(url, "nats://"))
+	assert.Equal(t, 1, second.exitCode())
+	assert.Contains(t, second.Tail(), "address already in use")
+}
+
+// Without the token nothing but health is told, and it is nowhere to be read.
+func TestServiceToken(t *testing.T) {
+	const token = "8a1f0c3d5e7b9a2c"
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
+	service := start(t, "service", nil, "-embedded-nats=127.0.0.1:0", "-token-file", file, "-max-body", "100")
+	assert.Equal(t, 200, service.get("/healthz").code)
+	for _, path := range []string{"/metrics", "/v1/instances", shop, "/nothing"} {
+		assert.Equal(t, http.StatusUnauthorized, service.get(path).code, path)
+	}
+	ctx := context.WithValue(t.Context(), tokenKey{}, token)
+	for path, code := range map[string]int{"/metrics": 200, "/v1/instances": 200, shop: 503, "/nothing": 404} {
+		a, err := service.ask(ctx, "GET", path, "")
+		require.NoError(t, err)
+		assert.Equal(t, code, a.code, path)
+	}
+	a, err := service.ask(ctx, "POST", shop+"/sync", strings.Repeat("#", 101))
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, a.code, a.text)
+	log, err := service.Log()
+	require.NoError(t, err)
+	assert.NotContains(t, log, token)
+}
+
+// Each program says what is wrong with how it was called, in a line, and no secret.
+func TestCalledWrongly(t *testing.T) {
+	cp := controlplane.Require(t)
+	s := startNATS(t)
+	nonsense := filepath.Join(t.TempDir(), "nonsense")
+	require.NoError(t, os.WriteFile(nonsense, []byte("not-a-secret: ["), 0o600))
+	url := "nats://" + s.Addr().String()
+	wrong := append(as("daemon", s.Addr()), "NATS_PASSWORD=not-a-secret-either")
+	for _, tt := range []struct {
+		program string
+		env     []string
+		args    []string
+		code    int
+		want    string
+	}{
+		{"daemon", nil, []string{"-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 2, "-nats is not set, nor is NATS_URL"},
+		{"daemon", nil, []string{"-nats", url, "-kubeconfig", cp.Kubeconfig()}, 2, "-instance: the instance ID is empty"},
+		{"daemon", nil, []string{"-nats", url, "-instance", "a b"}, 2, `"a b" has a blank`},
+		{"daemon", nil, []string{"-nats", url, "-instance", "a"}, 2, "not a pod in a cluster: set -kubeconfig"},
+		{"daemon", nil, []string{"-nats", url, "-instance", "a", "-kubeconfig", "/nowhere"}, 1, "find the cluster: stat /nowhere: no such file"},
+		{"daemon", nil, []string{"-nats", url, "-instance", "a", "-kubeconfig", nonsense}, 1, "find the cluster: error loading config file"},
+		{"daemon", nil, []string{"-nats", url, "-nats-creds", "/nowhere", "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 1, "the NATS credentials: open /nowhere"},
+		{"daemon", nil, []string{"-nats", url, "-nats-creds", nonsense, "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 1, nonsense + " has no user's key in it"},
+		{"daemon", []string{"NATS_USER=daemon"}, []string{"-nats", url, "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 2, "NATS_USER and NATS_PASSWORD go together"},
+		{"daemon", wrong, []string{"-instance", "shop", "-kubeconfig", cp.Kubeconfig()}, 1, "Authorization Violation"},
+		{"daemon", as("daemon", s.Addr()), []string{"-instance", "bank", "-kubeconfig", cp.Kubeconfig()}, 1, "instance bank: subscription ended: the NATS server denies it"},
+		{"service", nil, nil, 2, "neither -nats (or NATS_URL) nor -embedded-nats"},
+		{"service", nil, []string{"-nats", url, "-nats-creds", "/nowhere"}, 1, "the NATS credentials: open /nowhere"},
+		{"service", wrong, nil, 1, "Authorization Violation"},
+	} {
+		r := startUnready(t, tt.program, tt.env, tt.args...)
+		assert.Equal(t, tt.code, r.exitCode(), tt.want)
+		log, err := r.Log()
+		require.NoError(t, err)
+		assert.Contains(t, log, tt.want)
+		assert.NotContains(t, log, "not-a-secret")
+	}
+}
