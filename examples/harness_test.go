@@ -187,14 +187,9 @@ func within[T any](t *testing.T, c <-chan T, what string) (v T) {
 }
 
 // until asks again and again until the answer is as wanted.
-func (r *running) until(path, what string, wanted func(answer) bool) answer {
+func (r *running) until(path, what string, wanted func(answer) bool) {
 	r.t.Helper()
-	var last answer
-	require.Eventually(r.t, func() bool {
-		last = r.get(path)
-		return wanted(last)
-	}, limit, 50*time.Millisecond, what)
-	return last
+	require.Eventually(r.t, func() bool { return wanted(r.get(path)) }, limit, 50*time.Millisecond, what)
 }
 
 func (r *running) untilHealth(code int, text string) {
