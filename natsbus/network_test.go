@@ -53,7 +53,7 @@ var kinds = [5]string{"Ping", "small Apply", "small Sync", "large Sync", "large 
 
 func startTraffic(t *testing.T, h platform.Platform, l *ledger, exported []byte) *traffic {
 	tr := &traffic{ledger: l, exported: exported, stop: make(chan struct{})}
-	large := noise(2 << 20)
+	large := noise(1 << 20)
 	for i, call := range []func() error{
 		h.Ping,
 		func() error { return l.apply(h, nil) },
@@ -112,22 +112,19 @@ func (tr *traffic) end(t *testing.T, calls int64) {
 func cutEvery700ms(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)
-	toDaemon, daemonURL := startProxy(t, s)
-	toCaller, callerURL := startProxy(t, s)
+	proxy, url := startProxy(t, s)
 	registry := stdprometheus.NewRegistry()
 	metrics, err := natsbus.NewMetrics(registry)
 	require.NoError(t, err)
-	b := ends(t, daemonURL, callerURL, natsbus.Options{Metrics: metrics})
-	l, done, exported := newLedger(), make(chan error, 1), noise(4<<20)
+	b := ends(t, url, url, natsbus.Options{Metrics: metrics})
+	l, done, exported := newLedger(), make(chan error, 1), noise(2<<20)
 	p := l.platform()
 	p.ExportAnswer = exported
 	b.Subscribe("a", p, done)
 	tr := startTraffic(t, connect(t, b), l, exported)
-	stops := []func(){toDaemon.CutEvery(700 * time.Millisecond), toCaller.CutEvery(700 * time.Millisecond)}
-	tr.end(t, 3)
-	for _, stop := range stops {
-		stop()
-	}
+	stop := proxy.CutEvery(700 * time.Millisecond) // the daemon's and the caller's
+	tr.end(t, 2)
+	stop()
 	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, b.Ping("a")) }, limit, 10*time.Millisecond)
 	require.Empty(t, done, "the subscription stays")
 	assert.Positive(t, gathered(t, registry, "flux_natsbus_reconnects_total", nil))
@@ -145,12 +142,12 @@ func framesLost(t *testing.T) {
 	metrics, err := natsbus.NewMetrics(registry)
 	require.NoError(t, err)
 	b := ends(t, daemonURL, callerURL, natsbus.Options{Metrics: metrics, Beat: 200 * time.Millisecond})
-	l, exported := newLedger(), noise(4<<20)
+	l, exported := newLedger(), noise(2<<20)
 	p := l.platform()
 	p.ExportAnswer = exported
 	b.Subscribe("a", p, nil)
 	tr := startTraffic(t, connect(t, b), l, exported)
-	tr.end(t, 10)
+	tr.end(t, 5)
 	for i, kind := range kinds {
 		assert.Zero(t, tr.failed[i].Load(), "what is lost is sent again: %s", kind)
 	}
@@ -205,7 +202,7 @@ func serverRestarted(t *testing.T) {
 	s := startServer(t, nil)
 	port := s.Addr().(*net.TCPAddr).Port
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
-	l, done, exported := newLedger(), make(chan error, 1), noise(4<<20)
+	l, done, exported := newLedger(), make(chan error, 1), noise(2<<20)
 	p := l.platform()
 	p.ExportAnswer = exported
 	b.Subscribe("a", p, done)
