@@ -5,10 +5,10 @@ import (
 
 	"github.com/go-kit/kit/metrics"
 	"github.com/go-kit/kit/metrics/prometheus"
-	"github.com/pkg/errors"
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/collector"
 )
 
 // BusMetrics has metrics for messages buses. The zero value counts nothing.
@@ -33,7 +33,7 @@ var kickCountOpts = stdprometheus.CounterOpts{
 // NewBusMetrics returns metrics that are registered with r. Buses that are given the
 // same registry share their metrics. It fails if r holds another metric of that name.
 func NewBusMetrics(r stdprometheus.Registerer) (BusMetrics, error) {
-	kicks, err := register(r, stdprometheus.NewCounterVec(kickCountOpts, []string{}))
+	kicks, err := collector.Shared(r, stdprometheus.NewCounterVec(kickCountOpts, []string{}))
 	if err != nil {
 		return BusMetrics{}, fmt.Errorf("register flux_bus_kick_total: %w", err)
 	}
@@ -47,17 +47,4 @@ func (m BusMetrics) IncrKicks(inst flux.InstanceID) {
 	if m.KickCount != nil {
 		m.KickCount.Add(1)
 	}
-}
-
-// register registers c with r, or returns the collector of the same description that is
-// registered already.
-func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, error) {
-	err := r.Register(c)
-	var already stdprometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if earlier, ok := already.ExistingCollector.(C); ok {
-			return earlier, nil
-		}
-	}
-	return c, err
 }

@@ -35,21 +35,25 @@ type layer struct {
 var layers = map[string]layer{
 	"flux": {own: []string{"flux"}, others: []string{}},
 	".": {
-		own:    []string{".", "flux"},
+		own:    []string{".", "flux", "internal/collector"},
 		others: []string{"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors"},
 	},
 	"kubernetes": {
-		own:     []string{"kubernetes", ".", "flux"},
+		own:     []string{"kubernetes", ".", "flux", "internal/collector"},
 		inTests: []string{"internal/controlplane"},
 		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
 	"natsbus": {
-		own:     []string{"natsbus", ".", "flux"},
+		own:     []string{"natsbus", ".", "flux", "internal/collector"},
 		inTests: []string{"internal/faultproxy"},
 		never:   []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	"internal":         {own: []string{"internal"}},
 	"internal/process": {own: []string{"internal/process"}, others: []string{}},
+	"internal/collector": {
+		own:    []string{"internal/collector"},
+		others: []string{"github.com/prometheus/client_golang"},
+	},
 	"internal/controlplane": {
 		own:   []string{"internal/controlplane", "internal/process"},
 		never: []string{"github.com/stretchr/testify"},
@@ -167,6 +171,8 @@ func TestCheckImport(t *testing.T) {
 		{".", module + "/kubernetes", false, ". may not import " + module + "/kubernetes"},
 		{".", module + "/natsbus", true, ". may not import " + module + "/natsbus"},
 		{".", module + "/internal/controlplane", false, ". may not import " + module + "/internal/controlplane"},
+		{".", module + "/internal/collector", false, ""},
+		{"internal/collector", module, false, "internal/collector may not import " + module},
 		{"kubernetes", module, false, ""},
 		{"kubernetes", "k8s.io/client-go/dynamic", false, ""},
 		{"kubernetes", module + "/kubernetes/manifest", false, ""},

@@ -11,6 +11,7 @@ import (
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/collector"
 )
 
 // Metrics has the metrics behind Instrument. The zero value measures nothing.
@@ -41,7 +42,7 @@ var (
 // NewMetrics returns metrics that are registered with r. Platforms instrumented with the
 // same registry share their metrics. It fails if r holds another metric of that name.
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
-	took, err := register(r, stdprometheus.NewHistogramVec(requestDurationOpts, requestLabels))
+	took, err := collector.Shared(r, stdprometheus.NewHistogramVec(requestDurationOpts, requestLabels))
 	if err != nil {
 		return Metrics{}, fmt.Errorf("register flux_platform_request_duration_seconds: %w", err)
 	}

@@ -36,16 +36,15 @@ func watchDeployment(ctx context.Context, t *testing.T, w world, name string) <-
 	return history.ResultChan()
 }
 
-// awaitReplicas returns the next Deployment that wants so many.
-func awaitReplicas(t *testing.T, history <-chan watch.Event, wanted int32) *appsv1.Deployment {
+// awaitReplicas waits until the Deployment wants so many.
+func awaitReplicas(t *testing.T, history <-chan watch.Event, wanted int32) {
 	t.Helper()
 	for event := range history {
 		if d, ok := event.Object.(*appsv1.Deployment); ok && *d.Spec.Replicas == wanted {
-			return d
+			return
 		}
 	}
 	require.FailNow(t, "it never does", "%d replicas", wanted)
-	return nil
 }
 
 // Whoever leaves the replicas out of a definition leaves them to the autoscaler.

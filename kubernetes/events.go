@@ -7,8 +7,9 @@ import (
 	"github.com/go-kit/kit/metrics"
 	"github.com/go-kit/kit/metrics/discard"
 	"github.com/go-kit/kit/metrics/prometheus"
-	"github.com/pkg/errors"
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
+
+	"github.com/platformbus/platform/internal/collector"
 )
 
 // A Result is what became of an object.
@@ -72,15 +73,15 @@ func (m Metrics) orNone() Metrics {
 // another metric of one of those names.
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	const namespace, subsystem = "flux", "kubernetes"
-	objects, err1 := register(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
+	objects, err1 := collector.Shared(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "objects_total",
 		Help: "Count of objects that were dealt with, by what became of them; a rollout that failed counts as applied and as stalled.",
 	}, []string{"result"}))
-	last, err2 := register(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
+	last, err2 := collector.Shared(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "last_sync_timestamp_seconds",
 		Help: "When a Sync last succeeded, in seconds since 1970.",
 	}, nil))
-	inFlight, err3 := register(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
+	inFlight, err3 := collector.Shared(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "objects_in_flight",
 		Help: "Number of objects that are being dealt with.",
 	}, nil))
@@ -91,19 +92,6 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 		objects.WithLabelValues(string(result)) // the first is an increase too
 	}
 	return Metrics{Objects: prometheus.NewCounter(objects), LastSync: prometheus.NewGauge(last), InFlight: prometheus.NewGauge(inFlight)}, nil
-}
-
-// register registers c with r, or returns the collector of the same description that is
-// registered already.
-func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, error) {
-	err := r.Register(c)
-	var already stdprometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if earlier, ok := already.ExistingCollector.(C); ok {
-			return earlier, nil
-		}
-	}
-	return c, err
 }
 
 // tell counts a result, and passes it on to whoever wants to know.

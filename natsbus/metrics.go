@@ -10,6 +10,7 @@ import (
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/collector"
 )
 
 // Metrics counts what a bus does. The zero value counts nothing.
@@ -54,11 +55,11 @@ func (m Metrics) orNone() Metrics {
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	const namespace, subsystem = "flux", "natsbus"
 	counter := func(name, help string, labels ...string) (*stdprometheus.CounterVec, error) {
-		return register(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
+		return collector.Shared(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels))
 	}
 	gauge := func(name, help string, labels ...string) (*stdprometheus.GaugeVec, error) {
-		return register(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
+		return collector.Shared(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels))
 	}
 	kicks, err0 := platform.NewBusMetrics(r)
@@ -87,18 +88,6 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 		Resent:        prometheus.NewCounter(resent),
 		Reconnects:    prometheus.NewCounter(reconnects),
 	}, nil
-}
-
-// register registers c with r, or returns the collector of the same description that is
-// registered already.
-func register[C stdprometheus.Collector](r stdprometheus.Registerer, c C) (C, error) {
-	err := r.Register(c)
-	if already, ok := errors.AsType[stdprometheus.AlreadyRegisteredError](err); ok {
-		if earlier, ok := already.ExistingCollector.(C); ok {
-			return earlier, nil
-		}
-	}
-	return c, err
 }
 
 // A side is an end of a call.
