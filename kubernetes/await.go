@@ -16,24 +16,41 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
 // awaitRollouts waits until each target is what its definition says, and yields those
-// that failed, with why. All targets of a kind in a namespace share one watch.
+// that failed, with why. All targets of a kind share one watch: there is none over
+// several kinds. Who may not watch all namespaces has one for each of them.
 func (c *clients) awaitRollouts(ctx context.Context, targets []*target) iter.Seq2[*target, error] {
-	type place struct {
-		res       resource
-		namespace string
-	}
+	return maps.All(c.awaitTogether(ctx, targets, func(t *target) place { return place{res: t.resource} }))
+}
+
+// A place is where to watch: in a namespace, or in all.
+type place struct {
+	res       resource
+	namespace string
+}
+
+func (t *target) place() place { return place{t.resource, t.key.namespace} }
+
+// awaitTogether waits for targets, those of one group with one watch, and returns why some
+// of them failed.
+func (c *clients) awaitTogether(ctx context.Context, targets []*target, groupOf func(*target) place) map[*target]error {
 	waits := map[place]*rolloutWait{}
 	for _, t := range targets {
-		at := place{t.resource, t.key.namespace}
-		if waits[at] == nil {
-			waits[at] = &rolloutWait{clients: c, res: at.res, namespace: at.namespace, left: map[string]*awaited{}}
+		at := groupOf(t)
+		w := waits[at]
+		if w == nil {
+			w = &rolloutWait{clients: c, place: t.place(), left: map[objectKey]*awaited{}, failed: map[*target]error{}}
+			waits[at] = w
 		}
-		waits[at].left[t.key.name] = &awaited{target: t}
+		if w.namespace != t.key.namespace {
+			w.namespace = ""
+		}
+		w.left[t.key] = &awaited{target: t}
 	}
 	var (
 		mu     sync.Mutex
@@ -49,17 +66,15 @@ func (c *clients) awaitRollouts(ctx context.Context, targets []*target) iter.Seq
 		})
 	}
 	group.Wait()
-	return maps.All(failed)
+	return failed
 }
 
-// A rolloutWait waits for pod controllers of one kind in one namespace. It belongs to one
-// goroutine.
+// A rolloutWait waits for pod controllers of one kind. It belongs to one goroutine.
 type rolloutWait struct {
 	*clients
-	res       resource
-	namespace string
-	left      map[string]*awaited // by name
-	failed    map[*target]error
+	place
+	left   map[objectKey]*awaited
+	failed map[*target]error
 }
 
 // awaited is a target that is not done, and how far it was when last seen.
@@ -73,9 +88,16 @@ type awaited struct {
 func (w *rolloutWait) run(ctx context.Context) {
 	ctx, cancel := w.wait(ctx)
 	defer cancel()
-	w.failed = map[*target]error{}
 	ended := w.follow(ctx)
 	if ended == nil {
+		return
+	}
+	if apierrors.IsForbidden(ended) && w.namespace == "" {
+		var targets []*target
+		for _, a := range w.left {
+			targets = append(targets, a.target)
+		}
+		maps.Copy(w.failed, w.awaitTogether(ctx, targets, (*target).place))
 		return
 	}
 	// Who has cancelled the call does not want to wait for this; who has run out of time
@@ -85,8 +107,8 @@ func (w *rolloutWait) run(ctx context.Context) {
 		look, cancel = context.WithTimeout(context.WithoutCancel(ctx), podTroubleLimit)
 		defer cancel()
 	}
-	for _, name := range slices.Sorted(maps.Keys(w.left)) {
-		a, err := w.left[name], ended
+	for _, a := range w.left {
+		err := ended
 		if a.progress != "" {
 			err = fmt.Errorf("%w; it was at: %s", err, a.progress)
 		}
@@ -112,8 +134,8 @@ func (w *rolloutWait) follow(ctx context.Context) error {
 
 func (w *rolloutWait) options() metav1.ListOptions {
 	if len(w.left) == 1 {
-		for name := range w.left {
-			return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+		for key := range w.left {
+			return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", key.name).String()}
 		}
 	}
 	return metav1.ListOptions{}
@@ -129,7 +151,7 @@ func (w *rolloutWait) list(ctx context.Context) (version string, err error) {
 		}
 		version = list.GetResourceVersion()
 		for i := range list.Items {
-			delete(missing, list.Items[i].GetName())
+			delete(missing, w.keyOf(&list.Items[i]))
 			w.see(ctx, &list.Items[i])
 		}
 		return list, nil
@@ -137,10 +159,14 @@ func (w *rolloutWait) list(ctx context.Context) (version string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for name := range missing {
-		w.gone(name)
+	for key := range missing {
+		w.gone(key)
 	}
 	return version, nil
+}
+
+func (w *rolloutWait) keyOf(object *unstructured.Unstructured) objectKey {
+	return objectKey{w.res.gvk().GroupKind(), object.GetNamespace(), object.GetName()}
 }
 
 // watch follows the objects until none is left, the watch ends (nil), or ctx does.
@@ -174,7 +200,7 @@ func (w *rolloutWait) watch(ctx context.Context, version string) error {
 				return nil
 			case !ok:
 			case event.Type == watch.Deleted:
-				w.gone(object.GetName())
+				w.gone(w.keyOf(object))
 			default:
 				w.see(ctx, object)
 			}
@@ -183,22 +209,22 @@ func (w *rolloutWait) watch(ctx context.Context, version string) error {
 	return nil
 }
 
-func (w *rolloutWait) gone(name string) {
-	if a := w.left[name]; a != nil {
-		delete(w.left, name)
-		w.failed[a.target] = fmt.Errorf("it was deleted meanwhile")
+func (w *rolloutWait) gone(key objectKey) {
+	if a := w.left[key]; a != nil {
+		delete(w.left, key)
+		w.failed[a.target] = errors.New("it was deleted meanwhile")
 	}
 }
 
 // see takes note of how far an object has come.
 func (w *rolloutWait) see(ctx context.Context, object *unstructured.Unstructured) {
-	a := w.left[object.GetName()]
+	a := w.left[w.keyOf(object)]
 	if a == nil {
 		return
 	}
 	result, err := computeStatus(object)
 	if err != nil {
-		delete(w.left, object.GetName())
+		delete(w.left, a.key)
 		w.failed[a.target] = err
 		return
 	}
@@ -209,7 +235,7 @@ func (w *rolloutWait) see(ctx context.Context, object *unstructured.Unstructured
 	a.selector = selectorOf(object)
 	switch result.Status {
 	case status.CurrentStatus:
-		delete(w.left, object.GetName())
+		delete(w.left, a.key)
 	case status.FailedStatus:
 		for _, condition := range result.Conditions {
 			a.progress = fmt.Sprintf("%s: %s", condition.Reason, strings.TrimSuffix(condition.Message, "."))
@@ -226,7 +252,7 @@ func (e errStalled) Error() string { return "stalled: " + string(e) }
 // fail ends the wait for a, with what its pods say unless look, the context for asking
 // them, is nil.
 func (w *rolloutWait) fail(look context.Context, a *awaited, err error) {
-	delete(w.left, a.key.name)
+	delete(w.left, a.key)
 	if look != nil {
 		if reasons := w.podTrouble(look, a); len(reasons) > 0 {
 			err = fmt.Errorf("%w; pods: %s", err, strings.Join(reasons, "; "))
@@ -235,8 +261,8 @@ func (w *rolloutWait) fail(look context.Context, a *awaited, err error) {
 	w.failed[a.target] = onOneLine(err)
 }
 
-// podTroubleLimit bounds the time for one more look at the pods when the call's own time
-// is over: it is what the reader of the error needs.
+// podTroubleLimit bounds the time for a look at pods. It is what the reader of the error
+// needs, even if the call's own time is over, but others wait meanwhile.
 const podTroubleLimit = 2 * time.Second
 
 // podTrouble returns why the containers of a's pods do not run, each reason once.
@@ -245,9 +271,9 @@ func (w *rolloutWait) podTrouble(ctx context.Context, a *awaited) []string {
 	if err != nil || a.selector == nil {
 		return nil
 	}
-	ctx, cancel := w.request(ctx)
+	ctx, cancel := context.WithTimeout(ctx, podTroubleLimit)
 	defer cancel()
-	pods, err := w.typed.CoreV1().Pods(w.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String(), Limit: pageSize})
+	pods, err := w.typed.CoreV1().Pods(a.key.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String(), Limit: pageSize})
 	if err != nil {
 		return nil // it only adds to an error that is there already
 	}

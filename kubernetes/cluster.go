@@ -50,7 +50,8 @@ type Options struct {
 	// ExportSecrets lets Export include Secrets.
 	ExportSecrets bool
 
-	// Concurrency is how many requests a call has under way at once at most. Default: 16.
+	// Concurrency is how many requests a call has under way at once at most, apart from the
+	// watches of an Apply that waits. Default: 16.
 	Concurrency int
 
 	// Timeout bounds each call as a whole, waiting for rollouts included. Default: 10

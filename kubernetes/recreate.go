@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,7 +92,7 @@ func (c *clients) takeOver(ctx context.Context, t *target, content *unstructured
 	return c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
 		services, err := c.typed.CoreV1().Services("").List(ctx, options)
 		if err != nil {
-			return nil, fmt.Errorf("see whether another Service has %v: %w", addresses, err)
+			return nil, fmt.Errorf("see whether another Service has %s: %w", strings.Join(addresses, " or "), err)
 		}
 		for i := range services.Items {
 			other := &services.Items[i]

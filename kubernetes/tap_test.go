@@ -67,6 +67,9 @@ func (p *tap) note(r *http.Request) {
 	if metadata := strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList"); metadata && r.Method == http.MethodGet {
 		what = "GET metadata"
 	}
+	if r.URL.Query().Has("watch") {
+		what = "WATCH"
+	}
 	what += " " + r.URL.Path
 	if r.URL.Query().Get("continue") != "" {
 		what += " (next page)"
