@@ -1,7 +1,7 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint tidy imports demo bench bench-bus fuzz
+.PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz
 
 MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
 NESTED   := $(dir $(wildcard bench/go.mod)) # modules with tests of their own
@@ -10,7 +10,7 @@ CASE     ?= # all
 FUZZTIME ?= 20s
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 controlplane: ## build etcd, Kubernetes and kwok into the user's cache: about 10 minutes, once
 	go run ./internal/controlplane/build
@@ -38,8 +38,12 @@ tidy:
 imports:
 	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
 
-demo: controlplane ## run a daemon, a service and a bus on a real control plane
-	go run ./examples/demo
+demo: controlplane ## run a daemon and a service, as processes, on a real control plane
+	go build -o bin/demo/ ./examples/demo ./examples/daemon ./examples/service
+	@bin/demo/demo
+
+demo-standalone: controlplane ## tell the same story within one process
+	go run ./examples/demo -standalone
 
 bench: controlplane ## measure against the alternatives, and put the tables into README.md; CASE=sync measures one case anew
 	cd bench && go run . -out results.json -case "$(CASE)"

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/platformbus/platform"
 )
@@ -33,20 +33,17 @@ func (s *story) version(service platform.Platform, want string) error {
 }
 
 // mustBeKicked shows why the daemon's subscription has ended. A daemon that is told so
-// ends, and does not come back by itself: two that do would kick each other for ever.
-func (s *story) mustBeKicked(done <-chan error) error {
-	select {
-	case cause := <-done:
-		if !errors.Is(cause, platform.ErrKicked) {
-			return fmt.Errorf("the first daemon's subscription ended, but was not kicked: %w", cause)
-		}
-		s.say("The first daemon is told: %v", cause)
-		return nil
-	case <-s.ctx.Done():
-		return s.ctx.Err()
-	case <-time.After(watchLimit):
-		return fmt.Errorf("the first daemon was not told within %v that a second one took its place", watchLimit)
+// does not come back by itself: two that do would kick each other for ever.
+func (s *story) mustBeKicked(first daemon) error {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, watchLimit,
+		fmt.Errorf("the first daemon was not told within %v that a second one took its place", watchLimit))
+	defer cancel()
+	cause, err := first.kicked(ctx)
+	if err != nil {
+		return err
 	}
+	s.say("The first daemon is told: %s.", cause)
+	return nil
 }
 
 var errNone = errors.New("no error")

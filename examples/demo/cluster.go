@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,9 +19,10 @@ import (
 
 // A cluster is where the story takes place.
 type cluster struct {
-	config   *rest.Config
-	foreign  bool // somebody else's, of which we leave all as it was
-	hasKinds bool // it has the kinds of kindsFile, which are not ours then
+	config     *rest.Config
+	kubeconfig string // leads there too
+	foreign    bool   // somebody else's, of which we leave all as it was
+	hasKinds   bool   // it has the kinds of kindsFile, which are not ours then
 
 	// deadline is the line of a definition that says when a rollout has failed: after the
 	// time in which the cluster notices that an image is missing.
@@ -53,8 +55,9 @@ func startOwn(ctx context.Context, n *narrator) (*cluster, error) {
 	n.say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok, which plays")
 	n.say("the kubelet: everything is real but the containers. It answers at %s.", cp.Config().Host)
 	return &cluster{
-		config:   cp.Config(),
-		deadline: "progressDeadlineSeconds: 3",
+		config:     cp.Config(),
+		kubeconfig: cp.Kubeconfig(),
+		deadline:   "progressDeadlineSeconds: 3",
 		close: func() error {
 			if err := cp.Stop(); err != nil {
 				return err
@@ -76,15 +79,13 @@ func startOwn(ctx context.Context, n *narrator) (*cluster, error) {
 	}, nil
 }
 
-// during returns a context that ends with ctx, and when the control plane ends by itself.
-// The function must be called.
-func (c *cluster) during(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := func() {}
-	if c.died != nil {
-		stop = c.died(cancel)
+// watch has a context end when the control plane ends by itself, until the function is
+// called that it returns.
+func (c *cluster) watch(cancel context.CancelCauseFunc) (stop func()) {
+	if c.died == nil {
+		return func() {}
 	}
-	return ctx, func() { stop(); cancel(nil) }
+	return c.died(cancel)
 }
 
 // reachLimit is how long a foreign cluster may take to answer before anything is asked.
@@ -93,6 +94,10 @@ const reachLimit = 15 * time.Second
 // useForeign asks the person before anything is made. What was not there is removed by
 // close; what was, is not touched.
 func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig string) (*cluster, error) {
+	path, err := filepath.Abs(kubeconfig) // the daemon may be elsewhere
+	if err != nil {
+		return nil, err
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("DEMO_KUBECONFIG=%s: %w", kubeconfig, err)
@@ -123,10 +128,11 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 		return nil, err
 	}
 	return &cluster{
-		config:   config,
-		foreign:  true,
-		hasKinds: hasKind,
-		deadline: "progressDeadlineSeconds: 10",
+		config:     config,
+		kubeconfig: path,
+		foreign:    true,
+		hasKinds:   hasKind,
+		deadline:   "progressDeadlineSeconds: 10",
 		close: func() error {
 			n.say("(a second Ctrl-C leaves namespace %s where it is)", namespace)
 			if err := t.remove(context.WithoutCancel(ctx), !hasKind); err != nil {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,15 +32,49 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	os.Exit(controlplane.Main(m))
+	code := controlplane.Main(m)
+	os.RemoveAll(built.dir)
+	os.Exit(code)
+}
+
+// built are the demo and the programs that it starts.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func builtPrograms(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "demo-programs-"); built.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-race", "-o", built.dir, ".", "../daemon", "../service").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	require.NoError(t, built.err)
+	return built.dir
 }
 
 // The shared control plane plays the cluster of somebody who has said yes: the whole
 // story, the question before it and the cleaning up after it.
 func TestStory(t *testing.T) {
 	cp := controlplane.Require(t)
+	t.Run("standalone", func(t *testing.T) {
+		tellStory(t, cp, options{kubeconfig: cp.Kubeconfig(), standalone: true}, "", "")
+	})
+	t.Run("programs", func(t *testing.T) {
+		tellStory(t, cp, options{kubeconfig: cp.Kubeconfig(), programs: builtPrograms(t)},
+			"GET /v1/instances/demo: 503 Service Unavailable", "It stays idle, and is not healthy")
+	})
+}
+
+func tellStory(t *testing.T, cp *controlplane.ControlPlane, o options, early, kicked string) {
+	t.Helper()
 	var out bytes.Buffer
-	err := run(t.Context(), &out, strings.NewReader("y\n"), cp.Kubeconfig())
+	err := run(t.Context(), &out, strings.NewReader("y\n"), o)
 	require.NoError(t, err, "after:\n%s", &out)
 
 	rest := out.String()
@@ -46,8 +82,9 @@ func TestStory(t *testing.T) {
 		"make the namespace platform-demo",
 		"make the CustomResourceDefinition " + kindName + ", cluster-wide",
 		"Go on? [y/N]",
-		`! instance "demo": no daemon is connected`,
+		`! instance "demo": `, "no daemon is connected",
 		"| Cannot contact the cluster",
+		early,
 		`"demo daemon 1" answers`,
 		"syncs 25 objects from 8 files",
 		"platform-demo/frontend   nginx:1.27           ready",
@@ -60,6 +97,7 @@ func TestStory(t *testing.T) {
 		"1 Parcel",
 		"Secrets left out",
 		"a newer subscription for the same instance",
+		kicked,
 		`"demo daemon 2" answers`,
 		"flux_bus_kick_total",
 		`flux_kubernetes_objects_total{result="unchanged"}                            25`,
@@ -81,7 +119,7 @@ func TestInterruptedInAForeignCluster(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	errInterrupt := errors.New("interrupt")
 	out := &trigger{at: "It rolls out", do: func() { cancel(errInterrupt) }}
-	err := run(ctx, out, strings.NewReader("y\n"), cp.Kubeconfig())
+	err := run(ctx, out, strings.NewReader("y\n"), options{kubeconfig: cp.Kubeconfig(), programs: builtPrograms(t)})
 	require.ErrorIs(t, err, errInterrupt, "after:\n%s", &out.out)
 	assert.Contains(t, out.out.String(), "The cluster is as it was.")
 	assert.NotContains(t, out.out.String(), "as it should")
@@ -114,7 +152,7 @@ func TestOnlyAYesIsAYes(t *testing.T) {
 		"yesterday":    strings.NewReader("yesterday\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := run(t.Context(), io.Discard, person, cp.Kubeconfig())
+			err := run(t.Context(), io.Discard, person, options{kubeconfig: cp.Kubeconfig()})
 			require.ErrorIs(t, err, errNotAgreed)
 			assertNoTraces(t, cp)
 		})
@@ -155,7 +193,7 @@ func TestWhatIsThereStays(t *testing.T) {
 	assert.True(t, hasKind)
 
 	require.NoError(t, cluster.Sync(space))
-	err = run(t.Context(), io.Discard, strings.NewReader("y\n"), cp.Kubeconfig())
+	err = run(t.Context(), io.Discard, strings.NewReader("y\n"), options{kubeconfig: cp.Kubeconfig(), standalone: true})
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "has a namespace platform-demo already")
 	hasNamespace, _, err := made.present(t.Context())
@@ -201,14 +239,17 @@ func TestBadKubeconfig(t *testing.T) {
 	}
 }
 
-// Ctrl-C on a control plane of the demo's own: no process and no file is left.
+// Ctrl-C on a control plane of the demo's own, in the middle of a rollout: no process and no
+// file is left, neither of the control plane nor of the programs.
 func TestInterruptedOnItsOwn(t *testing.T) {
-	controlplane.Require(t) // the programs
+	controlplane.Require(t) // the programs of the control plane
 	tmp, err := os.MkdirTemp("", "demo-")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(tmp)) })
-	cmd := child(t, "TMPDIR="+tmp)
-	out := &trigger{at: "3. ", do: func() { cmd.Process.Signal(syscall.SIGINT) }}
+	folder := builtPrograms(t)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(folder, "demo"))
+	cmd.Env = append(os.Environ(), "DEMO_KUBECONFIG=", "TMPDIR="+tmp)
+	out := &trigger{at: "It rolls out", do: func() { cmd.Process.Signal(syscall.SIGINT) }}
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = out, &stderr
 	var exit *exec.ExitError
@@ -223,6 +264,38 @@ func TestInterruptedOnItsOwn(t *testing.T) {
 	processes, err := exec.Command("ps", "-A", "-o", "args").Output()
 	require.NoError(t, err)
 	assert.NotContains(t, string(processes), tmp)
+	assert.NotContains(t, string(processes), folder)
+}
+
+// When the demo is killed, the programs end all the same.
+func TestKilled(t *testing.T) {
+	cp := controlplane.Require(t)
+	folder := builtPrograms(t)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(folder, "demo"))
+	tmp := t.TempDir()
+	cmd.Env = append(os.Environ(), "DEMO_KUBECONFIG=", "TMPDIR="+tmp)
+	cmd.Stdout = &trigger{at: `"demo daemon 1" answers`, do: func() { cmd.Process.Kill() }}
+	require.Error(t, cmd.Run())
+	require.Eventually(t, func() bool {
+		processes, err := exec.Command("ps", "-A", "-o", "args").Output()
+		return err == nil && !strings.Contains(string(processes), folder) && !strings.Contains(string(processes), tmp)
+	}, watchLimit, watchTick)
+	require.NoError(t, cp.Err(), "the control plane of others is there")
+}
+
+// A program that ends by itself ends the story, with its last words.
+func TestProgramEnds(t *testing.T) {
+	cp := controlplane.Require(t)
+	folder := t.TempDir()
+	for name, text := range map[string]string{"service": "exec " + filepath.Join(builtPrograms(t), "service") + ` "$@"`, "daemon": "echo there is no reason >&2; exit 3"} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700))
+	}
+	err := run(t.Context(), io.Discard, strings.NewReader("y\n"), options{kubeconfig: cp.Kubeconfig(), programs: folder})
+	require.ErrorContains(t, err, "daemon-1 ended unexpectedly: exit status 3")
+	require.ErrorContains(t, err, "there is no reason")
+	err = run(t.Context(), io.Discard, strings.NewReader("y\n"), options{kubeconfig: cp.Kubeconfig(), programs: t.TempDir()})
+	require.ErrorContains(t, err, "run make demo, which builds it")
+	assertNoTraces(t, cp)
 }
 
 func TestManifests(t *testing.T) {
@@ -266,17 +339,15 @@ func TestChecks(t *testing.T) {
 	assert.True(t, allReady(services))
 	assert.False(t, runs(frontend, image)(services))
 
-	counted, err := newMetrics()
-	require.NoError(t, err)
 	s := &story{narrator: newNarrator(io.Discard), ctx: t.Context(), cluster: &cluster{}}
-	require.ErrorContains(t, s.measured(counted, 1), "the metric flux_")
+	require.ErrorContains(t, s.measured(samples{}, 1), "the metric flux_")
 	require.ErrorContains(t, s.version(&platform.MockPlatform{VersionAnswer: "x"}, "y"), `got "x", want "y"`)
 
 	done := make(chan error, 1)
 	done <- errors.New("boom")
-	require.ErrorContains(t, s.mustBeKicked(done), "was not kicked: boom")
+	require.ErrorContains(t, s.mustBeKicked(subscription(done)), "was not kicked: boom")
 	done <- platform.ErrKicked
-	require.ErrorIs(t, stillThere(done), platform.ErrKicked)
+	require.ErrorIs(t, subscription(done).there(), platform.ErrKicked)
 
 	m, err := loadManifests(false)
 	require.NoError(t, err)

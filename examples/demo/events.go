@@ -42,7 +42,7 @@ func (l *eventLog) summary() string {
 		}
 	}
 	l.events = nil
-	for _, result := range []kubernetes.Result{kubernetes.Applied, kubernetes.Unchanged, kubernetes.Deleted, kubernetes.Failed, kubernetes.Stalled} {
+	for _, result := range results {
 		if n := counts[result]; n > 0 {
 			lines = append(lines, fmt.Sprintf("%d %s", n, result))
 		}
@@ -52,3 +52,6 @@ func (l *eventLog) summary() string {
 	}
 	return "The daemon tells: " + strings.Join(lines, "; ") + "."
 }
+
+// results are what becomes of objects, in the order in which a person wants to know.
+var results = []kubernetes.Result{kubernetes.Applied, kubernetes.Unchanged, kubernetes.Deleted, kubernetes.Failed, kubernetes.Stalled}

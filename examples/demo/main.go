@@ -1,7 +1,8 @@
 // Command demo shows the whole of it on a real control plane, in under a minute: a
 // daemon offers a cluster, a service uses it, and a bus stands between them.
 //
-//	make demo                       # on a control plane of its own, on loopback
+//	make demo                       # examples/daemon and examples/service, as processes
+//	make demo-standalone            # the same story within one process
 //	DEMO_KUBECONFIG=path make demo  # on a cluster of yours; it asks first
 //
 // The service's half knows the bus and nothing else. Read [story.tell] from top to
@@ -14,10 +15,12 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -42,33 +45,55 @@ func main() {
 		signal.Ignore(syscall.SIGPIPE) // where nobody reads what is said, cleaning up still goes on
 		restore()                      // a second Ctrl-C does not wait for it
 	})
-	if err := run(ctx, os.Stdout, terminal(), os.Getenv("DEMO_KUBECONFIG")); err != nil {
+	o := options{kubeconfig: os.Getenv("DEMO_KUBECONFIG")}
+	flag.BoolVar(&o.standalone, "standalone", false, "have daemon, service and bus in this process")
+	flag.Parse()
+	if self, err := os.Executable(); err == nil {
+		o.programs = filepath.Dir(self)
+	}
+	if err := run(ctx, os.Stdout, terminal(), o); err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		os.Exit(1)
 	}
 }
 
+// options are what the person asks for.
+type options struct {
+	kubeconfig string // of a cluster of theirs; none if empty
+	standalone bool
+	programs   string // the folder of daemon and service, unless standalone
+}
+
 // run gets a cluster, tells the story on it, and removes all that came of it. The person
 // is whom to ask, nil if nobody is there.
-func run(ctx context.Context, out io.Writer, person io.Reader, kubeconfig string) (err error) {
+func run(ctx context.Context, out io.Writer, person io.Reader, o options) (err error) {
 	n := newNarrator(out)
-	c, err := open(ctx, n, person, kubeconfig)
+	c, err := open(ctx, n, person, o.kubeconfig)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var f form
 	defer func() {
 		n.step("Cleaning up")
-		if failed := c.close(); failed != nil && err == nil {
+		var failed error
+		if f != nil {
+			failed = f.close()
+		}
+		if failed = errors.Join(failed, c.close()); failed != nil && err == nil {
 			err = failed
 		} else if failed != nil {
 			err = fmt.Errorf("%w; and then: %w", err, failed)
 		}
 		n.end(err)
 	}()
-	ctx, cancel := c.during(ctx)
-	defer cancel()
-	s := &story{ctx: ctx, cluster: c, narrator: n, shown: map[flux.ServiceID]string{}}
-	if err = s.tell(); err != nil && ctx.Err() != nil {
+	defer c.watch(cancel)()
+	if f, err = newForm(ctx, n, c, o, cancel); err == nil {
+		s := &story{ctx: ctx, cluster: c, narrator: n, form: f, shown: map[flux.ServiceID]string{}}
+		err = s.tell()
+	}
+	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // what the calls that were cut off say is of no use
 	}
 	return err
@@ -79,7 +104,7 @@ type story struct {
 	*narrator
 	ctx     context.Context
 	cluster *cluster
-	events  eventLog
+	form    form
 	shown   map[flux.ServiceID]string // what was last said of each service
 }
 
@@ -90,14 +115,9 @@ func (s *story) tell() error {
 	if err != nil {
 		return err
 	}
-	counted, err := newMetrics()
-	if err != nil {
-		return err
-	}
 
 	s.step("A service connects to %q before there is a daemon", instance)
-	bus := platform.NewStandaloneMessageBus(counted.bus)
-	connected, err := bus.Connect(instance)
+	connected, err := s.form.Connect(instance)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -107,9 +127,12 @@ func (s *story) tell() error {
 		return fmt.Errorf("ping without a daemon: want an UnavailableError, got: %w", orNone(err))
 	}
 	s.failure(err)
+	if err := s.form.early(); err != nil {
+		return err
+	}
 
 	s.step("A daemon offers the cluster")
-	first, err := offer(bus, s.cluster.config, counted, s.events.add, "demo daemon 1")
+	first, err := s.form.offer(s.ctx, "demo daemon 1")
 	if err != nil {
 		return err
 	}
@@ -121,11 +144,13 @@ func (s *story) tell() error {
 	}
 
 	s.step("The service syncs %d objects from %d files, in no particular order", shop.objects(), len(shop.files))
-	if err := service.Sync(shop.syncDef()); err != nil {
+	if err := s.form.sync(s.ctx, shop.syncDef()); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	s.say("Sync found out the order: the namespace first, the kind of a Parcel before the Parcel.")
-	s.say("%s", s.events.summary())
+	if err := s.daemonTells(true); err != nil {
+		return err
+	}
 
 	s.step("It watches the services become ready")
 	if err := s.watch(service, allReady); err != nil {
@@ -165,9 +190,11 @@ func (s *story) tell() error {
 	if err != nil {
 		return err
 	}
-	s.events.summary() // what came before is of no interest
+	if err := s.daemonTells(false); err != nil { // what came before is of no interest
+		return err
+	}
 	began := time.Now()
-	if err := service.Sync(newer.syncDef()); err != nil {
+	if err := s.form.sync(s.ctx, newer.syncDef()); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	took := time.Since(began)
@@ -179,11 +206,13 @@ func (s *story) tell() error {
 		return fmt.Errorf("a second Sync of the same definitions: %w", err)
 	}
 	s.say("Sync took %s and had nothing to send. Export gives the same as before:", round(took))
-	s.say("%s", s.events.summary())
+	if err := s.daemonTells(true); err != nil {
+		return err
+	}
 	s.summary(after)
 
 	s.step("A second daemon takes the first one's place")
-	second, err := offer(bus, s.cluster.config, counted, s.events.add, "demo daemon 2")
+	second, err := s.form.offer(s.ctx, "demo daemon 2")
 	if err != nil {
 		return err
 	}
@@ -194,10 +223,23 @@ func (s *story) tell() error {
 		return err
 	}
 	s.say("The service has noticed nothing: its handle follows the instance.")
-	if err := stillThere(second); err != nil {
+	if err := second.there(); err != nil {
 		return err
 	}
 
 	s.step("What was measured meanwhile")
+	counted, err := s.form.measured()
+	if err != nil {
+		return err
+	}
 	return s.measured(counted, newer.objects())
+}
+
+// daemonTells takes what the daemon tells of the objects, and shows it.
+func (s *story) daemonTells(show bool) error {
+	text, err := s.form.tells()
+	if show && err == nil {
+		s.say("%s", text)
+	}
+	return err
 }

@@ -2,62 +2,68 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/kubernetes"
+	dto "github.com/prometheus/client_model/go"
 )
 
-// metrics are those of the bus, of the daemons and of their clusters, on a registry of our
-// own.
-type metrics struct {
-	registry *prometheus.Registry
-	bus      platform.BusMetrics
-	platform platform.Metrics
-	cluster  kubernetes.Metrics
+// samples are metrics by name and labels, as a person reads them.
+type samples map[string]sample
+
+// A sample is a counter, or how often and for how many seconds something was timed.
+type sample struct {
+	count, seconds float64
+	timed          bool
 }
 
-func newMetrics() (m metrics, err error) {
-	m.registry = prometheus.NewRegistry()
-	if m.bus, err = platform.NewBusMetrics(m.registry); err != nil {
-		return m, err
+func samplesOf(families []*dto.MetricFamily) samples {
+	s := samples{}
+	for _, family := range families {
+		s.add(family)
 	}
-	if m.platform, err = platform.NewMetrics(m.registry); err != nil {
-		return m, err
+	return s
+}
+
+// add adds those of a family of ours. Gauges are of now, and are left out.
+func (s samples) add(family *dto.MetricFamily) {
+	if !strings.HasPrefix(family.GetName(), "flux_") {
+		return
 	}
-	m.cluster, err = kubernetes.NewMetrics(m.registry)
-	return m, err
+	for _, metric := range family.GetMetric() {
+		var labels []string
+		for _, label := range metric.GetLabel() {
+			labels = append(labels, fmt.Sprintf("%s=%q", label.GetName(), label.GetValue()))
+		}
+		name := family.GetName()
+		if len(labels) > 0 {
+			name += "{" + strings.Join(labels, ",") + "}"
+		}
+		one := s[name]
+		if h := metric.GetHistogram(); h != nil {
+			one.timed = true
+			one.count += float64(h.GetSampleCount())
+			one.seconds += h.GetSampleSum()
+		} else {
+			one.count += metric.GetCounter().GetValue()
+		}
+		s[name] = one
+	}
 }
 
 // measured shows the metrics as a server of them would, in short, and checks what the
 // story must have left in them. The second Sync found that many objects unchanged.
-func (s *story) measured(m metrics, unchanged int) error {
-	families, err := m.registry.Gather()
-	if err != nil {
-		return fmt.Errorf("gather the metrics: %w", err)
-	}
+func (s *story) measured(m samples, unchanged int) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	counts := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			var labels []string
-			for _, label := range metric.GetLabel() {
-				labels = append(labels, fmt.Sprintf("%s=%q", label.GetName(), label.GetValue()))
-			}
-			name := family.GetName()
-			if len(labels) > 0 {
-				name += "{" + strings.Join(labels, ",") + "}"
-			}
-			if h := metric.GetHistogram(); h != nil {
-				counts[name] = float64(h.GetSampleCount())
-				fmt.Fprintf(table, "%s\t%d\t%.3f s\n", name, h.GetSampleCount(), h.GetSampleSum())
-			} else if counts[name] = metric.GetCounter().GetValue(); counts[name] != 0 { // nor the gauges, which are of now
-				fmt.Fprintf(table, "%s\t%v\t\n", name, counts[name])
-			}
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		switch one := m[name]; {
+		case one.timed:
+			fmt.Fprintf(table, "%s\t%v\t%.3f s\n", name, one.count, one.seconds)
+		case one.count != 0:
+			fmt.Fprintf(table, "%s\t%v\t\n", name, one.count)
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -82,8 +88,8 @@ func (s *story) measured(m metrics, unchanged int) error {
 		wanted[`flux_kubernetes_objects_total{result="unchanged"}`] = float64(unchanged)
 	}
 	for name, want := range wanted {
-		if counts[name] != want {
-			return fmt.Errorf("the metric %s is %v, want %v", name, counts[name], want)
+		if m[name].count != want {
+			return fmt.Errorf("the metric %s is %v, want %v", name, m[name].count, want)
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ var ErrUsage = errors.New("see -h")
 func Main(name string, run func(ctx context.Context, log *slog.Logger, args []string) error) {
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore)
-	err := run(ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)), os.Args[1:])
+	err := run(ctx, NewLogger(os.Stderr), os.Args[1:])
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return
@@ -39,6 +39,17 @@ func Main(name string, run func(ctx context.Context, log *slog.Logger, args []st
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 	os.Exit(1)
+}
+
+// NewLogger returns a logger of which each record is one line: of an error it writes the
+// text, and no more, where slog would add the stack that some errors have.
+func NewLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(err.Error())
+		}
+		return a
+	}}))
 }
 
 // Usage returns an error that matches ErrUsage.

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes"
+)
+
+// callLimit bounds each call to the cluster: a rollout that takes longer has failed.
+const callLimit = 3 * time.Minute
+
+// standalone has daemon, service and bus in this process.
+type standalone struct {
+	*platform.StandaloneMessageBus
+	cluster  *cluster
+	registry *prometheus.Registry
+	platform platform.Metrics
+	objects  kubernetes.Metrics
+	events   eventLog
+}
+
+func newStandalone(c *cluster) (*standalone, error) {
+	s := &standalone{cluster: c, registry: prometheus.NewRegistry()}
+	kicks, err0 := platform.NewBusMetrics(s.registry)
+	var err1, err2 error
+	s.platform, err1 = platform.NewMetrics(s.registry)
+	s.objects, err2 = kubernetes.NewMetrics(s.registry)
+	s.StandaloneMessageBus = platform.NewStandaloneMessageBus(kicks)
+	return s, errors.Join(err0, err1, err2)
+}
+
+func (s *standalone) early() error { return nil }
+
+// offer does what a daemon does: it makes the cluster a Platform, measured, and subscribes
+// it. What the cluster does to each object it tells.
+func (s *standalone) offer(_ context.Context, version string) (daemon, error) {
+	cluster, err := kubernetes.NewCluster(s.cluster.config, kubernetes.Options{
+		Version:   version,
+		Namespace: namespace,
+		Timeout:   callLimit,
+		Metrics:   s.objects,
+		Events:    s.events.add,
+	})
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1) // with room for the one cause, so that nobody waits for us
+	s.Subscribe(instance, s.platform.Instrument(cluster), done)
+	return subscription(done), nil
+}
+
+func (s *standalone) sync(ctx context.Context, def platform.SyncDef) error {
+	service, err := s.Connect(instance)
+	if err != nil {
+		return err
+	}
+	return platform.WithContext(ctx, service).Sync(def)
+}
+
+func (s *standalone) tells() (string, error) { return s.events.summary(), nil }
+
+func (s *standalone) measured() (samples, error) {
+	families, err := s.registry.Gather()
+	return samplesOf(families), err
+}
+
+func (s *standalone) close() error { return nil }
+
+// A subscription is a daemon in this process: what its channel says.
+type subscription <-chan error
+
+func (done subscription) kicked(ctx context.Context) (string, error) {
+	select {
+	case cause := <-done:
+		if !errors.Is(cause, platform.ErrKicked) {
+			return "", fmt.Errorf("the first daemon's subscription ended, but was not kicked: %w", cause)
+		}
+		return cause.Error(), nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+func (done subscription) there() error {
+	select {
+	case cause := <-done:
+		return fmt.Errorf("the daemon's subscription has ended: %w", cause)
+	default:
+		return nil
+	}
+}
