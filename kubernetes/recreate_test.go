@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
@@ -113,6 +115,43 @@ func TestRecreate(t *testing.T) {
 			require.NoError(t, cluster.Sync(def(remove("x", c.definition))))
 		})
 	}
+}
+
+// Where a policy says that something cannot be changed, the words are its own, and so is
+// the code.
+func TestRecreateWhereAPolicyForbidsTheChange(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	policy := fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: %[1]s}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+    resourceRules: [{apiGroups: [''], apiVersions: ['*'], operations: [UPDATE], resources: [configmaps]}]
+  validations:
+  - {expression: "object.data == oldObject.data", reason: Forbidden, message: data cannot change}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: %[1]s}
+spec: {policyName: %[1]s, validationActions: [Deny]}
+`, w.namespace)
+	require.NoError(t, w.Sync(def(apply("policy", policy), apply("x", configMap("x", "1")), apply("probe", configMap("probe", "1")))))
+	w.removedAtEnd(t, policy)
+	maps := w.client.CoreV1().ConfigMaps(w.namespace)
+	require.Eventually(t, func() bool {
+		kind, patch := mergePatch(t, map[string]any{"data": map[string]string{"value": "probed"}})
+		_, err := maps.Patch(t.Context(), "probe", kind, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		return apierrors.IsForbidden(err)
+	}, testLimit, testTick, "it comes into force")
+	text := syncErrors(t, w.Sync(def(apply("x", configMap("x", "2")))))["x"]
+	assert.Contains(t, text, "denied request: data cannot change")
+	uid := live(t, maps.Get, "x").UID
+	require.NoError(t, w.Sync(def(apply("x", recreatable(configMap("x", "2"))))))
+	there := live(t, maps.Get, "x")
+	assert.NotEqual(t, uid, there.UID)
+	assert.Equal(t, "2", there.Data["value"])
 }
 
 // What the API server would not have is no reason to delete what is there.

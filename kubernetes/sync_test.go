@@ -135,6 +135,11 @@ func TestSyncReportsEveryFailure(t *testing.T) {
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
 	live(t, maps.Get, "good")
 	live(t, maps.Get, "also-good")
+
+	// Nothing of it is in the way of the next.
+	require.NoError(t, w.Sync(def(apply("good", configMap("good", "2")), apply("half", configMap("half", "1")))))
+	assert.Equal(t, "2", live(t, maps.Get, "good").Data["value"])
+	live(t, maps.Get, "half")
 }
 
 func TestSyncScope(t *testing.T) {
