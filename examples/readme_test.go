@@ -5,14 +5,20 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/internal/controlplane"
+	"github.com/platformbus/platform/internal/process"
 )
 
 const root = ".."
@@ -21,8 +27,10 @@ var (
 	// A block of Go in the README stands behind a comment that says which declarations of
 	// which file it is, as in <!-- go: example_test.go deploy -->.
 	markedBlock = regexp.MustCompile("(?s)<!-- go: (\\S+) ([^>]*?) -->\n```go\n(.*?)```\n")
-	anyBlock    = regexp.MustCompile("(?m)^```go$")
-	link        = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	// Commands stand behind a comment that says that they are run here.
+	commands = regexp.MustCompile("(?s)<!-- run: examples/readme_test.go -->\n```sh\n(.*?)```\n")
+	anyBlock = regexp.MustCompile("(?m)^```go$")
+	link     = regexp.MustCompile(`\]\(([^)#:]+)\)`)
 )
 
 // The README's Go is code that is compiled, and mostly run, as part of the tests.
@@ -43,6 +51,63 @@ func TestREADMEShowsTheCode(t *testing.T) {
 		assert.Equal(t, strings.Join(sources, "\n"), shown, "%s of %s", names, file)
 		assert.LessOrEqual(t, strings.Count(shown, "\n"), 40)
 	}
+}
+
+// The README's commands do what they say, on a machine where the ports may be taken.
+func TestREADMECommandsRun(t *testing.T) {
+	cp := controlplane.Require(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	match := commands.FindSubmatch(readme)
+	require.NotNil(t, match)
+	top, err := filepath.Abs(root)
+	require.NoError(t, err)
+
+	nats, service, daemon := freeAddr(t), freeAddr(t), freeAddr(t)
+	dir, script := t.TempDir(), string(match[1])
+	for _, change := range [][2]string{
+		{" -embedded-nats ", " -embedded-nats=" + nats + " -listen " + service + " "},
+		{"bin/daemon ", "bin/daemon -listen " + daemon + " "},
+		{"127.0.0.1:4222", nats}, {"127.0.0.1:8080", service}, {"127.0.0.1:8081", daemon},
+		{"~/.kube/config", cp.Kubeconfig()}, {"bin/", dir + "/"}, {">cluster.yaml", ">" + dir + "/cluster.yaml"},
+	} {
+		require.Contains(t, script, change[0])
+		script = strings.ReplaceAll(script, change[0], change[1])
+	}
+	env := []string{"GOFLAGS=" + os.Getenv("GOFLAGS")}
+	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY"} {
+		value, err := exec.Command("go", "env", name).Output()
+		require.NoError(t, err)
+		env = append(env, name+"="+strings.TrimSpace(string(value)))
+	}
+	p, err := process.Start(process.Program{
+		Name: "readme", Dir: dir, Path: "/bin/bash", Args: []string{"-e", "-c", "cd " + top + "\n" + script + "wait"}, Env: env})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Stop()) })
+	select {
+	case <-p.Exited():
+	case <-time.After(5 * limit): // it builds the programs
+		require.FailNow(t, "it does not end", p.Tail())
+	}
+	log, err := p.Log()
+	require.NoError(t, err)
+	require.NoError(t, p.State(), log)
+	for _, want := range []string{"ok\n", `"connected": true`, `"services": []`, `"actions": 2`, `"actions": 1`} {
+		assert.Contains(t, log, want)
+	}
+	assert.NotContains(t, log, `"error"`)
+	exported, err := os.ReadFile(filepath.Join(dir, "cluster.yaml"))
+	require.NoError(t, err)
+	assert.Contains(t, string(exported), "name: cart-redis")
+}
+
+// freeAddr returns an address of loopback on which nobody listens now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // function returns the text of a function, its comment included.

@@ -259,7 +259,7 @@ func (p *programs) close() error {
 	if p.Bus != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 		defer cancel()
-		errs = append(errs, p.Bus.Close(ctx))
+		errs = append(errs, p.Close(ctx))
 	}
 	if p.conn != nil {
 		p.conn.Close()
