@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -216,10 +217,15 @@ func (c *Cluster) WithContext(ctx context.Context) platform.Platform {
 	return &Cluster{clients: c.clients, ctxs: append(slices.Clip(c.ctxs), ctx)}
 }
 
+// slotsKey is where the context of a call has a channel with room for as many values as
+// requests may be under way.
+type slotsKey struct{}
+
 // call returns the context for one call of a method. The function must be called at its
 // end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), c.options.Timeout,
+	ctx := context.WithValue(context.Background(), slotsKey{}, make(chan struct{}, c.options.Concurrency))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout,
 		fmt.Errorf("the call took longer than %v: %w", c.options.Timeout, context.DeadlineExceeded))
 	for _, outer := range c.ctxs {
 		inner, end := context.WithCancelCause(ctx)
@@ -230,10 +236,21 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// request returns the context for one request to the API server. The function must be
-// called at its end.
+// request returns the context for one request to the API server, once there is room for
+// it among those of the call. The function must be called at its end. What is asked with
+// that context meanwhile counts as a part of it.
 func (c *clients) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	return requestContext(ctx, c.options.RequestTimeout)
+	release := func() {}
+	if slots, ok := ctx.Value(slotsKey{}).(chan struct{}); ok {
+		select {
+		case slots <- struct{}{}:
+			release = func() { <-slots }
+			ctx = context.WithValue(ctx, slotsKey{}, nil)
+		case <-ctx.Done():
+		}
+	}
+	ctx, cancel := requestContext(ctx, c.options.RequestTimeout)
+	return ctx, sync.OnceFunc(func() { cancel(); release() })
 }
 
 // wait returns the context for one wait within a call. The function must be called at its

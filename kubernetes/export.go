@@ -1,12 +1,15 @@
 package kubernetes
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/klauspost/compress/zstd"
 	"go.yaml.in/yaml/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,86 +38,106 @@ func (c *Cluster) Export() ([]byte, error) {
 	}
 	var (
 		mu      sync.Mutex
-		docs    []exported // guarded by mu
-		secrets int        // guarded by mu
+		secrets int // guarded by mu
 		group   sync.WaitGroup
-		slots   = make(chan struct{}, c.options.Concurrency)
+		hands   = make(chan struct{}, fullPages)
+		kinds   = exportable(known)
+		pages   = make([][]exportPage, len(kinds))
 	)
-	for _, res := range exportable(known) {
+	for i, res := range kinds {
 		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
 			var (
-				found []exported
 				count int
 				seen  seen
 			)
 			if res.GroupResource() == secretResource && !c.options.ExportSecrets {
 				count, seen = c.countSecrets(ctx, res)
 			} else {
-				found, seen = c.export(ctx, res)
+				pages[i], seen = c.export(ctx, res, hands)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			// A kind that is not found was removed since the server was asked for its kinds.
 			errs = append(errs, slices.DeleteFunc(seen.hidden, apierrors.IsNotFound)...)
-			docs = append(docs, found...)
 			secrets += count
 		})
 	}
 	group.Wait()
+	out, err := joinPages(slices.Concat(pages...), secrets)
 	sortErrors(errs)
-	if err := join(errs...); err != nil {
-		return joinDocuments(docs, secrets), platform.ClusterError(fmt.Errorf("export: %w", err))
+	if err := join(append(errs, err)...); err != nil {
+		return out, platform.ClusterError(fmt.Errorf("export: %w", err))
 	}
-	return joinDocuments(docs, secrets), nil
+	return out, nil
 }
 
-// joinDocuments returns the documents in their order. It is never nil, which not every
-// transport would tell from no answer.
-func joinDocuments(docs []exported, secrets int) []byte {
-	slices.SortFunc(docs, exported.compare)
-	const separator = "---\n"
-	size := 0
-	for _, doc := range docs {
-		size += len(separator) + len(doc.yaml)
+const (
+	// peekSize is how many objects of a kind are asked for at first. Few kinds have more, so
+	// that those that have few can be asked for at once.
+	peekSize = 50
+	// fullPages is how many pages that may have pageSize objects are in memory at once: one
+	// that the API server is asked for, and one that is being written.
+	fullPages = 2
+)
+
+// An exportPage is what is written of the objects of one page, in the order of their
+// namespaces and names, which is that of the API server's pages too.
+type exportPage struct {
+	first  string // the sort key of its first object
+	size   int    // of the text
+	packed []byte // the text, compressed
+}
+
+// packing compresses text that has to be kept until it is known how large the result is.
+// It shrinks to a twentieth, where a slice that grows takes twice the room.
+var packing = sync.OnceValue(func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		panic(err) // it depends on the options only
 	}
+	return e
+})
+
+// joinPages returns the text of the pages. It is never nil, which not every transport would
+// tell from no answer.
+func joinPages(pages []exportPage, secrets int) ([]byte, error) {
 	comment := ""
 	if secrets > 0 {
 		comment = fmt.Sprintf("# Secrets left out: %d\n", secrets)
 	}
-	out := append(make([]byte, 0, len(comment)+size), comment...)
-	for i := range docs {
-		out = append(append(out, separator...), docs[i].yaml...)
-		docs[i].yaml = nil
+	size := len(comment)
+	for _, page := range pages {
+		size += page.size
 	}
-	return out
+	unpacking, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return []byte{}, err
+	}
+	defer unpacking.Close()
+	out := append(make([]byte, 0, size), comment...)
+	for _, page := range pages {
+		if out, err = unpacking.DecodeAll(page.packed, out); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
 }
 
 var secretResource = schema.GroupResource{Resource: "secrets"}
 
-// An exported object is ready to be written.
-type exported struct {
-	objectKey
-	order int // of its kind
-	yaml  []byte
+// compareKinds puts what others need first: namespaces, definitions of kinds, then the
+// rest by group and kind.
+func compareKinds(a, b resource) int {
+	return cmp.Or(
+		orderOf(a.gvk().GroupKind())-orderOf(b.gvk().GroupKind()),
+		strings.Compare(a.Group, b.Group),
+		strings.Compare(a.kind, b.kind),
+	)
 }
 
-// compare puts what others need first: namespaces, definitions of kinds, then the rest by
-// kind, namespace and name.
-func (e exported) compare(other exported) int {
-	for _, c := range []int{
-		e.order - other.order,
-		strings.Compare(e.Group, other.Group),
-		strings.Compare(e.Kind, other.Kind),
-		strings.Compare(e.namespace, other.namespace),
-		strings.Compare(e.name, other.name),
-	} {
-		if c != 0 {
-			return c
-		}
-	}
-	return 0
+// sortKey orders objects of a kind as the API server does.
+func sortKey(object *unstructured.Unstructured) string {
+	return object.GetNamespace() + "/" + object.GetName()
 }
 
 func orderOf(kind schema.GroupKind) int {
@@ -153,8 +176,8 @@ var notDefinitions = map[schema.GroupResource]bool{
 	{Group: "resource.k8s.io", Resource: "resourceslices"}:                           true,
 }
 
-// exportable returns the resources to export, each kind once: a kind that two groups
-// serve, such as Event, is one that notDefinitions names.
+// exportable returns the resources to export, in their order, each kind once: a kind that
+// two groups serve, such as Event, is one that notDefinitions names.
 func exportable(known *kinds) []resource {
 	var chosen []resource
 	for _, res := range known.preferred {
@@ -162,33 +185,58 @@ func exportable(known *kinds) []resource {
 			chosen = append(chosen, res)
 		}
 	}
+	slices.SortFunc(chosen, compareKinds)
 	return chosen
 }
 
-// export lists a resource page by page, and keeps of each object no more than is written.
-func (c *clients) export(ctx context.Context, res resource) ([]exported, seen) {
+// export lists a resource page by page, and keeps of each no more than is written. While
+// it asks for a page that may be large it holds one of hands.
+func (c *clients) export(ctx context.Context, res resource, hands chan struct{}) ([]exportPage, seen) {
 	var where scope
 	if res.namespaced {
 		where = c.offered()
 	}
-	return listScope(ctx, c, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exported, metav1.ListInterface, error) {
+	pages, seen := listScope(ctx, c, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exportPage, metav1.ListInterface, error) {
+		if options.Limit > 0 && options.Continue == "" {
+			options.Limit = peekSize
+		} else {
+			select {
+			case hands <- struct{}{}:
+				defer func() { <-hands }()
+			case <-ctx.Done():
+				return nil, nil, context.Cause(ctx)
+			}
+		}
 		list, err := c.dynamicOf(res, namespace).List(ctx, options)
 		if err != nil {
 			return nil, nil, err
 		}
-		wanted := slices.DeleteFunc(list.Items, func(object unstructured.Unstructured) bool { return !c.exports(&object, res) })
-		docs := make([]exported, len(wanted))
-		errs := make([]error, len(wanted))
-		inParallel(len(wanted), func(i int) {
-			object := &wanted[i]
-			docs[i].objectKey = objectKey{res.gvk().GroupKind(), object.GetNamespace(), object.GetName()}
-			docs[i].order = orderOf(docs[i].GroupKind)
-			strip(object)
-			docs[i].yaml, errs[i] = yaml.Marshal(object.Object)
-			object.Object = nil
-		})
-		return docs, list, join(errs...)
+		page, err := writePage(slices.DeleteFunc(list.Items, func(object unstructured.Unstructured) bool { return !c.exports(&object, res) }))
+		return page, list, err
 	})
+	slices.SortStableFunc(pages, func(a, b exportPage) int { return strings.Compare(a.first, b.first) })
+	return pages, seen
+}
+
+// writePage returns one page with the objects, or none if there are none.
+func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
+	if len(objects) == 0 {
+		return nil, nil
+	}
+	slices.SortFunc(objects, func(a, b unstructured.Unstructured) int { return strings.Compare(sortKey(&a), sortKey(&b)) })
+	first := sortKey(&objects[0])
+	docs, errs := make([][]byte, len(objects)), make([]error, len(objects))
+	inParallel(len(objects), func(i int) {
+		strip(&objects[i])
+		docs[i], errs[i] = yaml.Marshal(objects[i].Object)
+		objects[i].Object = nil
+	})
+	var text bytes.Buffer
+	for _, doc := range docs {
+		text.WriteString("---\n")
+		text.Write(doc)
+	}
+	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, join(errs...)
 }
 
 // countSecrets counts the Secrets that are left out, without looking into them. Those that

@@ -67,12 +67,9 @@ func listScope[T any](ctx context.Context, c *clients, where scope, name string,
 		found  []T                         // guarded by mu
 		result = seen{namespaces: scope{}} // guarded by mu
 		group  sync.WaitGroup
-		slots  = make(chan struct{}, c.options.Concurrency)
 	)
 	for _, namespace := range where {
 		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
 			some, err := listOne(ctx, c, namespace, name, list)
 			mu.Lock()
 			defer mu.Unlock()

@@ -118,12 +118,9 @@ func (c *clients) survey(ctx context.Context, steps []*step) error {
 		mu    sync.Mutex
 		errs  []error // guarded by mu
 		group sync.WaitGroup
-		slots = make(chan struct{}, c.options.Concurrency)
 	)
 	for res, wanted := range kinds {
 		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
 			if err := c.surveyKind(ctx, res, wanted); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
