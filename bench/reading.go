@@ -74,7 +74,7 @@ func (c readingCase) measure(ctx context.Context, o options, dir string, size in
 	for round := range o.runs + 1 { // the first is to warm up
 		for i := range c.readers {
 			i = (i + round) % len(c.readers)
-			m, err := c.once(ctx, cluster, access{kubeconfig: cluster.Kubeconfig(), programs: dir}, c.readers[i].reader)
+			m, err := c.once(ctx, cluster, access{kubeconfig: cluster.Kubeconfig(), programs: dir, profile: o.profile}, c.readers[i].reader)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.readers[i].who, err)
 			}

@@ -1,12 +1,10 @@
 package kubernetes
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -17,9 +15,10 @@ import (
 // selector is not the same as none. Where a field may be either, the managed fields tell.
 func strip(object *unstructured.Unstructured) {
 	content := object.Object
-	chosen := chosenFields{entries: object.GetManagedFields()}
 	delete(content, "status")
 	meta, _ := content["metadata"].(map[string]any)
+	managed, _ := meta["managedFields"].([]any)
+	chosen := chosenFields(managed)
 	for _, field := range []string{"creationTimestamp", "generateName", "generation", "managedFields", "resourceVersion", "selfLink", "uid"} {
 		delete(meta, field)
 	}
@@ -30,7 +29,7 @@ func strip(object *unstructured.Unstructured) {
 		dropKeys(meta, "labels", func(name string) bool { return name == corev1.LabelMetadataName })
 		delete(content, "spec") // the finalizer of the system
 	case schema.GroupKind{Kind: "Service"}:
-		stripService(spec, &chosen)
+		stripService(spec, chosen)
 	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
 		if !chosen.has("spec", "volumeName") {
 			delete(spec, "volumeName")
@@ -43,7 +42,7 @@ func strip(object *unstructured.Unstructured) {
 	case schema.GroupKind{Kind: "ServiceAccount"}:
 		delete(content, "secrets")
 	case schema.GroupKind{Kind: "Pod"}:
-		stripPod(spec, &chosen)
+		stripPod(spec, chosen)
 	case schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}:
 		if _, aggregated := content["aggregationRule"].(map[string]any); aggregated {
 			content["rules"] = nil // a controller gathers them
@@ -64,31 +63,35 @@ func isSystemsAnnotation(name string) bool {
 	return strings.HasPrefix(name, "pv.kubernetes.io/")
 }
 
-// chosenFields tells which fields somebody chose, by the managed fields of an object:
-// those that some manager other than Kubernetes' own controllers set.
-type chosenFields struct {
-	entries []metav1.ManagedFieldsEntry
-	sets    []*fieldpath.Set // read when first asked
-}
+// chosenFields are the managed fields of an object, as they are in it. They tell which
+// fields somebody chose: those that some manager other than Kubernetes' own controllers
+// set.
+type chosenFields []any
 
-func (c *chosenFields) has(path ...any) bool {
-	if c.sets == nil {
-		c.sets = []*fieldpath.Set{}
-		for _, entry := range c.entries {
-			set := &fieldpath.Set{}
-			if entry.Subresource == "" && !strings.HasPrefix(entry.Manager, "kube-") && entry.FieldsV1 != nil &&
-				set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) == nil {
-				c.sets = append(c.sets, set)
-			}
+// has says whether somebody chose the field at path. It looks no further than that: to
+// read all managed fields of an object takes longer than to write the object.
+func (c chosenFields) has(path ...any) bool {
+	elements, err := fieldpath.MakePath(path...)
+	if err != nil {
+		return false
+	}
+	keys := make([]string, len(elements))
+	for i, element := range elements {
+		if keys[i], err = fieldpath.SerializePathElement(element); err != nil {
+			return false
 		}
 	}
-	p, err := fieldpath.MakePath(path...)
-	return err == nil && slices.ContainsFunc(c.sets, func(s *fieldpath.Set) bool { return s.Has(p) })
+	return slices.ContainsFunc(c, func(entry any) bool {
+		manager, _ := dig(entry, "manager").(string)
+		subresource, _ := dig(entry, "subresource").(string)
+		return subresource == "" && !strings.HasPrefix(manager, "kube-") &&
+			dig(entry, append([]string{"fieldsV1"}, keys...)...) != nil
+	})
 }
 
 // stripService takes off the addresses and ports that were allocated. A Service without
 // an address ("None") was defined so.
-func stripService(spec map[string]any, chosen *chosenFields) {
+func stripService(spec map[string]any, chosen chosenFields) {
 	if ip, _ := spec["clusterIP"].(string); ip != "None" && !chosen.has("spec", "clusterIP") {
 		delete(spec, "clusterIP")
 		delete(spec, "clusterIPs")
@@ -106,7 +109,7 @@ func stripService(spec map[string]any, chosen *chosenFields) {
 
 // stripPod takes off what the scheduler and the admission of service accounts add, under
 // names that differ each time.
-func stripPod(spec map[string]any, chosen *chosenFields) {
+func stripPod(spec map[string]any, chosen chosenFields) {
 	if !chosen.has("spec", "nodeName") {
 		delete(spec, "nodeName")
 	}
