@@ -24,6 +24,10 @@ type call struct {
 // When a daemon is being replaced, a call is made again after this time.
 const retryAfter = 20 * time.Millisecond
 
+// aloneRetries is how often a call is made again, at once, if a server without peers knows of
+// no daemon: all that it knew of when it looked may have been replaced before it got to them.
+const aloneRetries = 1
+
 // clusterRetries is how often a call is made again if the server knows of no daemon, but
 // is one of a cluster: its peers may have told it of a new subscription only just now.
 const clusterRetries = 2
@@ -171,9 +175,9 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 	tick := time.NewTicker(b.options.Beat / 4)
 	defer tick.Stop()
 	var again <-chan time.Time
-	retries := 0
+	retries, wait := aloneRetries, time.Duration(0)
 	if b.conn.ConnectedClusterName() != "" {
-		retries = clusterRetries
+		retries, wait = clusterRetries, retryAfter
 	}
 	for ticks := 1; ; {
 		select {
@@ -215,7 +219,7 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 		case lost && !accepted && retries > 0:
 			if again == nil {
 				retries--
-				again = time.After(retryAfter)
+				again = time.After(wait)
 			}
 		case lost && !accepted:
 			return body{}, b.lostError(h, m, false, errNoDaemon)

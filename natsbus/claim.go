@@ -32,6 +32,7 @@ type seat struct {
 	until   time.Time          // when it is over: when it stops sending callers elsewhere
 	rpc     *nats.Subscription // to what callers ask, and daemons claim
 	ready   chan struct{}      // closed when the seat has been installed, and then nil
+	outbid  int                // how often it heard a later claim while it was being installed
 	answers chan frame         // to the claim with which it is being installed, and then nil
 	repeats int                // of the claim
 	tickets uint64             // given to calls
@@ -39,6 +40,9 @@ type seat struct {
 	writes  int
 	calls   map[string]*serving
 }
+
+// maxOutbid is how often a seat that is being installed outbids others.
+const maxOutbid = 4
 
 // An occupant is a subscription: a Platform, until it has ended.
 type occupant struct {
@@ -205,21 +209,27 @@ func (s *seat) await(claim frame) {
 	b := s.bus
 	timer := time.NewTimer(2 * b.options.Beat)
 	defer timer.Stop()
-	for range 4 {
+	for outbid := 0; ; {
 		select {
 		case f := <-s.answers:
 			if f.kind != kindHeld {
 				return
 			}
 			b.mu.Lock()
-			if s.over { // who has ended must not outbid anyone
+			higher := isLater(f.epoch+1, s.epoch)        // otherwise the answer is to come yet
+			if s.over || higher && outbid == maxOutbid { // who has ended must not outbid anyone
 				b.mu.Unlock()
 				return
 			}
-			s.epoch = laterEpoch(s.epoch, f.epoch+1)
-			claim.epoch = s.epoch
+			if higher {
+				s.epoch = f.epoch + 1
+				claim.epoch = s.epoch
+			}
 			b.mu.Unlock()
-			s.tell(claim)
+			if higher {
+				outbid++
+				s.tell(claim)
+			}
 		case <-timer.C:
 			return
 		case <-b.stop:
@@ -251,10 +261,15 @@ func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 	}
 	mine := s.claimLocked()
 	later := isLater(f.epoch, mine.epoch) || f.epoch == mine.epoch && f.session > mine.session
-	if later && f.call == "" && s.answers != nil {
-		// What the holder said before it knew of this seat, which is newer: outbid it.
+	if later && s.answers != nil && s.outbid < maxOutbid {
+		// The holder said so before it knew of this seat, which is newer: outbid it. It may also be
+		// somebody who has come at the same time, and then one of both tires of it first.
+		s.outbid++
 		b.mu.Unlock()
 		s.answer(frame{kind: kindHeld, epoch: f.epoch})
+		if f.call != "" {
+			_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", frame{kind: kindHeld, call: f.call, session: s.session, epoch: mine.epoch})
+		}
 		return
 	}
 	finish := func() {}
