@@ -134,6 +134,25 @@ func TestLimitsAreNamed(t *testing.T) {
 	}
 }
 
+// A limit says nothing of the API server: what was waited for is told, even if there was
+// nothing else.
+func TestLimitOfTheOnlyStep(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	require.NoError(t, w.Sync(def(apply("held", held("held")))))
+	for want, options := range map[string]kubernetes.Options{
+		"the call took longer than 700ms: context deadline exceeded": {Namespace: w.namespace, Timeout: 700 * time.Millisecond},
+		"the wait took longer than 300ms: context deadline exceeded": {Namespace: w.namespace, WaitTimeout: 300 * time.Millisecond},
+	} {
+		err := w.as(t, w.cp.Config(), options).Sync(def(platform.SyncAction{ResourceID: "held", Delete: []byte(configMap("held", "1")), Apply: []byte(configMap("held", "2"))}))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		text := syncErrors(t, err)["held"]
+		assert.Contains(t, text, "delete ConfigMap "+w.namespace+"/held: wait until it is gone, for its finalizers example.com/hold: "+want+"; apply ")
+	}
+	kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
+	_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(t.Context(), "held", kind, patch, metav1.PatchOptions{})
+	require.NoError(t, err)
+}
+
 // A definition that is never established is not waited for longer than that.
 func TestWaitForEstablishedEnds(t *testing.T) {
 	w := newWorld(t, kubernetes.Options{WaitTimeout: 500 * time.Millisecond})

@@ -225,8 +225,7 @@ type slotsKey struct{}
 // end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	ctx := context.WithValue(context.Background(), slotsKey{}, make(chan struct{}, c.options.Concurrency))
-	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout,
-		fmt.Errorf("the call took longer than %v: %w", c.options.Timeout, context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout, overdue{"call", c.options.Timeout})
 	for _, outer := range c.ctxs {
 		inner, end := context.WithCancelCause(ctx)
 		stop := context.AfterFunc(outer, func() { end(context.Cause(outer)) })
@@ -259,8 +258,7 @@ func (c *clients) wait(ctx context.Context) (context.Context, context.CancelFunc
 	if c.options.WaitTimeout >= c.options.Timeout {
 		return ctx, func() {}
 	}
-	return context.WithTimeoutCause(ctx, c.options.WaitTimeout,
-		fmt.Errorf("the wait took longer than %v: %w", c.options.WaitTimeout, context.DeadlineExceeded))
+	return context.WithTimeoutCause(ctx, c.options.WaitTimeout, overdue{"wait", c.options.WaitTimeout})
 }
 
 func requestContext(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {

@@ -66,10 +66,23 @@ func onOneLine(err error) error {
 	return err
 }
 
+// overdue says that a limit of ours is over. It is a context.DeadlineExceeded, but no
+// time-out of a connection: it says nothing of the API server.
+type overdue struct {
+	what  string
+	limit time.Duration
+}
+
+func (e overdue) Error() string {
+	return fmt.Sprintf("the %s took longer than %v: %v", e.what, e.limit, context.DeadlineExceeded)
+}
+
+func (e overdue) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // causeOf returns err, or, if err only says that ctx has ended, the cause of that, which
 // says whose limit it was.
 func causeOf(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil && (errors.Is(err, ctx.Err()) || isConnectionTrouble(err)) {
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return context.Cause(ctx)
 	}
 	return err
@@ -109,8 +122,9 @@ func (e changedMeanwhile) Unwrap() error { return e.error }
 
 // isConnectionTrouble says whether err comes from the connection, not from the server.
 func isConnectionTrouble(err error) bool {
-	return err != nil && (utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) ||
-		utilnet.IsProbableEOF(err) || utilnet.IsHTTP2ConnectionLost(err) || utilnet.IsTimeout(err))
+	return err != nil && (utilnet.IsConnectionRefused(err) ||
+		utilnet.IsProbableEOF(err) || // a reset, too
+		utilnet.IsHTTP2ConnectionLost(err) || utilnet.IsTimeout(err))
 }
 
 // retry calls request until it succeeds, fails for good, or ctx ends; the error is then

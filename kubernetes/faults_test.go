@@ -64,6 +64,9 @@ func TestTransientFaultsAreRetried(t *testing.T) {
 		"connection refused":  breaks(connection(syscall.ECONNREFUSED)),
 		"connection lost":     breaks(io.ErrUnexpectedEOF),
 		"an answer cut short": breaks(io.EOF),
+		"HTTP/2 lost":         breaks(errors.New("http2: client connection lost")),
+		"a network's timeout": breaks(connection(os.ErrDeadlineExceeded)),
+		"etcd":                refuses(http.StatusInternalServerError, "", "etcdserver: request timed out"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, kubernetes.Options{})

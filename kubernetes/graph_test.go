@@ -162,6 +162,18 @@ func TestRunOfACycle(t *testing.T) {
 	assert.Equal(t, []string{"s1", "s3", "s2", "s0"}, order)
 }
 
+// Of the steps that could begin the first of the list does, also if it could only now.
+func TestRunPrefersTheOrderOfTheList(t *testing.T) {
+	steps := []*step{namedStep(0), namedStep(1), namedStep(2), namedStep(3)}
+	steps[1].need(steps[0], true)
+	var order []string
+	run(t.Context(), steps, 1, func(_ context.Context, s *step) error {
+		order = append(order, s.object.name)
+		return nil
+	})
+	assert.Equal(t, []string{"s0", "s1", "s2", "s3"}, order)
+}
+
 // What can be done at once is, up to the width.
 func TestRunUsesItsWidth(t *testing.T) {
 	const width = 4

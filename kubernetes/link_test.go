@@ -125,6 +125,26 @@ func TestLinkOrdersByNeed(t *testing.T) {
 	}
 }
 
+// What limits the pods of a namespace comes before them, but its failure is not theirs.
+func TestLinkAppliesLimitsBeforePods(t *testing.T) {
+	for _, kind := range []string{"LimitRange", "ResourceQuota"} {
+		limit := "apiVersion: v1\nkind: " + kind + "\nmetadata: {name: x}"
+		steps := append(stepsOf(t, 0, podOf("Deployment", "{}"), false), stepsOf(t, 1, limit, false)...)
+		order := placesOf(t, steps)
+		require.Less(t, order[steps[1]], order[steps[0]], kind)
+
+		failing := append(stepsOf(t, 0, podOf("Deployment", "{}"), false), stepsOf(t, 1, limit, false)...)
+		run(t.Context(), link(failing), 1, func(_ context.Context, s *step) error {
+			if s.object.gvk.Kind == kind {
+				return fmt.Errorf("refused")
+			}
+			return nil
+		})
+		require.Error(t, failing[1].err)
+		require.NoError(t, failing[0].err)
+	}
+}
+
 // What names another object of the same name, or one elsewhere, does not wait for it.
 func TestLinkDoesNotOrderStrangers(t *testing.T) {
 	for name, pair := range map[string][2]string{
