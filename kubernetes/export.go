@@ -14,7 +14,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/platformbus/platform"
 )
@@ -207,15 +209,53 @@ func (c *clients) export(ctx context.Context, res resource, hands chan struct{})
 				return nil, nil, context.Cause(ctx)
 			}
 		}
-		list, err := c.dynamicOf(res, namespace).List(ctx, options)
+		list, err := c.listObjects(ctx, res, namespace, options)
 		if err != nil {
 			return nil, nil, err
 		}
-		page, err := writePage(slices.DeleteFunc(list.Items, func(object unstructured.Unstructured) bool { return !c.exports(&object, res) }))
+		var wanted []unstructured.Unstructured
+		for _, content := range list.Items {
+			object := unstructured.Unstructured{Object: content}
+			object.SetGroupVersionKind(res.gvk()) // which lists of built-in kinds leave out
+			if c.exports(&object, res) {
+				wanted = append(wanted, object)
+			}
+		}
+		page, err := writePage(wanted)
 		return page, list, err
 	})
 	slices.SortStableFunc(pages, func(a, b exportPage) int { return strings.Compare(a.first, b.first) })
 	return pages, seen
+}
+
+// An objectList is a list of objects of any kind.
+type objectList struct {
+	metav1.ListMeta `json:"metadata"`
+	Items           []map[string]any `json:"items"`
+}
+
+// listObjects lists objects whole. The dynamic client reads each answer three times: for
+// its kind, for where the objects begin, and for what is in them.
+func (c *clients) listObjects(ctx context.Context, res resource, namespace string, options metav1.ListOptions) (*objectList, error) {
+	path := []string{"/apis", res.Group, res.Version}
+	if res.Group == "" {
+		path = []string{"/api", res.Version}
+	}
+	if namespace != "" {
+		path = append(path, "namespaces", namespace)
+	}
+	body, err := c.typed.Discovery().RESTClient().Get().AbsPath(append(path, res.Resource)...).
+		SetHeader("Accept", runtime.ContentTypeJSON).
+		SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).
+		Do(ctx).Raw()
+	if err != nil {
+		return nil, err
+	}
+	list := &objectList{}
+	if err := kjson.Unmarshal(body, list); err != nil {
+		return nil, fmt.Errorf("read the API server's answer: %w", err)
+	}
+	return list, nil
 }
 
 // writePage returns one page with the objects, or none if there are none.
@@ -225,16 +265,20 @@ func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
 	}
 	slices.SortFunc(objects, func(a, b unstructured.Unstructured) int { return strings.Compare(sortKey(&a), sortKey(&b)) })
 	first := sortKey(&objects[0])
-	docs, errs := make([][]byte, len(objects)), make([]error, len(objects))
-	inParallel(len(objects), func(i int) {
-		strip(&objects[i])
-		docs[i], errs[i] = yaml.Marshal(objects[i].Object)
-		objects[i].Object = nil
+	parts := slices.Collect(slices.Chunk(objects, 32))
+	texts, errs := make([]bytes.Buffer, len(parts)), make([]error, len(parts))
+	inParallel(len(parts), func(i int) {
+		texts[i].WriteString("---\n")
+		encoder := yaml.NewEncoder(&texts[i]) // which separates the others
+		for j := range parts[i] {
+			strip(&parts[i][j])
+			errs[i] = join(errs[i], encoder.Encode(parts[i][j].Object))
+		}
+		errs[i] = join(errs[i], encoder.Close())
 	})
 	var text bytes.Buffer
-	for _, doc := range docs {
-		text.WriteString("---\n")
-		text.Write(doc)
+	for i := range texts {
+		text.Write(texts[i].Bytes())
 	}
 	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, join(errs...)
 }
