@@ -52,7 +52,12 @@ func startProcess(ctx context.Context, a access, program string, args ...string)
 }
 
 func (p *process) do(_ context.Context, phase, dir string) (contender.Measurement, error) {
-	if err := p.orders.Encode(contender.Order{Phase: phase, Dir: dir}); err != nil {
+	return p.obey(contender.Order{Phase: phase, Dir: dir})
+}
+
+// obey has the process carry out an order.
+func (p *process) obey(o contender.Order) (contender.Measurement, error) {
+	if err := p.orders.Encode(o); err != nil {
 		return contender.Measurement{}, err
 	}
 	var r contender.Reply

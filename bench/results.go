@@ -31,8 +31,9 @@ type row struct {
 	Who       string  `json:"who"`
 	MedianMS  float64 `json:"median_ms"`
 	Requests  float64 `json:"requests"`
-	CPUMS     float64 `json:"cpu_ms"`      // of the client, user and system
-	PeakRSSMB float64 `json:"peak_rss_mb"` // of the client, within the phase
+	CPUMS     float64 `json:"cpu_ms"`               // of the client, user and system
+	PeakRSSMB float64 `json:"peak_rss_mb"`          // of the client, within the phase
+	PerSecond float64 `json:"per_second,omitempty"` // how often it was done, where that was measured
 	Runs      int     `json:"runs"`
 }
 
@@ -55,12 +56,13 @@ func (r row) summary(taken []measurement) row {
 	r.Requests = of(func(m measurement) float64 { return m.requests })
 	r.CPUMS = of(func(m measurement) float64 { return m.CPUMS })
 	r.PeakRSSMB = of(func(m measurement) float64 { return m.PeakRSSMB })
+	r.PerSecond = of(func(m measurement) float64 { return m.PerSecond })
 	r.Runs = len(taken)
 	return r
 }
 
 // median returns the value in the middle, or the mean of the two in the middle, rounded
-// to hundredths: more than that is noise. There must be at least one value.
+// to thousandths: more than that is noise. There must be at least one value.
 func median(values []float64) float64 {
 	values = slices.Sorted(slices.Values(values))
 	middle := len(values) / 2
@@ -68,7 +70,7 @@ func median(values []float64) float64 {
 	if len(values)%2 == 0 {
 		m = (m + values[middle-1]) / 2
 	}
-	return float64(int64(m*100+0.5)) / 100
+	return float64(int64(m*1000+0.5)) / 1000
 }
 
 // find returns the row of a phase and contender.

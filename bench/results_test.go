@@ -20,7 +20,7 @@ func TestMedian(t *testing.T) {
 		{[]float64{3}, 3},
 		{[]float64{9, 1, 5}, 5},
 		{[]float64{4, 1, 100, 2}, 3},
-		{[]float64{1.006}, 1.01},
+		{[]float64{1.0006}, 1.001},
 	} {
 		assert.Equal(t, test.want, median(test.values), "median(%v)", test.values)
 	}

@@ -21,6 +21,14 @@ var names = map[string]string{
 	"services": "services with their deployments: list them",
 	"export":   "services with their deployments: export",
 
+	"bus-ping":      "calling at once: a Ping over NATS",
+	"bus-subscribe": "instances on one connection to NATS: subscribe them",
+	"bus-export":    "MiB over NATS: an Export",
+	"":              "time",
+	daemonEnd:       "memory of the daemon",
+	duringExport:    "99th percentile, during an Export of 50 MiB on a link of 10 MiB/s",
+	"nats":          "nats.go alone",
+
 	spread:       "in 100 namespaces",
 	oneNamespace: "in one namespace",
 
@@ -104,7 +112,7 @@ func table(r results) string {
 					continue
 				}
 				cpu, rss = cpu+row.CPUMS, max(rss, row.PeakRSSMB)
-				fmt.Fprintf(&b, "| %s, %s ", duration(row.MedianMS), count(row.Requests, "request"))
+				fmt.Fprintf(&b, "| %s ", figures(row))
 			}
 			fmt.Fprintf(&b, "| %s | %.0f MB |\n", duration(cpu), rss)
 		}
@@ -112,6 +120,19 @@ func table(r results) string {
 	}
 	fmt.Fprintf(&b, "Medians of %s; client CPU is the sum of the columns, peak RSS their maximum.\n%s; %s.\n", runs(r), r.Machine, r.days())
 	return b.String()
+}
+
+// figures are what is in a cell: the time, and what was counted.
+func figures(r row) string {
+	switch {
+	case r.Phase == daemonEnd:
+		return fmt.Sprintf("%.0f MB", r.PeakRSSMB)
+	case r.PerSecond > 0:
+		return fmt.Sprintf("%s, %s a second", duration(r.MedianMS), thousands(r.PerSecond))
+	case r.Requests > 0:
+		return fmt.Sprintf("%s, %s", duration(r.MedianMS), count(r.Requests, "request"))
+	}
+	return duration(r.MedianMS)
 }
 
 // runs says how often was measured: most rows are alike.
@@ -139,6 +160,8 @@ func count(n float64, what string) string {
 // duration has two digits that matter, or three.
 func duration(ms float64) string {
 	switch {
+	case ms < 1:
+		return fmt.Sprintf("%.0f µs", ms*1000)
 	case ms < 10:
 		return fmt.Sprintf("%.1f ms", ms)
 	case ms < 1000:

@@ -11,10 +11,10 @@ var example = results{
 	Machine:  machine{CPU: "Abacus", Cores: 2, MemoryGB: 24, Kernel: "6.1", Go: "1.26", Kubernetes: "1.37"},
 	Measured: map[string]string{"sync": "2026-01-02"},
 	Rows: []row{
-		{"sync", 1000, first, "platform", 1234.5, 1009, 300, 40.4, 5},
-		{"sync", 1000, first, "floor", 12_345.6, 1000, 200, 30, 5},
-		{"sync", 1000, warm, "platform", 9.87, 1, 10, 41.6, 5},
-		{"sync", 10_000, first, "platform", 98.7, 12_345, 3000, 140, 1},
+		{"sync", 1000, first, "platform", 1234.5, 1009, 300, 40.4, 0, 5},
+		{"sync", 1000, first, "floor", 12_345.6, 1000, 200, 30, 0, 5},
+		{"sync", 1000, warm, "platform", 9.87, 1, 10, 41.6, 0, 5},
+		{"sync", 10_000, first, "platform", 98.7, 12_345, 3000, 140, 0, 1},
 	},
 }
 

@@ -38,6 +38,14 @@ var targets = []target{
 	services("our peak RSS is how many times that of two bare lists", 1.2, peakRSS, ours(spread), place{spread, "floor"}),
 	services("in one namespace we take how many times as long as spread", 1.5, medianTime, ours(oneNamespace), ours(spread)),
 	reading("export", "floor", spread, 1.5, true),
+	{"a Ping over NATS takes how many times as long as a bare request", quotient("bus-ping", 1, medianTime, ours(""), place{"", "nats"}), 1.5, true},
+	{"64 callers over NATS make how many times the Pings of bare ones", quotient("bus-ping", 64, perSecond, ours(""), place{"", "nats"}), 0.6, false},
+	{"a Ping during an Export takes at the 99th percentile, in ms", figure("bus-ping", 1, duringExport, medianTime), 250, true},
+	{"100,000 instances take how many times as long to subscribe as bare subscriptions", quotient("bus-subscribe", instances, medianTime, ours(""), place{"", "nats"}), 3, true},
+	{"peak RSS in MB of the client with 100,000 instances", figure("bus-subscribe", instances, "", peakRSS), 60, true},
+	{"an Export over NATS takes how many times as long as a bare copy", quotient("bus-export", exportMiB, medianTime, ours(callerEnd), place{callerEnd, "nats"}), 2.5, true},
+	{"an Export of 50 MiB over NATS: peak RSS in MB of the caller", figure("bus-export", exportMiB, callerEnd, peakRSS), 3 * exportMiB, true},
+	{"an Export of 50 MiB over NATS: peak RSS in MB of the daemon", figure("bus-export", exportMiB, daemonEnd, peakRSS), 3 * exportMiB, true},
 }
 
 // reading compares times at 10,000 services as ratio does.
@@ -82,6 +90,15 @@ func ours(phase string) place { return place{phase, "platform"} }
 
 func medianTime(r row) float64 { return r.MedianMS }
 func peakRSS(r row) float64    { return r.PeakRSSMB }
+func perSecond(r row) float64  { return r.PerSecond }
+
+// figure returns one of our figures.
+func figure(name string, size int, phase string, of func(row) float64) func(results) (float64, bool) {
+	return func(r results) (float64, bool) {
+		row, ok := r.find(name, size, phase, "platform")
+		return of(row), ok
+	}
+}
 
 // quotient returns a figure of the row at a divided by that of the row at b, if both were
 // measured.

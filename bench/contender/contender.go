@@ -25,7 +25,8 @@ const KubeconfigVariable = "KUBECONFIG"
 // An Order says what to do next.
 type Order struct {
 	Phase string // what to call it
-	Dir   string // the folder of the manifests
+	Dir   string // the folder of the manifests; empty where there are none
+	Size  int    // how much of it; 0 where it says nothing
 }
 
 // A Reply says what came of it.
@@ -39,13 +40,42 @@ type Library interface {
 	Sync(ctx context.Context, docs [][]byte) error
 }
 
-// Main is the main function of a contender: it obeys orders until there are no more. New
-// is called within the time of the first.
+// Main is the main function of a contender that makes a cluster what manifests say: it
+// obeys orders until there are no more. New is called within the time of the first.
 func Main(newLibrary func(*rest.Config) (Library, error)) {
 	profile := flag.String("profile", "", "`folder` for profiles of each phase")
 	flag.Parse()
+	var lib Library
+	Obey(func(ctx context.Context, o Order) (m Measurement, err error) {
+		config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(KubeconfigVariable))
+		if err != nil {
+			return m, err
+		}
+		config.QPS = -1
+		docs, err := readAll(o.Dir)
+		if err != nil {
+			return m, err
+		}
+		stop, err := startProfile(*profile, fmt.Sprintf("%s-%d-%s", filepath.Base(os.Args[0]), len(docs), o.Phase))
+		if err != nil {
+			return m, err
+		}
+		m, err = Measure(func() (err error) {
+			if lib == nil {
+				if lib, err = newLibrary(config); err != nil {
+					return err
+				}
+			}
+			return lib.Sync(ctx, docs)
+		})
+		return m, errors.Join(err, stop())
+	})
+}
+
+// Obey has do carry out the orders on the standard input until there are no more.
+func Obey(do func(context.Context, Order) (Measurement, error)) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := serve(ctx, newLibrary, *profile)
+	err := obey(ctx, do)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
@@ -53,13 +83,7 @@ func Main(newLibrary func(*rest.Config) (Library, error)) {
 	}
 }
 
-func serve(ctx context.Context, newLibrary func(*rest.Config) (Library, error), profile string) error {
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(KubeconfigVariable))
-	if err != nil {
-		return err
-	}
-	config.QPS = -1
-	var lib Library
+func obey(ctx context.Context, do func(context.Context, Order) (Measurement, error)) error {
 	orders, replies := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
 		var o Order
@@ -68,27 +92,12 @@ func serve(ctx context.Context, newLibrary func(*rest.Config) (Library, error), 
 		} else if err != nil {
 			return err
 		}
-		docs, err := readAll(o.Dir)
-		if err != nil {
-			return err
-		}
-		stop, err := startProfile(profile, fmt.Sprintf("%s-%d-%s", filepath.Base(os.Args[0]), len(docs), o.Phase))
-		if err != nil {
-			return err
-		}
 		var r Reply
-		r.Measurement, err = measure(func() (err error) {
-			if lib == nil {
-				if lib, err = newLibrary(config); err != nil {
-					return err
-				}
-			}
-			return lib.Sync(ctx, docs)
-		})
-		if err != nil {
+		var err error
+		if r.Measurement, err = do(ctx, o); err != nil {
 			r.Error = err.Error()
 		}
-		if err := errors.Join(stop(), replies.Encode(r)); err != nil {
+		if err := replies.Encode(r); err != nil {
 			return err
 		}
 	}

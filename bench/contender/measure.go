@@ -14,11 +14,12 @@ type Measurement struct {
 	MS        float64
 	CPUMS     float64 // of this process, user and system
 	PeakRSSMB float64 // of this process, meanwhile
+	PerSecond float64 `json:",omitempty"` // how often it was done, where that was measured
 }
 
-func measure(do func() error) (Measurement, error) {
-	// This makes the peak what is there now.
-	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+// Measure does something and returns what it took.
+func Measure(do func() error) (Measurement, error) {
+	if err := ResetPeak(); err != nil {
 		return Measurement{}, err
 	}
 	cpu, begin := cpuTime(), time.Now()
@@ -27,7 +28,7 @@ func measure(do func() error) (Measurement, error) {
 	}
 	m := Measurement{MS: Milliseconds(time.Since(begin)), CPUMS: Milliseconds(cpuTime() - cpu)}
 	var err error
-	m.PeakRSSMB, err = peakRSS()
+	m.PeakRSSMB, err = PeakRSS()
 	return m, err
 }
 
@@ -42,8 +43,11 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// peakRSS returns the most memory, in MB, that this process had since the peak was reset.
-func peakRSS() (float64, error) {
+// ResetPeak makes the peak of this process's memory what is there now.
+func ResetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
+
+// PeakRSS returns the most memory, in MB, that this process had since the peak was reset.
+func PeakRSS() (float64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, err

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/internal/faultproxy"
+)
+
+// A busCase does something over a NATS server: by way of this library, and with nats.go
+// alone. The server is in this process, the ends are in processes of their own.
+type busCase struct {
+	what   string
+	rounds []busRound
+}
+
+// A busRound is what a row of a busCase is about.
+type busRound struct {
+	size  int
+	phase string
+	whos  []string
+	once  func(context.Context, *busRun, string) (measurement, error)
+}
+
+var bothEnds = []string{"platform", "nats"}
+
+// The cases of the bus, and what they measure.
+const (
+	duringExport = "during-export" // a ping while an export is under way on a slow link
+	callerEnd    = ""
+	daemonEnd    = "daemon"
+
+	exportMiB     = 50
+	instances     = 100_000
+	slowLinkBytes = 10 << 20 // a second
+
+	serverLimit = 10 * time.Second // until a NATS server is ready
+)
+
+var (
+	busPingCase = busCase{"bus-ping", []busRound{
+		{1, "", bothEnds, pingBy(1)},
+		{64, "", bothEnds, pingBy(64)},
+		{1, duringExport, bothEnds[:1], pingDuringExport},
+	}}
+	busSubscribeCase = busCase{"bus-subscribe", []busRound{{instances, "", bothEnds, subscribeAll}}}
+	busExportCase    = busCase{"bus-export", []busRound{
+		{exportMiB, callerEnd, bothEnds, exportSeenBy(callerEnd)},
+		{exportMiB, daemonEnd, bothEnds, exportSeenBy(daemonEnd)},
+	}}
+)
+
+func (c busCase) name() string { return c.what }
+
+func (c busCase) run(ctx context.Context, o options) (rows []row, err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := buildContenders(ctx, dir); err != nil {
+		return nil, err
+	}
+	for _, round := range c.rounds {
+		taken := make([][]measurement, len(round.whos))
+		for n := range o.runs + 1 { // the first is to warm up
+			for i := range round.whos {
+				i = (i + n) % len(round.whos)
+				m, err := c.once(ctx, dir, round, round.whos[i])
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", round.whos[i], err)
+				}
+				fmt.Fprintf(os.Stderr, "%s %d %s, round %d, %s: %.3f ms, %.0f a second, %.0f MB\n",
+					c.what, round.size, round.phase, n, round.whos[i], m.MS, m.PerSecond, m.PeakRSSMB)
+				if n > 0 {
+					taken[i] = append(taken[i], m)
+				}
+			}
+		}
+		for i, who := range round.whos {
+			rows = append(rows, row{Case: c.what, Size: round.size, Phase: round.phase, Who: who}.summary(taken[i]))
+		}
+	}
+	return rows, nil
+}
+
+// A busRun is a NATS server and the ends that were started on it.
+type busRun struct {
+	dir  string
+	url  string
+	ends []*process
+}
+
+func (c busCase) once(ctx context.Context, dir string, round busRound, who string) (m measurement, err error) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+	if err != nil {
+		return m, err
+	}
+	s.Start()
+	defer func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}()
+	if !s.ReadyForConnections(serverLimit) {
+		return m, errors.New("the NATS server is not ready")
+	}
+	r := &busRun{dir: dir, url: s.ClientURL()}
+	defer func() {
+		for _, e := range r.ends {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	return round.once(ctx, r, who)
+}
+
+// end starts one end, at a URL.
+func (r *busRun) end(ctx context.Context, who, url string) (*process, error) {
+	p, err := startProcess(ctx, access{programs: r.dir}, "bus", "-who", who, "-url", url)
+	if err == nil {
+		r.ends = append(r.ends, p)
+	}
+	return p, err
+}
+
+// both starts a daemon and a caller, whose link is that of url.
+func (r *busRun) both(ctx context.Context, who, url string, exported int) (daemon, caller *process, err error) {
+	if daemon, err = r.end(ctx, who, r.url); err != nil {
+		return nil, nil, err
+	}
+	if _, err = daemon.obey(contender.Order{Phase: "serve", Size: exported}); err != nil {
+		return nil, nil, err
+	}
+	caller, err = r.end(ctx, who, url)
+	return daemon, caller, err
+}
+
+func pingBy(callers int) func(context.Context, *busRun, string) (measurement, error) {
+	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+		_, caller, err := r.both(ctx, who, r.url, 0)
+		if err != nil {
+			return m, err
+		}
+		m.Measurement, err = caller.obey(contender.Order{Phase: "ping", Size: callers})
+		return m, err
+	}
+}
+
+func pingDuringExport(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+	proxy, err := faultproxy.Start(strings.TrimPrefix(r.url, "nats://"))
+	if err != nil {
+		return m, err
+	}
+	defer proxy.Close()
+	proxy.Limit(slowLinkBytes)
+	_, caller, err := r.both(ctx, who, "nats://"+proxy.Addr(), exportMiB<<20)
+	if err != nil {
+		return m, err
+	}
+	m.Measurement, err = caller.obey(contender.Order{Phase: "ping-during-export", Size: exportMiB << 20})
+	return m, err
+}
+
+// exportSeenBy measures an export: its time is the caller's, its memory that of one end.
+func exportSeenBy(end string) func(context.Context, *busRun, string) (measurement, error) {
+	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+		daemon, caller, err := r.both(ctx, who, r.url, exportMiB<<20)
+		if err != nil {
+			return m, err
+		}
+		if _, err := daemon.obey(contender.Order{Phase: "reset"}); err != nil {
+			return m, err
+		}
+		m.Measurement, err = caller.obey(contender.Order{Phase: "export", Size: exportMiB << 20})
+		if err != nil || end == callerEnd {
+			return m, err
+		}
+		peak, err := daemon.obey(contender.Order{Phase: "peak"})
+		m.PeakRSSMB = peak.PeakRSSMB
+		return m, err
+	}
+}
+
+func subscribeAll(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+	subscriber, err := r.end(ctx, who, r.url)
+	if err != nil {
+		return m, err
+	}
+	m.Measurement, err = subscriber.obey(contender.Order{Phase: "subscribe", Size: instances})
+	return m, err
+}

@@ -1,0 +1,169 @@
+// Command bus is one end of a bus on a NATS server: of this library's, or of what one does
+// with nats.go alone. It is a daemon, or one that calls or subscribes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/natsbus"
+)
+
+// An end is what this program is, by way of one library.
+type end interface {
+	// serve has pings, and exports of a body, answered.
+	serve(body []byte) error
+	ping() error
+	// export returns how many bytes came.
+	export() (int, error)
+	// subscribe subscribes n instances, and returns when the server knows of all.
+	subscribe(n int) error
+}
+
+func main() {
+	var (
+		who = flag.String("who", "platform", "by way of which library: platform or nats")
+		url = flag.String("url", "", "of the NATS server")
+	)
+	flag.String("profile", "", "not used")
+	flag.Parse()
+	var e end
+	contender.Obey(func(ctx context.Context, o contender.Order) (m contender.Measurement, err error) {
+		if e == nil {
+			conn, err := nats.Connect(*url, natsbus.ConnectOptions()...)
+			if err != nil {
+				return m, err
+			}
+			if *who == "nats" {
+				e = &bare{conn: conn}
+			} else if e, err = newBus(conn); err != nil {
+				return m, err
+			}
+		}
+		return obey(ctx, e, o)
+	})
+}
+
+func obey(ctx context.Context, e end, o contender.Order) (m contender.Measurement, err error) {
+	switch o.Phase {
+	case "serve":
+		return m, e.serve(noise(o.Size))
+	case "reset":
+		return m, contender.ResetPeak()
+	case "peak":
+		m.PeakRSSMB, err = contender.PeakRSS()
+		return m, err
+	case "ping":
+		return pings(e, o.Size)
+	case "export":
+		return contender.Measure(func() error { return exports(e, o.Size) })
+	case "ping-during-export":
+		return pingsDuring(ctx, e, o.Size)
+	case "subscribe":
+		return contender.Measure(func() error { return e.subscribe(o.Size) })
+	}
+	return m, fmt.Errorf("there is no phase %q", o.Phase)
+}
+
+// noise returns bytes that cannot be compressed.
+func noise(n int) []byte {
+	source := rand.NewChaCha8([32]byte{1})
+	body := make([]byte, n)
+	_, _ = source.Read(body) // it has no errors
+	return body
+}
+
+// How many pings are made before those that count, and how many count.
+const (
+	warmUp = 2_000
+	calls  = 20_000
+)
+
+// pings has a number of callers ping, each one ping after another. Time is the median of a
+// call.
+func pings(e end, callers int) (contender.Measurement, error) {
+	if _, err := pingAll(e, callers, warmUp); err != nil {
+		return contender.Measurement{}, err
+	}
+	var took []time.Duration
+	m, err := contender.Measure(func() (err error) {
+		took, err = pingAll(e, callers, calls)
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	m.PerSecond = float64(len(took)) / (m.MS / 1000)
+	slices.Sort(took)
+	m.MS = contender.Milliseconds(took[len(took)/2])
+	return m, nil
+}
+
+// pingAll returns how long each of n calls took.
+func pingAll(e end, callers, n int) ([]time.Duration, error) {
+	var (
+		took = make([]time.Duration, n/callers*callers)
+		errs = make([]error, callers)
+		all  sync.WaitGroup
+	)
+	for c := range callers {
+		all.Go(func() {
+			for i := c; i < len(took) && errs[c] == nil; i += callers {
+				begin := time.Now()
+				errs[c] = e.ping()
+				took[i] = time.Since(begin)
+			}
+		})
+	}
+	all.Wait()
+	return took, errors.Join(errs...)
+}
+
+func exports(e end, size int) error {
+	n, err := e.export()
+	if err == nil && n != size {
+		err = fmt.Errorf("%d bytes came, want %d", n, size)
+	}
+	return err
+}
+
+// pingsDuring pings while an export is under way. Time is what one of a hundred takes
+// longer than.
+func pingsDuring(ctx context.Context, e end, size int) (contender.Measurement, error) {
+	var took []time.Duration
+	m, err := contender.Measure(func() error {
+		exported := make(chan error, 1)
+		go func() { exported <- exports(e, size) }()
+		pause := time.NewTicker(5 * time.Millisecond)
+		defer pause.Stop()
+		for {
+			select {
+			case err := <-exported:
+				return err
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-pause.C:
+			}
+			begin := time.Now()
+			if err := e.ping(); err != nil {
+				return err
+			}
+			took = append(took, time.Since(begin))
+		}
+	})
+	if err != nil || len(took) == 0 {
+		return m, errors.Join(err, errors.New("no ping was made"))
+	}
+	slices.Sort(took)
+	m.MS = contender.Milliseconds(took[len(took)*99/100])
+	return m, nil
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/natsbus"
+)
+
+const instance = flux.InstanceID("bench")
+
+// subscribers is how many subscribe at once: each waits until the server knows of it.
+const subscribers = 256
+
+// A bus is an end by way of this library.
+type bus struct {
+	*natsbus.Bus
+	handle platform.Platform
+}
+
+func newBus(conn *nats.Conn) (*bus, error) {
+	b, err := natsbus.New(conn, natsbus.Options{})
+	if err != nil {
+		return nil, err
+	}
+	handle, err := b.Connect(instance)
+	return &bus{b, handle}, err
+}
+
+func (b *bus) serve(body []byte) error {
+	b.Subscribe(instance, &platform.MockPlatform{ExportAnswer: body}, nil)
+	return nil
+}
+
+func (b *bus) ping() error { return b.handle.Ping() }
+
+func (b *bus) export() (int, error) {
+	body, err := b.handle.Export()
+	return len(body), err
+}
+
+func (b *bus) subscribe(n int) error {
+	ended := make(chan error, n)
+	var all sync.WaitGroup
+	for s := range subscribers {
+		all.Go(func() {
+			for i := s; i < n; i += subscribers {
+				b.Subscribe(flux.InstanceID(fmt.Sprint("instance-", i)), &platform.MockPlatform{}, ended)
+			}
+		})
+	}
+	all.Wait()
+	if len(ended) > 0 {
+		return fmt.Errorf("%d subscriptions have ended, one with %w", len(ended), <-ended)
+	}
+	return nil
+}
