@@ -38,6 +38,8 @@ type definition struct {
 	simple bool
 	// pods says that it is a pod, or makes pods.
 	pods bool
+	// chooses says that it is a Service that wants a certain address or port.
+	chooses bool
 	// defines has the resources that it makes the API server serve, if it is a
 	// CustomResourceDefinition.
 	defines []resource
@@ -57,6 +59,7 @@ func newDefinition(object manifest.Object) (*definition, error) {
 		labels:      object.GetLabels(),
 		annotations: object.GetAnnotations(),
 		pods:        podSpec(object.Unstructured) != nil,
+		chooses:     chooses(object.Unstructured),
 		refs:        references(object.Unstructured),
 	}
 	meta := content["metadata"].(map[string]any) // manifest.Parse saw to it

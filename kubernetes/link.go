@@ -72,9 +72,10 @@ func link(steps []*step) []*step {
 }
 
 // addBarriers makes gates come into force after all else is applied, and go before
-// anything else is deleted, and numbers the steps.
+// anything else is deleted, and Services that choose an address or port come before those
+// that are given one, which may be the same. It numbers the steps.
 func addBarriers(steps []*step) []*step {
-	opened, closed := &step{}, &step{}
+	opened, chosen, closed := &step{}, &step{}, &step{}
 	for _, s := range steps {
 		switch gate := isGate(s.object.key.GroupKind); {
 		case gate && s.delete:
@@ -86,8 +87,15 @@ func addBarriers(steps []*step) []*step {
 		default:
 			closed.need(s, false)
 		}
+		switch {
+		case s.delete || s.object.key.GroupKind != serviceKind:
+		case s.object.chooses:
+			chosen.need(s, false)
+		default:
+			s.need(chosen, false)
+		}
 	}
-	all := append(append([]*step{opened}, steps...), closed)
+	all := append(append([]*step{opened, chosen}, steps...), closed)
 	for i, s := range all {
 		s.index = i
 	}

@@ -145,6 +145,26 @@ func TestLinkAppliesLimitsBeforePods(t *testing.T) {
 	}
 }
 
+// What the cluster allots might be what another Service wants.
+func TestLinkAppliesChoosingServicesFirst(t *testing.T) {
+	given := "apiVersion: v1\nkind: Service\nmetadata: {name: given}\nspec: {ports: [{port: 80}]}"
+	for _, spec := range []string{
+		"{type: NodePort, ports: [{port: 80}, {port: 81, nodePort: 30123}]}", "{clusterIP: 10.0.0.9, ports: [{port: 80}]}",
+		"{type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 30124, ports: [{port: 80}]}",
+	} {
+		choosing := "apiVersion: v1\nkind: Service\nmetadata: {name: choosing}\nspec: " + spec
+		steps := append(stepsOf(t, 0, given, false), stepsOf(t, 1, choosing, false)...)
+		order := placesOf(t, steps)
+		require.Less(t, order[steps[1]], order[steps[0]], spec)
+	}
+	for _, spec := range []string{"{clusterIP: None}", "{clusterIP: \"\"}", "{type: ExternalName, externalName: example.com}"} {
+		other := "apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: " + spec
+		steps := append(stepsOf(t, 0, given, false), stepsOf(t, 1, other, false)...)
+		order := placesOf(t, steps)
+		require.Less(t, order[steps[0]], order[steps[1]], spec)
+	}
+}
+
 // What names another object of the same name, or one elsewhere, does not wait for it.
 func TestLinkDoesNotOrderStrangers(t *testing.T) {
 	for name, pair := range map[string][2]string{

@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // recreate deletes an object that cannot be changed into what the definition says, and
@@ -50,8 +49,6 @@ func (c *clients) rehearse(ctx context.Context, t *target) error {
 	}
 	return err
 }
-
-var serviceKind = schema.GroupKind{Kind: "Service"}
 
 // takeOver drops from content, a Service that is to take the place of t's, the ports of the
 // nodes that this one has: they will be free, but a dry run says that they are not. Of

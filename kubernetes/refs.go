@@ -10,6 +10,7 @@ import (
 var (
 	namespaceKind = schema.GroupKind{Kind: "Namespace"}
 	crdKind       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+	serviceKind   = schema.GroupKind{Kind: "Service"}
 )
 
 // isGate says whether objects of the kind decide about requests for others, or answer
@@ -21,6 +22,22 @@ func isGate(kind schema.GroupKind) bool {
 		return true
 	}
 	return false
+}
+
+// chooses says whether obj is a Service that says which address or port it wants of those
+// that the cluster allots.
+func chooses(obj *unstructured.Unstructured) bool {
+	if obj.GroupVersionKind().GroupKind() != serviceKind {
+		return false
+	}
+	spec := obj.Object["spec"]
+	for port := range items(spec, "ports") {
+		if dig(port, "nodePort") != nil {
+			return true
+		}
+	}
+	ip, _ := dig(spec, "clusterIP").(string)
+	return ip != "" && ip != "None" || dig(spec, "healthCheckNodePort") != nil
 }
 
 // limitsPods says whether objects of the kind decide what the pods of their namespace

@@ -3,11 +3,13 @@ package natsbus_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -115,6 +117,22 @@ func startChild(t *testing.T, role, url string) *process {
 		<-ended
 	})
 	return p
+}
+
+// freeze stops the process, and returns when all of it has stopped.
+func (p *process) freeze(t *testing.T) {
+	t.Helper()
+	require.NoError(t, p.Signal(syscall.SIGSTOP))
+	var state syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.Pid, &state, syscall.WUNTRACED, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		require.NoError(t, err)
+		require.True(t, state.Stopped())
+		return
+	}
 }
 
 // says waits for a line that begins with what is given, and returns what came before it.
