@@ -231,6 +231,10 @@ func (b *Bus) publish(to, reply string, f frame) error {
 	return b.conn.PublishMsg(f.message(to, reply))
 }
 
+// flooded says whether more comes than can be answered. Who can ask again is not told then
+// that he is refused, so that what others have sent is not lost behind it.
+func (b *Bus) flooded() bool { return len(b.frames) > queued/8 }
+
 func (b *Bus) dispatchAll() {
 	for {
 		select {

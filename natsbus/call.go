@@ -357,7 +357,7 @@ func (c *call) isFrom(f *frame) bool {
 
 // letGo tells a daemon that takes part in a call that the call, or its part in it, is over.
 func (b *Bus) letGo(tok, id string, f *frame) {
-	if f.session == "" || f.kind != kindAccept && f.kind != kindBeat && f.kind != kindData {
+	if b.flooded() || f.session == "" || f.kind != kindAccept && f.kind != kindBeat && f.kind != kindData {
 		return
 	}
 	_ = b.publish(b.subject(tok, inCall, f.session, id), "",

@@ -287,7 +287,7 @@ func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 		_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", frame{kind: kindEnded, call: f.call, session: s.session})
 	case f.call != "":
 		_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", frame{kind: kindHeld, call: f.call, session: s.session, epoch: mine.epoch})
-	case !later:
+	case !later && !b.flooded():
 		s.tell(mine)
 	}
 }

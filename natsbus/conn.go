@@ -147,6 +147,7 @@ func (b *Bus) watchStatus() {
 // onClosed ends everything: a connection that is closed does not come back.
 func (b *Bus) onClosed() {
 	cause := b.connectionError(nats.ErrConnectionClosed)
+	b.options.Logger.Error("natsbus: the NATS connection is closed for good", "err", cause)
 	b.failCalls("", cause)
 	b.mu.Lock()
 	seats := make([]*seat, 0, len(b.seats))

@@ -75,7 +75,9 @@ func startTraffic(t *testing.T, h platform.Platform, l *ledger, exported []byte)
 				if err := call(); err == nil {
 					tr.answered[i].Add(1)
 				} else {
-					tr.failed[i].Add(1)
+					if tr.failed[i].Add(1) == 1 {
+						t.Logf("%s: the first error: %v", kinds[i], err)
+					}
 					assert.ErrorIs(t, err, platform.ErrPlatformNotAvailable, kinds[i])
 				}
 				select { // so that small calls do not only make the logs long
@@ -148,7 +150,7 @@ func framesLost(t *testing.T) {
 	registry := stdprometheus.NewRegistry()
 	metrics, err := natsbus.NewMetrics(registry)
 	require.NoError(t, err)
-	b := ends(t, daemonURL, callerURL, natsbus.Options{Metrics: metrics, Beat: 200 * time.Millisecond})
+	b := ends(t, daemonURL, callerURL, natsbus.Options{Metrics: metrics})
 	l, exported := newLedger(), noise(2<<20)
 	p := l.platform()
 	p.ExportAnswer = exported

@@ -59,7 +59,9 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		var err error
 		if sv, err = b.admitLocked(s, m, f); err != nil {
 			b.mu.Unlock()
-			b.refuse(tok, f, unavailable(s.inst, "%s: %w", name, err))
+			if !b.flooded() {
+				b.refuse(tok, f, unavailable(s.inst, "%s: %w", name, err))
+			}
 			return
 		}
 		b.mu.Unlock()
@@ -268,6 +270,13 @@ func (b *Bus) carryOut(sv *serving) {
 		out, _ = encode(answer{Err: toWire(fmt.Errorf("%s: the result was lost: %w", sv.method.name, encodeErr))}, 0, b.options.MaxBody)
 	}
 	a = answer{}
+	if size := int64(len(out.data)); out.chunks() > 1 {
+		if err := b.quota.take(size); err != nil {
+			out, _ = encode(answer{Err: toWire(unavailable(sv.seat.inst, "%s: the result was lost: %w", sv.method.name, err))}, 0, b.options.MaxBody)
+		} else {
+			defer b.quota.give(size)
+		}
+	}
 	if sv.inline && out.chunks() == 1 {
 		if context.Cause(sv.ctx) == nil {
 			sv.send(out.frame(0))
@@ -281,13 +290,6 @@ func (b *Bus) carryOut(sv *serving) {
 		return
 	}
 	sv.setBack(sv.seat)
-	if out.chunks() > 1 {
-		if err := b.quota.take(int64(len(out.data))); err != nil {
-			out, _ = encode(answer{Err: toWire(unavailable(sv.seat.inst, "%s: the result was lost: %w", sv.method.name, err))}, 0, b.options.MaxBody)
-		} else {
-			defer b.quota.give(int64(len(out.data)))
-		}
-	}
 	sv.start(out)
 	for sv.pump(); context.Cause(sv.ctx) == nil; sv.pump() {
 		select {

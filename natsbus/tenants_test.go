@@ -151,6 +151,13 @@ func TestServiceIsNoDeputy(t *testing.T) {
 		require.NoError(t, err, "what the service says to a goes to a")
 		assert.Equal(t, "end", headOf(t, m.Data)[1])
 	}
+	for _, kind := range []string{"gone", "unknown", "ack", "end", "claim", "held", "ended", "new"} {
+		answer(hostile, "a", kind, "forged")
+	}
+	nobody := nats.NewMsg(fmt.Sprintf("flux.v1.a.re.%s.%s", bus, call))
+	nobody.Header.Set("Status", "503") // as the server says that there is no daemon
+	require.NoError(t, hostile.PublishMsg(nobody))
+	require.NoError(t, hostile.Flush())
 	_, err = toB.NextMsg(50 * time.Millisecond)
 	require.ErrorIs(t, err, nats.ErrTimeout)
 	answer(honest, "b", "data", "honest")

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -254,4 +255,86 @@ func TestLengthIsNotBelieved(t *testing.T) {
 	late.close()
 	assert.False(t, late.onData(&frame{length: 1 << 30, body: []byte("x")}))
 	assert.Zero(t, l.bus.quota.used)
+}
+
+// Chunks that come twice, or not in order, change nothing: what is missing is asked for, and
+// the body is whole in the end.
+func TestChunksOutOfOrder(t *testing.T) {
+	want := noise(10*chunkSize + 7)
+	sent, err := encode(answer{Export: want}, 0, 1<<30)
+	require.NoError(t, err)
+	n := sent.chunks()
+	chance := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		l := testLink()
+		l.bus.options.MaxBody = 1 << 30
+		var order []int
+		for range 3 {
+			order = append(order, chance.Perm(n)...)
+		}
+		for i := range n { // the sender goes back to the beginning at last
+			order = append(order, i, i)
+		}
+		whole := 0
+		for _, i := range order {
+			f := sent.frame(i)
+			if l.onData(&f) {
+				whole++
+			}
+		}
+		require.Equal(t, 1, whole, "it is complete once")
+		got, err, over := l.received()
+		require.NoError(t, err)
+		require.True(t, over)
+		var a answer
+		require.NoError(t, got.decode(&a, 1<<30, ample()))
+		require.True(t, bytes.Equal(want, a.Export))
+	}
+}
+
+// noise returns bytes that cannot be compressed.
+func noise(size int) []byte {
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(data) // it never fails
+	return data
+}
+
+// Many small values are counted as what they take once they are decoded.
+func TestManyValuesAreCharged(t *testing.T) {
+	services := binary.BigEndian.AppendUint32([]byte{0xa1, 1, 0x9a}, 1<<20)
+	services = append(services, bytes.Repeat([]byte{0xa0}, 1<<20)...) // a million of them, with nothing in them
+	b := body{data: services}
+	q := &quota{limit: 64 << 20}
+	require.EqualError(t, b.decode(&answer{}, 64<<20, q), "body of 134218112 bytes is over what is left of the limit of 67108864 for all calls together")
+	assert.Zero(t, q.used)
+	var a answer
+	require.NoError(t, b.decode(&a, 64<<20, ample()))
+	assert.Len(t, a.Services, 1<<20)
+}
+
+// A peer that says again and again that the same chunk is lost does not have all that was sent
+// sent again each time.
+func TestRewindsAreBounded(t *testing.T) {
+	l := testLink()
+	l.to = "peer"
+	l.start(body{data: noise(8 * chunkSize)})
+	sent := 0
+	pump := func() {
+		for _, ok := l.nextChunkLocked(); ok; _, ok = l.nextChunkLocked() {
+			sent++
+		}
+	}
+	pump()
+	first := sent
+	for range 1000 {
+		l.onAck(&frame{kind: kindAck, seq: 0, last: true})
+		pump()
+	}
+	assert.Positive(t, first)
+	assert.Equal(t, 2*first, sent, "once, within a quarter of a beat")
+	l.onAck(&frame{kind: kindAck, seq: 1, last: true})
+	pump()
+	assert.Greater(t, sent, 2*first, "there was progress")
+	l.close()
+	assert.Zero(t, l.bus.window.used)
 }

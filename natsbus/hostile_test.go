@@ -1,0 +1,280 @@
+package natsbus_test
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/natsbus"
+)
+
+// opened has a service's call of a's Version come to a hostile daemon of a, which gets to know
+// the name of the service's bus by that. It does not answer.
+func opened(t *testing.T, callers *natsbus.Bus, hostile *nats.Conn) (bus string, returned <-chan error) {
+	t.Helper()
+	calls, err := hostile.SubscribeSync("flux.v1.a.rpc.*")
+	require.NoError(t, err)
+	require.NoError(t, hostile.Flush())
+	returned = inBackground(func() error { return callers.Ping("a") })
+	m, err := calls.NextMsg(limit)
+	require.NoError(t, err)
+	require.NoError(t, calls.Unsubscribe())
+	return headOf(t, m.Data)[4].(string), returned
+}
+
+// The server closes the connection for good of who publishes on a subject that is too long:
+// a tenant must not make the service do that.
+func TestOversizedNamesDoNotDisconnectService(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, withTenants)
+	service := dial(t, s.ClientURL(), as("service"))
+	callers := newBus(t, service, natsbus.Options{})
+	honest := newBus(t, dial(t, s.ClientURL(), as("b")), natsbus.Options{})
+	honest.Subscribe("b", &platform.MockPlatform{}, nil)
+	hostile := dial(t, s.ClientURL(), as("a"))
+	bus, returned := opened(t, callers, hostile)
+	for _, size := range []int{1, 65, 1000, 3990, 4010, 4030} {
+		m := nats.NewMsg("flux.v1.a.re." + bus + "." + strings.Repeat("x", size))
+		m.Data = headed(t, map[int]any{1: "accept", 2: 1, 5: strings.Repeat("S", 64), 6: 1})
+		require.NoError(t, hostile.PublishMsg(m))
+	}
+	require.NoError(t, hostile.Flush())
+	require.NoError(t, callers.Ping("b"))
+	require.ErrorIs(t, within(t, returned, "the error"), platform.ErrPlatformNotAvailable)
+	assert.Zero(t, service.Reconnects)
+	assert.NoError(t, service.LastError())
+}
+
+// Whatever epoch somebody has claimed an instance with, a later daemon gets it, and so does the
+// one after that.
+func TestGiganticEpochs(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, withTenants)
+	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
+	first, second := newBus(t, dial(t, s.ClientURL(), as("a")), quick), newBus(t, dial(t, s.ClientURL(), as("a")), quick)
+	hostile := dial(t, s.ClientURL(), as("a"))
+	now := uint64(time.Now().UnixMilli())
+	for _, epoch := range []uint64{1 << 62, 1<<63 - 1, now + math.MaxInt64 - 1000, 0, math.MaxUint64} {
+		// It answers each claim that it holds the instance by that epoch.
+		held, err := hostile.Subscribe("flux.v1.a.rpc.Kick", func(m *nats.Msg) {
+			if head := headOf(t, m.Data); head[3] != nil {
+				answer := headed(t, map[int]any{1: "held", 2: 1, 3: head[3], 5: "HOSTILE", 14: epoch})
+				_ = hostile.Publish(fmt.Sprintf("flux.v1.a.in.%v.%v", head[5], head[3]), answer)
+			}
+		})
+		require.NoError(t, err)
+		require.NoError(t, hostile.Flush())
+		one, two := make(chan error, 1), make(chan error, 1)
+		first.Subscribe("a", &platform.MockPlatform{VersionAnswer: "one"}, one)
+		require.NoError(t, held.Unsubscribe())
+		require.NoError(t, hostile.Flush())
+		second.Subscribe("a", &platform.MockPlatform{VersionAnswer: "two"}, two)
+		require.ErrorIs(t, within(t, one, "the kick"), platform.ErrKicked, "epoch %d", epoch)
+		version, err := callers.Version("a")
+		require.NoError(t, err)
+		require.Equal(t, "two", version)
+		require.Empty(t, two)
+		first.Subscribe("a", &platform.MockPlatform{}, nil) // for the next round
+		require.ErrorIs(t, within(t, two, "the kick"), platform.ErrKicked)
+	}
+}
+
+// A daemon that says only by a beat that it takes part, since its accept was lost, is sent the
+// request.
+func TestLostAccept(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, nil)
+	callers := newBus(t, dial(t, s.ClientURL()), quick)
+	daemon := dial(t, s.ClientURL())
+	calls, err := daemon.SubscribeSync("flux.v1.a.rpc.*")
+	require.NoError(t, err)
+	in, err := daemon.SubscribeSync("flux.v1.a.in.SESSION.*")
+	require.NoError(t, err)
+	require.NoError(t, daemon.Flush())
+	returned := inBackground(func() error { return connect(t, callers).Sync(platform.SyncDef{}) })
+	m, err := calls.NextMsg(limit)
+	require.NoError(t, err)
+	head := headOf(t, m.Data)
+	reply := fmt.Sprintf("flux.v1.a.re.%v.%v", head[4], head[3])
+	require.NoError(t, daemon.Publish(reply, headed(t, map[int]any{1: "beat", 2: 1, 3: head[3], 5: "SESSION", 6: 7})))
+	for {
+		m, err := in.NextMsg(limit)
+		require.NoError(t, err)
+		if headOf(t, m.Data)[1] == "data" {
+			break
+		}
+	}
+	require.NoError(t, daemon.Publish(reply, append(headed(t, map[int]any{1: "data", 2: 1, 3: head[3], 5: "SESSION", 6: 7, 8: true}), 0xa0)))
+	require.NoError(t, within(t, returned, "the result"))
+}
+
+// What daemons and services say of bodies may be wrong, or a lie.
+func TestBodiesThatLie(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, nil)
+	callers := newBus(t, dial(t, s.ClientURL()), quick)
+	conn := dial(t, s.ClientURL())
+	calls, err := conn.SubscribeSync("flux.v1.a.rpc.Export")
+	require.NoError(t, err)
+	require.NoError(t, conn.Flush())
+	digest := make([]byte, 32)
+	half := noise(1000)
+	for want, chunks := range map[string][]map[int]any{
+		"body does not match its digest":                             {{1: "data", 9: 2000, 10: 2000}, {1: "data", 7: 1, 8: true, 12: digest}},
+		"body does not have the 1500 bytes that it was said to have": {{1: "data", 9: 1500, 10: 1500}, {1: "data", 7: 1, 8: true, 12: digest}},
+		"body does not have the 3000 bytes":                          {{1: "data", 9: 3000, 10: 3000}, {1: "data", 7: 1, 8: true, 12: digest}},
+		"body of 1099511627776 bytes is over the limit":              {{1: "data", 9: 1 << 40}},
+		"body cannot be decompressed":                                {{1: "data", 8: true, 10: 4000, 11: true}},
+		"body cannot be decoded":                                     {{1: "data", 8: true}},
+	} {
+		returned := inBackground(func() error {
+			_, err := connect(t, callers).Export()
+			return err
+		})
+		m, err := calls.NextMsg(limit)
+		require.NoError(t, err)
+		head := headOf(t, m.Data)
+		for _, chunk := range chunks {
+			chunk[2], chunk[3], chunk[5], chunk[6] = 1, head[3], "SESSION", 1
+			body := half
+			if want == "body cannot be decoded" {
+				body = []byte{0x81, 0x01} // an array, where a map must be
+			}
+			require.NoError(t, conn.Publish(fmt.Sprintf("flux.v1.a.re.%v.%v", head[4], head[3]), append(headed(t, chunk), body...)))
+		}
+		err = within(t, returned, "the error")
+		require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+		require.ErrorContains(t, err, "Export: the answer cannot be read: "+want)
+	}
+
+	// And what a service says: nothing is begun.
+	daemons, l := newBus(t, conn, quick), newLedger()
+	require.NoError(t, calls.Unsubscribe())
+	daemons.Subscribe("a", l.platform(), nil)
+	replies, err := conn.SubscribeSync("flux.v1.a.re.BUS.*")
+	require.NoError(t, err)
+	require.NoError(t, conn.Publish("flux.v1.a.rpc.Sync", headed(t, map[int]any{1: "open", 2: 1, 3: "CALL", 4: "BUS"})))
+	m, err := replies.NextMsg(limit)
+	require.NoError(t, err)
+	accept := headOf(t, m.Data)
+	require.Equal(t, "accept", accept[1])
+	data := headed(t, map[int]any{1: "data", 2: 1, 3: "CALL", 4: "BUS", 5: accept[5], 6: accept[6], 8: true, 10: 1 << 20, 11: true})
+	require.NoError(t, conn.Publish(fmt.Sprintf("flux.v1.a.in.%v.CALL", accept[5]), append(data, half...)))
+	for {
+		m, err := replies.NextMsg(limit)
+		require.NoError(t, err)
+		if headOf(t, m.Data)[1] == "data" {
+			assert.Contains(t, string(m.Data), "Sync was not begun, since its request cannot be read: body cannot be decompressed")
+			break
+		}
+	}
+	assert.Empty(t, l.ran)
+}
+
+// flood sends n frames, which another connection is to make of their number, and returns how
+// much larger the heap is then.
+func flood(t *testing.T, conn *nats.Conn, n int, frame func(i int) (subject string, head map[int]any)) (grown int64) {
+	t.Helper()
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for i := range n {
+		subject, head := frame(i)
+		require.NoError(t, conn.Publish(subject, headed(t, head)))
+	}
+	require.NoError(t, conn.FlushTimeout(limit))
+	return heap() - before
+}
+
+// keepPinging pings the instance "b" until end is called, which fails the test if one was not
+// answered.
+func keepPinging(callers *natsbus.Bus) (end func(t *testing.T)) {
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	pings, slowest := 0, time.Duration(0)
+	go func() {
+		for {
+			asked := time.Now()
+			if err := callers.Ping("b"); err != nil {
+				ended <- err
+				return
+			}
+			slowest = max(slowest, time.Since(asked))
+			pings++
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+		}
+	}()
+	return func(t *testing.T) {
+		t.Helper()
+		close(stop)
+		require.NoError(t, within(t, ended, "the last Ping"), "others are answered")
+		t.Logf("%d Pings of another instance meanwhile, the slowest took %v", pings, slowest)
+	}
+}
+
+// A million calls are opened with one daemon, none of them ever goes on. It takes a bounded
+// number, and answers others on the same bus.
+func TestMillionOpenCalls(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, nil)
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	b.Subscribe("b", &platform.MockPlatform{}, nil)
+	end := keepPinging(b.callers)
+	const n = 1_000_000
+	grown := flood(t, dial(t, s.ClientURL()), n, func(i int) (string, map[int]any) {
+		return "flux.v1.a.rpc.Sync", map[int]any{1: "open", 2: 1, 3: fmt.Sprint("CALL", i), 4: "BUS"}
+	})
+	t.Logf("%d calls opened: the heap is %d KiB larger", n, grown>>10)
+	end(t)
+	assert.Less(t, grown, int64(64<<20))
+	require.NoError(t, b.Ping("a"), "reads have room of their own")
+}
+
+// A tenant floods the service with answers to calls that there are not, and its peers with
+// claims.
+func TestFloods(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, withTenants)
+	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
+	daemonA, daemonB := newBus(t, dial(t, s.ClientURL(), as("a")), natsbus.Options{}), newBus(t, dial(t, s.ClientURL(), as("b")), natsbus.Options{})
+	hostile := dial(t, s.ClientURL(), as("a"))
+	bus, returned := opened(t, callers, hostile)
+	require.Error(t, within(t, returned, "the error"))
+	done := make(chan error, 1)
+	daemonA.Subscribe("a", &platform.MockPlatform{}, done)
+	daemonB.Subscribe("b", &platform.MockPlatform{}, nil)
+	for name, frame := range map[string]func(i int) (string, map[int]any){
+		"answers": func(i int) (string, map[int]any) {
+			return fmt.Sprintf("flux.v1.a.re.%s.CALL%d", bus, i), map[int]any{1: "accept", 2: 1, 5: "SESSION", 6: i}
+		},
+		"claims": func(i int) (string, map[int]any) { // earlier ones
+			return "flux.v1.a.rpc.Kick", map[int]any{1: "claim", 2: 1, 3: "CLAIM", 5: fmt.Sprint("SESSION", i), 14: i}
+		},
+	} {
+		const n = 100_000
+		end := keepPinging(callers)
+		grown := flood(t, hostile, n, frame)
+		t.Logf("%d %s: the heap is %d KiB larger", n, name, grown>>10)
+		assert.Less(t, grown, int64(64<<20))
+		end(t)
+		require.NoError(t, callers.Ping("a"))
+		require.Empty(t, done)
+	}
+}
