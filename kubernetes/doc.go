@@ -26,7 +26,8 @@
 //   - A Namespace is applied before what is in it; a CustomResourceDefinition, until it
 //     is established, before the resources it defines; what a pod refers to before what
 //     makes the pod, and what limits the pods of a namespace before these; a role before
-//     its binding; a class before what is of it.
+//     its binding; a class before what is of it; a Service that chooses an address or
+//     port before those that are given one.
 //   - Webhook configurations, admission policies and APIServices are applied after all
 //     else, and deleted before all else.
 //   - Deletions run the other way: what needs goes before what is needed.
