@@ -3,7 +3,6 @@ package natsbus
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -198,8 +197,6 @@ func decompress(data []byte, size int64) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-var errCut = errors.New("body is cut short")
-
 // countItems returns how many values of CBOR data has, and an error if there are more
 // than limit. It goes through them one after another, whatever they are in.
 func countItems(data []byte, limit int) (n int, err error) {
@@ -207,28 +204,14 @@ func countItems(data []byte, limit int) (n int, err error) {
 		if n == limit {
 			return 0, fmt.Errorf("body has more than %d values", limit)
 		}
-		major, info := data[0]>>5, data[0]&31
-		data = data[1:]
-		size := 0
-		switch {
-		case info >= 24 && info <= 27:
-			size = 1 << (info - 24)
-		case info >= 28 && info < 31:
-			return 0, fmt.Errorf("body is no CBOR")
+		major, info, length, rest, err := splitItem(data)
+		if err != nil {
+			return 0, fmt.Errorf("body: %w", err)
 		}
-		if len(data) < size {
-			return 0, errCut
-		}
-		length := uint64(info)
-		if size > 0 {
-			var wide [8]byte
-			copy(wide[8-size:], data[:size])
-			length = binary.BigEndian.Uint64(wide[:])
-		}
-		data = data[size:]
-		if (major == 2 || major == 3) && info != 31 { // a string
+		data = rest
+		if (major == majorBytes || major == majorText) && info != indefinite {
 			if uint64(len(data)) < length {
-				return 0, errCut
+				return 0, fmt.Errorf("body: %w", errCut)
 			}
 			data = data[length:]
 		}

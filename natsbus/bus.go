@@ -15,17 +15,19 @@ import (
 
 // A Bus is a platform.MessageBus over a NATS connection. Make one with New.
 //
-// It has three goroutines of its own, however many instances are subscribed: one takes
-// what comes, one keeps time, one watches the connection. Besides there is one for
+// It has four goroutines of its own, however many instances are subscribed: one takes
+// what comes, two keep time, one watches the connection. Besides there is one for
 // each call that is being served, and one for each cause that a subscriber is not ready
 // to take.
 type Bus struct {
 	conn     *nats.Conn
 	options  Options
+	root     string // what every subject begins with
 	name     string // in the subjects of what is for this bus
 	counters counters
 	window   window
 	quota    quota
+	crew     crew
 	frames   chan *nats.Msg // what comes on every subscription; never closed
 	replies  *nats.Subscription
 	status   chan nats.Status // the connection's
@@ -71,6 +73,7 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 	}
 	b := &Bus{
 		conn:     conn,
+		root:     options.Prefix + "." + subjectVersion + ".",
 		options:  options,
 		name:     newName(),
 		counters: options.Metrics.counters(),
@@ -91,6 +94,7 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 	b.watchErrors()
 	b.workers.Go(b.dispatchAll)
 	b.workers.Go(b.keepTime)
+	b.workers.Go(b.tickCalls)
 	b.workers.Go(b.watchStatus)
 	return b, nil
 }
@@ -228,8 +232,18 @@ func (b *Bus) publish(to, reply string, f frame) error {
 	if len(f.body) > 0 {
 		b.countBytes(sent, len(f.body))
 	}
-	return b.conn.PublishMsg(f.message(to, reply))
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	*buf = f.appendTo((*buf)[:0])
+	if reply == "" {
+		return b.conn.Publish(to, *buf) // which copies it, as the other does
+	}
+	return b.conn.PublishRequest(to, reply, *buf)
 }
+
+// buffers are for frames on their way to the connection; none is larger than a chunk and
+// its head.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // flooded says whether more comes than can be answered. Who can ask again is not told then
 // that he is refused, so that what others have sent is not lost behind it.

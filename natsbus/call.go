@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,7 +15,8 @@ import (
 type call struct {
 	link
 	tok    string
-	inline bool // the request is in what opens the call
+	inline bool        // the request is in what opens the call
+	ticked atomic.Bool // it is time to look at the time
 
 	gone    bool  // guarded by mu; the daemon did not begin it, and never will
 	unknown bool  // guarded by mu; the daemon does not know of it
@@ -143,7 +145,9 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 	}
 	id := newName()
 	c := &call{tok: h.tok, inline: !m.write && out.chunks() == 1}
-	c.link = link{bus: b, call: id, wake: make(chan struct{}, 1), caller: true, heard: time.Now()}
+	now := time.Now()
+	beatAt := now.Add(b.options.Beat)
+	c.link = link{bus: b, call: id, wake: make(chan struct{}, 1), caller: true, heard: now}
 	c.back = b.subject(h.tok, toCaller, b.name, id)
 	open := frame{kind: kindOpen}
 	if c.inline {
@@ -153,7 +157,7 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 		c.out.body = out
 	}
 	open.call, open.bus, open.beat = id, b.name, b.options.Beat.Milliseconds()
-	opening := b.subject(h.tok, toDaemon, m.name)
+	opening := b.subject(h.tok, toDaemon, m.name, "")
 
 	b.mu.Lock()
 	b.calls[id] = c
@@ -172,30 +176,18 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 	if err := b.publish(opening, c.back, open); err != nil {
 		return body{}, b.lostError(h, m, false, b.connectionError(err))
 	}
-	tick := time.NewTicker(b.options.Beat / 4)
-	defer tick.Stop()
 	var again <-chan time.Time
 	retries, wait := aloneRetries, time.Duration(0)
 	if b.conn.ConnectedClusterName() != "" {
 		retries, wait = clusterRetries, retryAfter
 	}
-	for ticks := 1; ; {
+	for {
 		select {
 		case <-c.wake:
 		case <-again:
 			again = nil
 			c.forgetLoss()
 			_ = b.publish(opening, c.back, open)
-		case now := <-tick.C:
-			if err := c.alive(now); err != nil {
-				return body{}, b.lostError(h, m, c.began(), fmt.Errorf("its daemon is not answering: %w", err))
-			}
-			if ticks++; ticks%4 == 0 && !c.sendBeatIfAccepted(now) {
-				if down := b.connectionDown(); down != nil {
-					return body{}, b.lostError(h, m, false, down)
-				}
-				_ = b.publish(opening, c.back, open)
-			}
 		case <-ctx.Done():
 			return body{}, cancelled(m, c.began(), context.Cause(ctx))
 		case <-b.base.Done():
@@ -207,6 +199,21 @@ func (b *Bus) attempt(ctx context.Context, h *handle, m *method, out body) (_ bo
 			}
 			answered = in.digest == nil
 			return in, nil
+		}
+		if c.ticked.Swap(false) {
+			now := time.Now()
+			if err := c.alive(now); err != nil {
+				return body{}, b.lostError(h, m, c.began(), fmt.Errorf("its daemon is not answering: %w", err))
+			}
+			if !now.Before(beatAt) {
+				beatAt = now.Add(b.options.Beat)
+				if !c.sendBeatIfAccepted(now) {
+					if down := b.connectionDown(); down != nil {
+						return body{}, b.lostError(h, m, false, down)
+					}
+					_ = b.publish(opening, c.back, open)
+				}
+			}
 		}
 		if c.isResumed() && !c.resumeIfAccepted() {
 			c.forgetLoss()

@@ -123,7 +123,7 @@ func (s *seat) tell(claim frame) {
 	if claim.call != "" {
 		reply = s.bus.subject(s.tok, inCall, s.session, claim.call)
 	}
-	_ = s.bus.publish(s.bus.subject(s.tok, toDaemon, methodKick), reply, claim)
+	_ = s.bus.publish(s.bus.subject(s.tok, toDaemon, methodKick, ""), reply, claim)
 }
 
 // install subscribes, and has whoever holds the instance elsewhere end.
@@ -151,7 +151,7 @@ func (s *seat) install() {
 	if up {
 		s.tell(claim)
 	}
-	rpc, err := b.conn.ChanSubscribe(b.subject(s.tok, toDaemon, "*"), b.frames)
+	rpc, err := b.conn.ChanSubscribe(b.subject(s.tok, toDaemon, "*", ""), b.frames)
 	if err != nil {
 		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
 		s.installed()

@@ -14,7 +14,7 @@ func TestNoEpochIsTheLast(t *testing.T) {
 		outbid := laterEpoch(now, held+1)
 		assert.True(t, isLater(outbid, held), "%d after %d", outbid, held)
 		assert.False(t, isLater(held, outbid), "%d after %d", held, outbid)
-		f, err := parseFrame((&frame{kind: kindClaim, session: "SESSION", epoch: outbid}).message("s", "").Data)
+		f, err := parseFrame((&frame{kind: kindClaim, session: "SESSION", epoch: outbid}).appendTo(nil))
 		assert.NoError(t, err)
 		assert.Equal(t, outbid, f.epoch)
 	}

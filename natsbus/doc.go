@@ -10,7 +10,7 @@
 // # Concurrency
 //
 // A Bus, and each handle that Connect returns, may be used by many goroutines at once.
-// A bus has three goroutines, however many instances are subscribed, and one for each
+// A bus has four goroutines, however many instances are subscribed, and one for each
 // call that it serves. Close waits for all of them.
 //
 // # Errors

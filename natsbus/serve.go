@@ -254,10 +254,10 @@ func (b *Bus) carryOn(sv *serving) {
 	sv.begun = true
 	b.running.Add(1)
 	b.mu.Unlock()
-	go func() { // Close waits for it
+	b.crew.add(func() { // Close waits for it
 		defer b.running.Done()
 		b.carryOut(sv)
-	}()
+	})
 }
 
 // carryOut makes the call and sends its answer, which it keeps until the caller has it.

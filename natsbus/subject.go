@@ -47,13 +47,18 @@ const (
 	inCall   = "in"  // and session and call: what follows, from the caller
 )
 
-func (b *Bus) subject(tok, direction string, rest ...string) string {
-	return b.options.Prefix + "." + subjectVersion + "." + tok + "." + direction + "." + strings.Join(rest, ".")
+// subject returns a subject of two tokens after the direction, or of one if the second is
+// empty.
+func (b *Bus) subject(tok, direction, first, second string) string {
+	if second == "" {
+		return b.root + tok + "." + direction + "." + first
+	}
+	return b.root + tok + "." + direction + "." + first + "." + second
 }
 
-// parseSubject returns what subject put in; rest has one or two tokens.
+// parseSubject returns what subject put in.
 func (b *Bus) parseSubject(s string) (tok, direction, first, second string, ok bool) {
-	s, ok = strings.CutPrefix(s, b.options.Prefix+"."+subjectVersion+".")
+	s, ok = strings.CutPrefix(s, b.root)
 	if !ok {
 		return "", "", "", "", false
 	}

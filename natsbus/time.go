@@ -7,7 +7,7 @@ import (
 )
 
 // keepTime beats for all calls that are served, notices that their callers are gone,
-// repeats claims, and takes down what is over. Those who make calls keep their own time.
+// repeats claims, and takes down what is over. Those who make calls are told by tickCalls.
 func (b *Bus) keepTime() {
 	tick := time.NewTicker(b.options.Beat / 4)
 	defer tick.Stop()
@@ -17,6 +17,26 @@ func (b *Bus) keepTime() {
 			b.beatAll(now)
 			b.repeatClaims(now)
 			b.takeDown(now, false)
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+// tickCalls has those who make calls look at the time. It does nothing that may block, so
+// that they notice that the connection does.
+func (b *Bus) tickCalls() {
+	tick := time.NewTicker(b.options.Beat / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.mu.Lock()
+			for _, c := range b.calls {
+				c.ticked.Store(true)
+				c.wakeUp()
+			}
+			b.mu.Unlock()
 		case <-b.stop:
 			return
 		}

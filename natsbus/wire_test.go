@@ -86,7 +86,7 @@ func TestGoldenFrames(t *testing.T) {
 	if *update {
 		require.NoError(t, os.MkdirAll("testdata/v1", 0o755))
 		for name, f := range frames {
-			require.NoError(t, os.WriteFile("testdata/v1/"+name, f.message("s", "").Data, 0o644))
+			require.NoError(t, os.WriteFile("testdata/v1/"+name, f.appendTo(nil), 0o644))
 		}
 	}
 	files, err := filepath.Glob("testdata/v1/*")
@@ -144,7 +144,7 @@ func FuzzFrame(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := parseFrame(fr.message("s", "").Data)
+		again, err := parseFrame(fr.appendTo(nil))
 		if err != nil {
 			t.Fatalf("%+v cannot be read again: %v", fr, err)
 		}
