@@ -24,6 +24,8 @@ type Bus struct {
 	options  Options
 	root     string // what every subject begins with
 	name     string // in the subjects of what is for this bus
+	place    string // which the names of its sessions begin with
+	born     time.Time
 	counters counters
 	window   window
 	quota    quota
@@ -47,11 +49,18 @@ type Bus struct {
 	made     int                          // guarded by mu; calls made, between two attempts too
 	serving  map[*serving]struct{}        // guarded by mu; those served
 	seats    map[string]*seat             // guarded by mu; by token
+	numbers  uint32                       // guarded by mu; given to seats
+	pending  map[*seat]*installation      // guarded by mu; of those that wait for the answer to their claim
 	sessions map[string]*seat             // guarded by mu; those that listen to what is in calls
-	retired  map[*seat]struct{}           // guarded by mu; no longer in force, not yet taken down
+	retired  map[*seat]time.Time          // guarded by mu; no longer in force, not yet taken down: when they stop sending callers elsewhere
 	stale    map[*nats.Subscription]*seat // guarded by mu; of the retired, those that linger
-	agenda   agenda                       // guarded by mu
+	rush     rush                         // guarded by mu
+	batch    *batch                       // guarded by mu; of seats that are subscribed next; nil if there is none
+	lines    [stages]line                 // guarded by mu; of claims to be made
+	tick     uint32                       // guarded by mu; how often keepTime has looked
 	trouble  trouble                      // guarded by mu
+
+	batching sync.Mutex // held while a batch is subscribed
 }
 
 var _ platform.MessageBus = (*Bus)(nil)
@@ -76,6 +85,8 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 		root:     options.Prefix + "." + subjectVersion + ".",
 		options:  options,
 		name:     newName(),
+		place:    newName(),
+		born:     time.Now(),
 		counters: options.Metrics.counters(),
 		window:   window{size: options.Window},
 		quota:    quota{limit: options.MaxBytes},
@@ -85,8 +96,9 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 		calls:    map[string]*call{},
 		serving:  map[*serving]struct{}{},
 		seats:    map[string]*seat{},
+		pending:  map[*seat]*installation{},
 		sessions: map[string]*seat{},
-		retired:  map[*seat]struct{}{},
+		retired:  map[*seat]time.Time{},
 		stale:    map[*nats.Subscription]*seat{},
 	}
 	b.base, b.abort = context.WithCancelCause(context.Background())
@@ -162,7 +174,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	}
 	err := b.finishCalls(ctx)
 	for _, s := range seats {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", ErrClosed))
+		b.endSeat(s, fmt.Errorf("subscription ended: %w", ErrClosed))
 	}
 	b.mu.Lock()
 	replies := b.replies
@@ -203,13 +215,13 @@ func (b *Bus) finishCalls(ctx context.Context) error {
 	return fmt.Errorf("close: %d calls under way were cut off: %w", n, context.Cause(ctx))
 }
 
-// deliver sends the cause for which o has ended, which may take a goroutine.
-func (b *Bus) deliver(o *occupant, cause error) {
-	if o.done == nil {
+// deliver sends the cause for which a subscription has ended, which may take a goroutine.
+func (b *Bus) deliver(done chan<- error, cause error) {
+	if done == nil {
 		return
 	}
 	select {
-	case o.done <- cause:
+	case done <- cause:
 		return
 	default:
 	}
@@ -220,7 +232,7 @@ func (b *Bus) deliver(o *occupant, cause error) {
 	}
 	b.workers.Go(func() {
 		select {
-		case o.done <- cause:
+		case done <- cause:
 		case <-b.stop: // nobody has read it while the bus was there
 		}
 	})
@@ -305,11 +317,8 @@ func (b *Bus) onNobody(tok, direction, first, second string) {
 			l = &c.link
 		}
 	case inCall:
-		if s = b.seats[tok]; s == nil || s.session != first {
-			s = b.sessions[first]
-		}
-		if s != nil && s.calls[second] != nil {
-			l = &s.calls[second].link
+		if s = b.seatLocked(tok, first); s != nil && s.desk != nil && s.desk.calls[second] != nil {
+			l = &s.desk.calls[second].link
 		}
 	}
 	b.mu.Unlock()

@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -16,88 +17,134 @@ import (
 // ones the session. Whoever hears a later claim than his own ends; whoever hears an
 // earlier one repeats his own. Claims are repeated from time to time, and when the
 // connection has come back, so that one is left however the network was parted.
+//
+// Clocks differ, so a later claim may be from before. A claim says how old it is, and a
+// seat that is fresh outbids one that is older than itself.
+//
+// A bus may have very many, so what only some need at a time is apart.
 type seat struct {
-	bus     *Bus
-	inst    flux.InstanceID
-	tok     string
-	session string
-
-	listening sync.Mutex         // held while in is made or taken down
-	in        *nats.Subscription // guarded by listening; nil until it is needed
+	bus    *Bus
+	inst   flux.InstanceID
+	number uint32 // no other seat of the bus has it
+	born   uint32 // when it was made, in milliseconds since the bus was
 
 	// What follows is guarded by bus.mu.
-	occ     *occupant
-	epoch   uint64
-	over    bool               // no longer in force
-	until   time.Time          // when it is over: when it stops sending callers elsewhere
-	rpc     *nats.Subscription // to what callers ask, and daemons claim
-	ready   chan struct{}      // closed when the seat has been installed, and then nil
-	outbid  int                // how often it heard a later claim while it was being installed
-	answers chan frame         // to the claim with which it is being installed, and then nil
-	repeats int                // of the claim
-	tickets uint64             // given to calls
+	platform platform.Platform
+	done     chan<- error // made and closed by the subscriber; nil if it does not want to know
+	epoch    uint64
+	rpc      *nats.Subscription // to what callers ask, and daemons claim
+	desk     *desk              // nil until there is a call
+	next     *seat              // in the line that it is in
+	due      uint32             // the tick in which it has its turn there
+	line     stage              // which line that is
+	outbids  uint8              // how often it heard a later claim while it was fresh
+	fresh    bool               // whoever held it before may not have heard of it
+	over     bool               // no longer in force
+}
+
+// An installation is what a seat needs while Subscribe waits for the answer to its claim.
+type installation struct {
+	ready   chan struct{} // closed when it is over
+	call    string        // the claim's name
+	answers chan frame    // to the claim
+}
+
+// A desk is where calls for a seat are served.
+type desk struct {
+	listening sync.Mutex         // held while in is made or taken down
+	in        *nats.Subscription // guarded by listening; to what callers say; nil if there are no calls
+
+	// What follows is guarded by bus.mu.
+	tickets uint64 // given to calls
 	reads   int
 	writes  int
 	calls   map[string]*serving
 }
 
-// maxOutbid is how often a seat that is being installed outbids others.
-const maxOutbid = 4
+// maxOutbids is how often a seat outbids others.
+const maxOutbids = 4
 
-// An occupant is a subscription: a Platform, until it has ended.
-type occupant struct {
-	platform platform.Platform
-	done     chan<- error // made and closed by the subscriber; nil if it does not want to know
-	over     bool         // guarded by bus.mu; no call begins any more
+// settledAge is the age of what is not fresh.
+const settledAge = 1 << 32
+
+// ageLocked returns for how long the seat is there, in milliseconds.
+func (s *seat) ageLocked() int64 {
+	if !s.fresh {
+		return settledAge
+	}
+	return int64(s.bus.millis() - s.born)
 }
+
+// millis returns the time in milliseconds since the bus was made.
+func (b *Bus) millis() uint32 { return uint32(time.Since(b.born).Milliseconds()) }
+
+func (s *seat) tok() string { return token(s.inst) }
+
+// session returns the name of the seat in subjects and claims.
+func (s *seat) session() string { return s.bus.place + "-" + strconv.FormatUint(uint64(s.number), 36) }
 
 // Subscribe makes p the daemon of the instance, see platform.MessageBus. When it
 // returns, the server knows of it, and a daemon that was there before, on whichever bus,
-// has been told to end, or has not answered for two beats.
+// has been told to end, or has not answered for two beats. Of many subscriptions made
+// beside each other, those beyond 8 in a beat do not wait for that: daemons from before
+// are told when no more are being made, or after two beats, ten thousand in a beat.
 //
 // While the connection is down, it returns at once; the subscription is in force when
 // the connection is back. Besides what platform.MessageBus says, a subscription ends if
 // the server denies it, if the connection is closed, and with ErrClosed.
 func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- error) {
-	next := &occupant{platform: p, done: done}
 	switch {
 	case inst == "":
-		b.deliver(next, fmt.Errorf("subscribe: %w", errNoInstance))
+		b.deliver(done, fmt.Errorf("subscribe: %w", errNoInstance))
 		return
 	case p == nil:
-		b.deliver(next, errNilPlatform)
+		b.deliver(done, errNilPlatform)
 		return
 	}
 	tok := token(inst)
 	b.mu.Lock()
 	if b.closing {
 		b.mu.Unlock()
-		b.deliver(next, fmt.Errorf("subscribe: %w", ErrClosed))
+		b.deliver(done, fmt.Errorf("subscribe: %w", ErrClosed))
 		return
 	}
 	if s := b.seats[tok]; s != nil {
-		older, ready := s.occ, s.ready
-		older.over = true
-		s.occ = next
-		s.epoch = laterEpoch(epochNow(), s.epoch+1)
-		claim := s.claimLocked()
+		older := s.done
+		s.platform, s.done, s.born = p, done, b.millis()
+		s.epoch = laterEpoch(epochOf(time.Now()), s.epoch+1)
+		if s.desk != nil {
+			for _, sv := range s.desk.calls {
+				sv.replaced = true
+			}
+		}
+		claim, installed := s.claimLocked(), func() {}
+		if pending := b.pending[s]; pending != nil {
+			installed = func() { <-pending.ready }
+		} else if s.line == 0 {
+			installed = b.joinLocked() // the batch after that of the seat
+		}
 		b.mu.Unlock()
 		b.options.Metrics.IncrKicks(inst)
 		b.deliver(older, platform.ErrKicked)
 		s.tell(claim)
-		if ready != nil {
-			<-ready
-		}
+		installed()
 		return
 	}
-	s := &seat{
-		bus: b, inst: inst, tok: tok, session: newName(), occ: next, epoch: epochNow(),
-		ready: make(chan struct{}), answers: make(chan frame, 4),
-	}
+	now := time.Now()
+	b.numbers++
+	s := &seat{bus: b, inst: inst, number: b.numbers, born: b.millis(), platform: p, done: done, epoch: epochOf(now), fresh: true}
 	b.seats[tok] = s
+	if b.rush.admits(now, b.options.Beat) {
+		b.pending[s] = &installation{ready: make(chan struct{}), call: newName(), answers: make(chan frame, 4)}
+		b.mu.Unlock()
+		b.options.Metrics.Subscriptions.Add(1)
+		s.install()
+		return
+	}
+	installed := b.joinLocked(s)
 	b.mu.Unlock()
 	b.options.Metrics.Subscriptions.Add(1)
-	s.install()
+	installed()
 }
 
 // isLater compares epochs as numbers on a circle, of which half lies ahead. So none is
@@ -113,121 +160,56 @@ func laterEpoch(a, b uint64) uint64 {
 	return b
 }
 
-func epochNow() uint64 { return uint64(time.Now().UnixMilli()) }
+func epochOf(t time.Time) uint64 { return uint64(t.UnixMilli()) }
 
-func (s *seat) claimLocked() frame { return frame{kind: kindClaim, session: s.session, epoch: s.epoch} }
+func (s *seat) claimLocked() frame {
+	return frame{kind: kindClaim, session: s.session(), epoch: s.epoch, age: s.ageLocked()}
+}
+
+// outbidLocked returns a claim that is later than one with the epoch given.
+func (s *seat) outbidLocked(epoch uint64) frame {
+	s.outbids++
+	s.epoch = epoch + 1
+	claim := s.claimLocked()
+	if pending := s.bus.pending[s]; pending != nil {
+		claim.call = pending.call
+	}
+	return claim
+}
 
 // tell tells the daemons of the instance.
 func (s *seat) tell(claim frame) {
 	reply := ""
 	if claim.call != "" {
-		reply = s.bus.subject(s.tok, inCall, s.session, claim.call)
+		reply = s.bus.subject(s.tok(), inCall, claim.session, claim.call)
 	}
-	_ = s.bus.publish(s.bus.subject(s.tok, toDaemon, methodKick, ""), reply, claim)
-}
-
-// install subscribes, and has whoever holds the instance elsewhere end.
-//
-// The claim goes out just before the subscription, since the server then says at once if
-// there is nobody. The holder stays subscribed for a while and sends callers on, so no
-// call is lost in between. The claim is repeated after the subscription: of two who come
-// at once, neither may have seen the other before. The subscription for the answer has no
-// wildcard, since with many instances those cost the server much.
-func (s *seat) install() {
-	b := s.bus
-	claimed := newName()
-	answers, err := b.conn.ChanSubscribe(b.subject(s.tok, inCall, s.session, claimed), b.frames)
-	if err != nil {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
-		s.installed()
-		return
-	}
-	defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
-	up := b.conn.IsConnected()
-	b.mu.Lock()
-	claim := s.claimLocked()
-	b.mu.Unlock()
-	claim.call = claimed
-	if up {
-		s.tell(claim)
-	}
-	rpc, err := b.conn.ChanSubscribe(b.subject(s.tok, toDaemon, "*", ""), b.frames)
-	if err != nil {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
-		s.installed()
-		return
-	}
-	b.mu.Lock()
-	s.rpc = rpc
-	needless := []*nats.Subscription{}
-	for sub, older := range b.stale {
-		if older.tok == s.tok {
-			needless = append(needless, sub)
-			delete(b.stale, sub)
-		}
-	}
-	if s.over {
-		needless = append(needless, rpc)
-	}
-	b.mu.Unlock()
-	for _, sub := range needless {
-		_ = sub.Unsubscribe()
-	}
-	if up {
-		if err := b.conn.FlushTimeout(b.options.silence()); err != nil {
-			b.options.Logger.Warn("natsbus: subscription not confirmed yet", "instance", s.inst, "err", err)
-		} else {
-			s.await(claim)
-		}
-	}
-	b.mu.Lock()
-	claim = s.claimLocked()
-	over := s.over
-	b.mu.Unlock()
-	if !over {
-		s.tell(claim)
-	}
-	s.installed()
-}
-
-// installed ends the installation. From now on the claim is repeated.
-func (s *seat) installed() {
-	b := s.bus
-	b.mu.Lock()
-	ready := s.ready
-	s.ready, s.answers = nil, nil
-	if !s.over {
-		b.agenda.add(b.nextClaimLocked(s), s)
-	}
-	b.mu.Unlock()
-	close(ready)
+	_ = s.bus.publish(s.bus.subject(s.tok(), toDaemon, methodKick, ""), reply, claim)
 }
 
 // await waits until the holder has ended, or there is none. A holder whose epoch is
 // later, since its clock is, is outbid.
-func (s *seat) await(claim frame) {
+func (s *seat) await(pending *installation) {
 	b := s.bus
 	timer := time.NewTimer(2 * b.options.Beat)
 	defer timer.Stop()
-	for outbid := 0; ; {
+	for {
 		select {
-		case f := <-s.answers:
+		case f := <-pending.answers:
 			if f.kind != kindHeld {
 				return
 			}
 			b.mu.Lock()
-			higher := isLater(f.epoch+1, s.epoch)        // otherwise the answer is to come yet
-			if s.over || higher && outbid == maxOutbid { // who has ended must not outbid anyone
+			higher := isLater(f.epoch+1, s.epoch) // otherwise the answer is to come yet
+			if s.over || higher && !s.mayOutbidLocked(&f) {
 				b.mu.Unlock()
 				return
 			}
+			var claim frame
 			if higher {
-				s.epoch = f.epoch + 1
-				claim.epoch = s.epoch
+				claim = s.outbidLocked(f.epoch)
 			}
 			b.mu.Unlock()
 			if higher {
-				outbid++
 				s.tell(claim)
 			}
 		case <-timer.C:
@@ -238,15 +220,23 @@ func (s *seat) await(claim frame) {
 	}
 }
 
+// mayOutbidLocked says whether a claim that is later may be from before the seat all the
+// same. While Subscribe waits it is taken for that: it may just be old news. If it is from
+// somebody who has come at the same time, one of both tires of it first.
+func (s *seat) mayOutbidLocked(claim *frame) bool {
+	return s.outbids < maxOutbids && (s.bus.pending[s] != nil || s.fresh && claim.age > s.ageLocked())
+}
+
 // answer gives what came to the claim of a seat that is being installed.
 func (s *seat) answer(f frame) {
 	s.bus.mu.Lock()
 	defer s.bus.mu.Unlock()
-	if s.answers == nil {
+	pending := s.bus.pending[s]
+	if pending == nil {
 		return
 	}
 	select {
-	case s.answers <- f:
+	case pending.answers <- f:
 	default:
 	}
 }
@@ -255,48 +245,46 @@ func (s *seat) answer(f frame) {
 func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 	b.mu.Lock()
 	s := b.seats[tok]
-	if s == nil || b.stale[from] != nil || f.kind != kindClaim || f.session == "" || f.session == s.session {
+	if s == nil || b.stale[from] != nil || f.kind != kindClaim || f.session == "" {
 		b.mu.Unlock()
 		return
 	}
 	mine := s.claimLocked()
-	later := isLater(f.epoch, mine.epoch) || f.epoch == mine.epoch && f.session > mine.session
-	if later && s.answers != nil && s.outbid < maxOutbid {
-		// The holder said so before it knew of this seat, which is newer: outbid it. It may also be
-		// somebody who has come at the same time, and then one of both tires of it first.
-		s.outbid++
+	if f.session == mine.session {
 		b.mu.Unlock()
-		s.answer(frame{kind: kindHeld, epoch: f.epoch})
-		if f.call != "" {
-			_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", frame{kind: kindHeld, call: f.call, session: s.session, epoch: mine.epoch})
-		}
 		return
 	}
+	answer := frame{kind: kindHeld, call: f.call, session: mine.session}
+	later := isLater(f.epoch, mine.epoch) || f.epoch == mine.epoch && f.session > mine.session
+	outbids := later && s.mayOutbidLocked(f)
 	finish := func() {}
-	if later {
+	switch {
+	case outbids:
+		mine = s.outbidLocked(f.epoch)
+	case later:
+		answer.kind = kindEnded
 		finish = b.endSeatLocked(s, platform.ErrKicked, b.options.Beat)
 	}
 	b.mu.Unlock()
-	if later {
+	if answer.kind == kindEnded {
 		b.options.Logger.Info("natsbus: kicked by another daemon", "instance", s.inst)
 		b.options.Metrics.IncrKicks(s.inst)
 		finish()
+	} else {
+		answer.epoch, answer.age = mine.epoch, mine.age
 	}
-	switch {
-	case f.call != "" && later:
-		_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", frame{kind: kindEnded, call: f.call, session: s.session})
-	case f.call != "":
-		_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", frame{kind: kindHeld, call: f.call, session: s.session, epoch: mine.epoch})
-	case !later && !b.flooded():
+	if f.call != "" {
+		_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", answer)
+	}
+	if outbids || f.call == "" && answer.kind == kindHeld && !b.flooded() {
 		s.tell(mine)
 	}
 }
 
-// endSeat ends the seat's subscription, if it is still in force and that of occ, unless
-// nil.
-func (b *Bus) endSeat(s *seat, occ *occupant, cause error) {
+// endSeat ends the seat's subscription, if it is still in force.
+func (b *Bus) endSeat(s *seat, cause error) {
 	b.mu.Lock()
-	if s.over || occ != nil && s.occ != occ {
+	if s.over {
 		b.mu.Unlock()
 		return
 	}
@@ -309,11 +297,10 @@ func (b *Bus) endSeat(s *seat, occ *occupant, cause error) {
 // lock, which it returns. For as long as linger says, callers who still ask here are
 // told to ask again.
 func (b *Bus) endSeatLocked(s *seat, cause error, linger time.Duration) (finish func()) {
-	last, rpc := s.occ, s.rpc
-	s.over, last.over = true, true
-	s.until = time.Now().Add(linger)
-	delete(b.seats, s.tok)
-	b.retired[s] = struct{}{}
+	done, rpc := s.done, s.rpc
+	s.over = true
+	delete(b.seats, s.tok())
+	b.retired[s] = time.Now().Add(linger)
 	if rpc != nil && linger > 0 {
 		b.stale[rpc] = s
 	}
@@ -322,47 +309,59 @@ func (b *Bus) endSeatLocked(s *seat, cause error, linger time.Duration) (finish 
 			_ = rpc.Unsubscribe()
 		}
 		b.options.Metrics.Subscriptions.Add(-1)
-		b.deliver(last, cause)
+		b.deliver(done, cause)
 	}
 }
 
-// listen makes sure that the seat hears what callers say during calls. The server knows
-// of it before it knows of what is sent afterwards.
+// listen makes sure that the seat, which has a call, hears what callers say during calls.
+// The server knows of it before it knows of what is sent afterwards.
 func (s *seat) listen() error {
-	s.listening.Lock()
-	defer s.listening.Unlock()
-	if s.in != nil {
+	b := s.bus
+	b.mu.Lock()
+	d := s.desk
+	b.mu.Unlock()
+	d.listening.Lock()
+	defer d.listening.Unlock()
+	if d.in != nil {
 		return nil
 	}
-	s.bus.mu.Lock()
-	stopped := s.bus.stopped
-	s.bus.mu.Unlock()
+	b.mu.Lock()
+	stopped := b.stopped
+	b.mu.Unlock()
 	if stopped { // a call was cut off, and nothing may be left on the connection
 		return ErrClosed
 	}
-	in, err := s.bus.conn.ChanSubscribe(s.bus.subject(s.tok, inCall, s.session, "*"), s.bus.frames)
+	session := s.session()
+	in, err := b.conn.ChanSubscribe(b.subject(s.tok(), inCall, session, "*"), b.frames)
 	if err != nil {
 		return err
 	}
-	s.in = in
-	s.bus.mu.Lock()
-	s.bus.sessions[s.session] = s
-	s.bus.mu.Unlock()
+	d.in = in
+	b.mu.Lock()
+	b.sessions[session] = s
+	b.mu.Unlock()
 	return nil
 }
 
 // unlisten undoes listen, unless there are calls, or all is to be taken down.
 func (s *seat) unlisten(all bool) {
-	s.listening.Lock()
-	defer s.listening.Unlock()
-	s.bus.mu.Lock()
-	busy := len(s.calls) > 0 && !all
-	if !busy {
-		delete(s.bus.sessions, s.session)
+	b := s.bus
+	b.mu.Lock()
+	d := s.desk
+	b.mu.Unlock()
+	if d == nil {
+		return
 	}
-	s.bus.mu.Unlock()
-	if !busy && s.in != nil {
-		_ = s.in.Unsubscribe()
-		s.in = nil
+	d.listening.Lock()
+	defer d.listening.Unlock()
+	b.mu.Lock()
+	busy := len(d.calls) > 0 && !all
+	if !busy {
+		delete(b.sessions, s.session())
+	}
+	b.mu.Unlock()
+	if !busy && d.in != nil {
+		_ = d.in.Unsubscribe()
+		d.in = nil
 	}
 }

@@ -103,7 +103,7 @@ func (b *Bus) onDenied(err error) {
 	s := b.seats[tok]
 	b.mu.Unlock()
 	if s != nil {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: the NATS server denies it: %w", err))
+		b.endSeat(s, fmt.Errorf("subscription ended: the NATS server denies it: %w", err))
 	}
 }
 
@@ -156,6 +156,6 @@ func (b *Bus) onClosed() {
 	}
 	b.mu.Unlock()
 	for _, s := range seats {
-		b.endSeat(s, nil, fmt.Errorf("subscription ended: %w", cause))
+		b.endSeat(s, fmt.Errorf("subscription ended: %w", cause))
 	}
 }

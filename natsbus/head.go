@@ -28,6 +28,7 @@ const (
 	keyDigest
 	keyBeat
 	keyEpoch
+	keyAge
 )
 
 // The major types of CBOR that a head is made of.
@@ -64,6 +65,7 @@ func (f *frame) appendTo(b []byte) []byte {
 	}
 	h.uint(keyBeat, uint64(f.beat))
 	h.uint(keyEpoch, f.epoch)
+	h.uint(keyAge, uint64(f.age))
 	h.b[len(b)] = majorMap<<5 | h.fields // there are fewer than 24
 	return append(h.b, f.body...)
 }
@@ -154,7 +156,7 @@ func parseFrame(data []byte) (frame, error) {
 	switch {
 	case f.kind == "" || f.version <= 0:
 		return frame{}, errors.New("frame: without a kind or a version")
-	case f.length < 0 || f.raw < 0 || f.beat < 0 || f.seq < 0 || f.seq > 1<<30:
+	case f.length < 0 || f.raw < 0 || f.beat < 0 || f.age < 0 || f.seq < 0 || f.seq > 1<<30:
 		return frame{}, errors.New("frame: a number is out of bounds")
 	case f.digest != nil && len(f.digest) != sha256.Size:
 		return frame{}, errors.New("frame: the digest is not a SHA-256")
@@ -215,6 +217,8 @@ func parseHead(data []byte) (f frame, err error) {
 			f.beat = int64(r.uint())
 		case key == keyEpoch:
 			f.epoch = r.uint()
+		case key == keyAge:
+			f.age = int64(r.uint())
 		default:
 			r.skip()
 		}

@@ -67,3 +67,39 @@ func TestKickRaces(t *testing.T) {
 		require.Empty(t, ended)
 	}
 }
+
+// Of many who subscribe at once, not all wait for their claims. Those from before are told
+// all the same, even one whose clock is ahead.
+func TestKicksInRush(t *testing.T) {
+	noLeaks(t)
+	const n, ahead = 500, 2000
+	s := startServer(t, nil)
+	conn := dial(t, s.ClientURL())
+	older, newer := newBus(t, conn, quick), newBus(t, dial(t, s.ClientURL()), quick)
+	callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
+	subscribe := func(b *natsbus.Bus, from int, version string, done chan error) {
+		var all sync.WaitGroup
+		for i := from; i < n; i++ {
+			all.Go(func() {
+				b.Subscribe(flux.InstanceID(fmt.Sprint("instance ", i)), &platform.MockPlatform{VersionAnswer: version}, done)
+			})
+		}
+		all.Wait()
+	}
+	first, second := make(chan error, n+ahead), make(chan error, n)
+	for range 1 + ahead { // each outbids the one before, by a millisecond
+		older.Subscribe("instance 0", &platform.MockPlatform{VersionAnswer: "older"}, first)
+	}
+	subscribe(older, 1, "older", first)
+	require.NoError(t, conn.Flush())
+	subscribe(newer, 0, "newer", second)
+	for range n + ahead {
+		require.ErrorIs(t, within(t, first, "a kick"), platform.ErrKicked)
+	}
+	for i := range n {
+		version, err := callers.Version(flux.InstanceID(fmt.Sprint("instance ", i)))
+		require.NoError(t, err)
+		require.Equal(t, "newer", version)
+	}
+	require.Empty(t, second)
+}

@@ -15,15 +15,16 @@ import (
 // comes; once the request is complete, a goroutine carries it out and sends the answer.
 type serving struct {
 	link
-	seat   *seat
-	occ    *occupant // whose Platform it is for
-	method *method
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	inline bool // its request was in what opened it
+	seat     *seat
+	platform platform.Platform
+	method   *method
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	inline   bool // its request was in what opened it
 
-	begun  bool      // guarded by bus.mu; the goroutine was started
-	beatAt time.Time // when to beat next; belongs to keepTime
+	begun    bool      // guarded by bus.mu; the goroutine was started
+	replaced bool      // guarded by bus.mu; the seat has another Platform by now
+	beatAt   time.Time // when to beat next; belongs to keepTime
 }
 
 // onOpen begins a call, or says why it does not. It is asked again until the caller has
@@ -54,7 +55,10 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon does not know the method %s", name)))
 		return
 	}
-	sv := s.calls[f.call]
+	if s.desk == nil {
+		s.desk = &desk{calls: map[string]*serving{}}
+	}
+	sv := s.desk.calls[f.call]
 	if sv == nil {
 		var err error
 		if sv, err = b.admitLocked(s, m, f); err != nil {
@@ -89,16 +93,16 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 // setBack lets the server say on the seat's subscription that the caller is not there.
 func (sv *serving) setBack(s *seat) {
 	sv.mu.Lock()
-	sv.back = sv.bus.subject(s.tok, inCall, s.session, sv.call)
+	sv.back = sv.bus.subject(s.tok(), inCall, s.session(), sv.call)
 	sv.mu.Unlock()
 }
 
 // admitLocked notes a new call, if there is room for it. Reads and writes have limits of
 // their own, so that reads never wait for writes.
 func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
-	under := &s.reads
+	under := &s.desk.reads
 	if m.write {
-		under = &s.writes
+		under = &s.desk.writes
 	}
 	switch {
 	case *under >= b.options.MaxCallsPerInstance:
@@ -107,19 +111,16 @@ func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
 		return nil, fmt.Errorf("%d calls are under way, which is the limit of its daemon for all instances", b.options.MaxCalls)
 	}
 	*under++
-	s.tickets++
+	s.desk.tickets++
 	now := time.Now()
-	sv := &serving{seat: s, occ: s.occ, method: m, inline: f.last && !m.write, beatAt: now.Add(b.options.Beat)}
+	sv := &serving{seat: s, platform: s.platform, method: m, inline: f.last && !m.write, beatAt: now.Add(b.options.Beat)}
 	sv.link = link{
 		bus: b, call: f.call, wake: make(chan struct{}, 1),
-		to: b.subject(s.tok, toCaller, f.bus, f.call), session: s.session, ticket: s.tickets,
+		to: b.subject(s.tok(), toCaller, f.bus, f.call), session: s.session(), ticket: s.desk.tickets,
 		heard: now, moved: now, beat: min(time.Duration(f.beat)*time.Millisecond, time.Minute),
 	}
 	sv.ctx, sv.cancel = context.WithCancelCause(b.base)
-	if s.calls == nil {
-		s.calls = map[string]*serving{}
-	}
-	s.calls[f.call] = sv
+	s.desk.calls[f.call] = sv
 	b.serving[sv] = struct{}{}
 	b.counters.inFlight[served].Add(1)
 	return sv, nil
@@ -140,11 +141,12 @@ func (b *Bus) forgetLocked(sv *serving) {
 		return
 	}
 	delete(b.serving, sv)
-	delete(sv.seat.calls, sv.call)
+	d := sv.seat.desk
+	delete(d.calls, sv.call)
 	if sv.method.write {
-		sv.seat.writes--
+		d.writes--
 	} else {
-		sv.seat.reads--
+		d.reads--
 	}
 	b.counters.inFlight[served].Add(-1)
 }
@@ -180,15 +182,15 @@ var (
 // onInCall does what a caller asks of a call that it has with a daemon here.
 func (b *Bus) onInCall(tok, session, id string, f *frame) {
 	b.mu.Lock()
-	s := b.sessions[session]
-	if installing := b.seats[tok]; installing != nil && installing.session == session {
-		s = installing
-	}
-	if s == nil || s.tok != tok {
+	s := b.seatLocked(tok, session)
+	if s == nil {
 		b.mu.Unlock()
 		return
 	}
-	sv := s.calls[id]
+	var sv *serving
+	if s.desk != nil {
+		sv = s.desk.calls[id]
+	}
 	begun := sv != nil && sv.begun
 	b.mu.Unlock()
 	f.call, f.session = id, session
@@ -223,6 +225,19 @@ func (b *Bus) onInCall(tok, session, id string, f *frame) {
 	}
 }
 
+// seatLocked returns the seat that has a token and a session, or nil. It may be over, and
+// have calls still.
+func (b *Bus) seatLocked(tok, session string) *seat {
+	s := b.seats[tok]
+	if s == nil || s.session() != session {
+		s = b.sessions[session]
+	}
+	if s == nil || s.tok() != tok {
+		return nil
+	}
+	return s
+}
+
 // end cancels a call. One that has no goroutine is forgotten at once, any other when its
 // Platform has returned.
 func (b *Bus) end(sv *serving, cause error) {
@@ -246,7 +261,7 @@ func (b *Bus) carryOn(sv *serving) {
 		b.mu.Unlock()
 		return
 	}
-	if sv.occ.over || b.closing {
+	if sv.seat.over || sv.replaced || b.closing {
 		b.mu.Unlock()
 		b.refuseBegin(sv)
 		return
@@ -309,10 +324,15 @@ func (b *Bus) callPlatform(sv *serving) (a answer, err error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("%s was not begun, since its request cannot be read: %w", sv.method.name, err)
 	}
-	a, err = sv.method.call(platform.WithContext(sv.ctx, sv.occ.platform), &req)
+	a, err = sv.method.call(platform.WithContext(sv.ctx, sv.platform), &req)
 	if _, fatal := asFatal(err); fatal {
 		err = withoutNil(err)
-		b.endSeat(sv.seat, sv.occ, err)
+		b.mu.Lock()
+		replaced := sv.replaced
+		b.mu.Unlock()
+		if !replaced {
+			b.endSeat(sv.seat, err)
+		}
 	}
 	return a, err
 }

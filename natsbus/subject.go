@@ -20,10 +20,16 @@ const hexDigits = "0123456789abcdef"
 // with "=h", which nothing is escaped to. NATS tells upper from lower case, but files and
 // the people who write permissions may not, so upper case is escaped too.
 func token(inst flux.InstanceID) string {
+	plain := 0 // how much of inst stays as it is
+	for plain < len(inst) && isPlain(inst[plain]) {
+		plain++
+	}
+	if plain == len(inst) && plain <= maxToken {
+		return string(inst)
+	}
 	var b strings.Builder
 	for i := range len(inst) {
-		c := inst[i]
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' {
+		if c := inst[i]; isPlain(c) {
 			b.WriteByte(c)
 		} else {
 			b.Write([]byte{'=', hexDigits[c>>4], hexDigits[c&15]})
@@ -34,6 +40,10 @@ func token(inst flux.InstanceID) string {
 	}
 	sum := sha256.Sum256([]byte(inst))
 	return "=h" + hex.EncodeToString(sum[:])
+}
+
+func isPlain(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
 // The second token of every subject. A later version of the protocol that can talk with

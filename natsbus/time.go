@@ -1,21 +1,23 @@
 package natsbus
 
 import (
-	"container/heap"
 	"math/rand/v2"
 	"time"
 )
 
+// ticks is how often in a beat keepTime and tickCalls look.
+const ticks = 4
+
 // keepTime beats for all calls that are served, notices that their callers are gone,
 // repeats claims, and takes down what is over. Those who make calls are told by tickCalls.
 func (b *Bus) keepTime() {
-	tick := time.NewTicker(b.options.Beat / 4)
+	tick := time.NewTicker(b.options.Beat / ticks)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
 			b.beatAll(now)
-			b.repeatClaims(now)
+			b.makeClaims(now)
 			b.takeDown(now, false)
 		case <-b.stop:
 			return
@@ -26,7 +28,7 @@ func (b *Bus) keepTime() {
 // tickCalls has those who make calls look at the time. It does nothing that may block, so
 // that they notice that the connection does.
 func (b *Bus) tickCalls() {
-	tick := time.NewTicker(b.options.Beat / 4)
+	tick := time.NewTicker(b.options.Beat / ticks)
 	defer tick.Stop()
 	for {
 		select {
@@ -88,39 +90,54 @@ func (b *Bus) resumeAll() {
 	}
 }
 
-// maxClaims is how many claims are repeated in a beat: with very many instances, each
-// has its turn less often.
-const maxClaims = 1000
+// How many claims are made in a beat: of those that are repeated, with very many
+// instances each has its turn less often.
+const (
+	maxFirstClaims    = 10_000
+	maxRepeatedClaims = 1_000
+)
 
-func (b *Bus) repeatClaims(now time.Time) {
-	for range maxClaims / 4 {
-		b.mu.Lock()
-		s := b.agenda.due(now)
-		if s == nil {
-			b.mu.Unlock()
+// makeClaims makes the claims that are due.
+func (b *Bus) makeClaims(now time.Time) {
+	b.mu.Lock()
+	b.tick++
+	over := b.rush.over(now, b.options.Beat)
+	b.mu.Unlock()
+	for range maxFirstClaims / ticks {
+		if !b.makeClaim(over, unclaimed, unclaimed) {
+			break
+		}
+	}
+	for range maxRepeatedClaims / ticks {
+		if !b.makeClaim(false, repeatedOnce, settled) {
 			return
-		}
-		claim, over := s.claimLocked(), s.over
-		if !over {
-			s.repeats++
-			b.agenda.add(b.nextClaimLocked(s), s)
-		}
-		b.mu.Unlock()
-		if !over {
-			s.tell(claim)
 		}
 	}
 }
 
-// nextClaimLocked returns when the seat's claim is to be repeated: soon at first, and
-// then at random, so that not all are at once.
-func (b *Bus) nextClaimLocked(s *seat) time.Time {
-	beat := b.options.Beat
-	wait := 5*beat + rand.N(10*beat)
-	if first := []time.Duration{beat / 10, beat / 2, 2 * beat}; s.repeats < len(first) {
-		wait = first[s.repeats]
+// makeClaim makes a claim that is due, or any, of the stages given, and says whether there
+// was one.
+func (b *Bus) makeClaim(any bool, from, to stage) bool {
+	b.mu.Lock()
+	var s *seat
+	for at := from; at <= to && s == nil; at++ {
+		s = b.lines[at].take(b.tick, any)
 	}
-	return time.Now().Add(wait)
+	if s == nil {
+		b.mu.Unlock()
+		return false
+	}
+	over := s.over
+	claim := s.claimLocked()
+	if !over {
+		s.fresh = s.fresh && s.line < repeatedThrice // by then the holder has had time to answer
+		b.enqueueLocked(s, min(s.line+1, settled))
+	}
+	b.mu.Unlock()
+	if !over {
+		s.tell(claim)
+	}
+	return true
 }
 
 // claimAgain has all claims repeated soon, since others may have been made while the
@@ -128,14 +145,57 @@ func (b *Bus) nextClaimLocked(s *seat) time.Time {
 func (b *Bus) claimAgain() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.agenda = b.agenda[:0]
-	now := time.Now()
+	b.lines = [stages]line{}
 	for _, s := range b.seats {
-		if s.ready == nil {
-			s.repeats = 1
-			b.agenda.add(now, s)
+		if s.line != 0 {
+			b.enqueueLocked(s, unclaimed)
+			s.due = b.tick
 		}
 	}
+}
+
+// A stage is how far a seat has come with its claim.
+type stage uint8
+
+const (
+	_            stage = iota // the claim is being made by who subscribes
+	unclaimed                 // it is to be made when the rush is over
+	repeatedOnce              // it is to be repeated, for the first time
+	repeatedTwice
+	repeatedThrice
+	settled
+	stages
+)
+
+// enqueueLocked puts a seat that is in no line into that of a stage. A claim is repeated
+// soon at first, and then at random, so that not all are at once.
+func (b *Bus) enqueueLocked(s *seat, at stage) {
+	wait := [stages]uint32{unclaimed: 2 * ticks, repeatedOnce: 1, repeatedTwice: ticks / 2, repeatedThrice: 2 * ticks, settled: 5*ticks + rand.Uint32N(10*ticks)}
+	s.line, s.due = at, b.tick+wait[at]
+	b.lines[at].add(s)
+}
+
+// A line has seats in the order in which they came.
+type line struct{ first, last *seat }
+
+func (l *line) add(s *seat) {
+	s.next = nil
+	if l.first == nil {
+		l.first = s
+	} else {
+		l.last.next = s
+	}
+	l.last = s
+}
+
+// take removes and returns the first seat, if its turn has come or any will do.
+func (l *line) take(tick uint32, any bool) *seat {
+	s := l.first
+	if s == nil || int32(tick-s.due) < 0 && !any {
+		return nil
+	}
+	l.first, s.next = s.next, nil
+	return s
 }
 
 // takeDown unsubscribes what is no longer in force and has no calls any more, or, when the
@@ -143,11 +203,11 @@ func (b *Bus) claimAgain() {
 func (b *Bus) takeDown(now time.Time, all bool) {
 	b.mu.Lock()
 	var silent, idle []*seat
-	for s := range b.retired {
-		if s.rpc != nil && (all || now.After(s.until)) {
+	for s, until := range b.retired {
+		if s.rpc != nil && (all || now.After(until)) {
 			silent = append(silent, s)
 			delete(b.stale, s.rpc)
-			if all || len(s.calls) == 0 {
+			if all || s.desk == nil || len(s.desk.calls) == 0 {
 				idle = append(idle, s)
 				delete(b.retired, s)
 			}
@@ -163,38 +223,4 @@ func (b *Bus) takeDown(now time.Time, all bool) {
 	for _, s := range idle {
 		s.unlisten(all)
 	}
-}
-
-// An agenda is a heap of seats by when their claims are due.
-type agenda []appointment
-
-type appointment struct {
-	at   int64 // in nanoseconds since 1970
-	seat *seat
-}
-
-func (a *agenda) add(at time.Time, s *seat) { heap.Push(a, appointment{at.UnixNano(), s}) }
-
-// due removes and returns a seat that is due, or nil.
-func (a *agenda) due(now time.Time) *seat {
-	if len(*a) == 0 || (*a)[0].at > now.UnixNano() {
-		return nil
-	}
-	return heap.Pop(a).(appointment).seat
-}
-
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].at < a[j].at }
-func (a agenda) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-
-// Push is for package heap.
-func (a *agenda) Push(v any) { *a = append(*a, v.(appointment)) }
-
-// Pop is for package heap.
-func (a *agenda) Pop() any {
-	last := len(*a) - 1
-	v := (*a)[last]
-	(*a)[last] = appointment{}
-	*a = (*a)[:last]
-	return v
 }

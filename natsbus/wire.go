@@ -38,6 +38,7 @@ type frame struct {
 	digest  []byte // SHA-256 of the body in all its chunks, on the last of several
 	beat    int64  // the sender's Beat, in milliseconds
 	epoch   uint64
+	age     int64 // of a claim, in milliseconds
 	body    []byte
 }
 

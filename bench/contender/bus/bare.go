@@ -66,7 +66,7 @@ func (b *bare) export() (int, error) {
 func (b *bare) subscribe(n int) error {
 	b.kept = make(chan *nats.Msg, 1024)
 	for i := range n {
-		if _, err := b.conn.ChanSubscribe(fmt.Sprintf("bare.%d.*", i), b.kept); err != nil {
+		if _, err := b.conn.ChanSubscribe(fmt.Sprintf("flux.v1.instance-%d.rpc.*", i), b.kept); err != nil {
 			return err
 		}
 	}
