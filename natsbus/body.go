@@ -39,8 +39,22 @@ type request struct {
 type answer struct {
 	Services []platform.Service `cbor:"1,keyasint"`
 	Version  string             `cbor:"2,keyasint"`
-	Export   []byte             `cbor:"3,keyasint"`
+	Export   blob               `cbor:"3,keyasint"`
 	Err      *wireError         `cbor:"4,keyasint"`
+}
+
+// A blob is bytes that, once decoded, are those of the body that they came in: a copy of
+// an export would double what it takes.
+type blob []byte
+
+// UnmarshalCBOR is for package cbor.
+func (b *blob) UnmarshalCBOR(data []byte) error {
+	major, info, n, rest, err := splitItem(data)
+	if err == nil && major == majorBytes && info != indefinite && n == uint64(len(rest)) {
+		*b = rest[:n:n]
+		return nil
+	}
+	return decoding.Unmarshal(data, (*[]byte)(b))
 }
 
 // A body is a request or an answer as it travels.

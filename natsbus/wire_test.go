@@ -76,6 +76,7 @@ func golden(t *testing.T) map[string]frame {
 		"gone":       plain(kindGone, nil),
 		"unknown":    plain(kindUnknown, nil),
 		"claim":      {kind: kindClaim, version: protocolVersion, session: "SESSION", epoch: 1 << 41, call: "CLAIM"},
+		"claim-aged": {kind: kindClaim, version: protocolVersion, session: "SESSION", epoch: 1 << 41, age: 1 << 32},
 		"held":       {kind: kindHeld, version: protocolVersion, session: "OTHER", epoch: 1 << 42, call: "CLAIM"},
 		"ended":      {kind: kindEnded, version: protocolVersion, session: "OTHER", call: "CLAIM"},
 	}
@@ -129,6 +130,29 @@ func TestGoldenBodies(t *testing.T) {
 	require.ErrorIs(t, syncing["r"], platform.ErrPlatformNotAvailable)
 	open("data-zstd", &long)
 	assert.Len(t, long.Export, 8000)
+}
+
+// What is large is not copied, and whatever CBOR has for bytes is understood.
+func TestExportIsDecodedInPlace(t *testing.T) {
+	want := bytes.Repeat([]byte("x"), 100)
+	out, err := encode(answer{Export: want}, 0, 1<<20)
+	require.NoError(t, err)
+	var a answer
+	require.NoError(t, out.decode(&a, 1<<20, ample()))
+	require.Equal(t, blob(want), a.Export)
+	out.data[bytes.IndexByte(out.data, 'x')] = 'y'
+	require.Equal(t, byte('y'), a.Export[0])
+
+	for data, want := range map[string]blob{
+		"\xa1\x03\x5f\x41a\x41b\xff": blob("ab"), // in pieces
+		"\xa1\x03\x40":               blob{},
+		"\xa1\x03\xf6":               nil,
+	} {
+		a := answer{Export: blob("before")}
+		require.NoError(t, (&body{data: []byte(data)}).decode(&a, 1<<20, ample()), "%x", data)
+		require.Equal(t, want, a.Export, "%x", data)
+	}
+	require.Error(t, (&body{data: []byte("\xa1\x03\x61a")}).decode(&answer{}, 1<<20, ample()), "a text is none")
 }
 
 func FuzzFrame(f *testing.F) {
