@@ -2,10 +2,10 @@ package natsbus
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/fxamacker/cbor/v2"
@@ -19,6 +19,9 @@ const (
 	// chunkSize is how much of a body is in one frame. It is well below a server's limit of
 	// 1 MiB, and small enough that a Ping gets in between on a slow link.
 	chunkSize = 128 << 10
+	// minChunk is the least that is in a frame of several, but for the last: a message takes
+	// memory beside what is in it.
+	minChunk = 4 << 10
 	// compressAbove is the size above which a body is worth compressing.
 	compressAbove = 4 << 10
 	// maxItems is the limit of values in a body. It bounds the memory that a body of many
@@ -59,25 +62,25 @@ func (b *blob) UnmarshalCBOR(data []byte) error {
 
 // A body is a request or an answer as it travels.
 type body struct {
-	data   []byte
+	data   pieces
 	raw    int64 // its size before it was compressed
 	zstd   bool
 	digest []byte // of data, if that takes several frames
 }
 
-func (b *body) chunks() int { return max(1, (len(b.data)+chunkSize-1)/chunkSize) }
+func (b *body) chunks() int { return max(1, (b.data.size()+chunkSize-1)/chunkSize) }
 
 // frame returns chunk i.
 func (b *body) frame(i int) frame {
 	n := b.chunks()
-	f := frame{kind: kindData, seq: i, last: i == n-1, body: b.data[i*chunkSize : min(len(b.data), (i+1)*chunkSize)]}
+	f := frame{kind: kindData, seq: i, last: i == n-1, body: b.data.slice(i*chunkSize, chunkSize)}
 	if i == 0 {
 		f.zstd = b.zstd
 		if b.zstd || n > 1 {
 			f.raw = b.raw
 		}
 		if n > 1 {
-			f.length = int64(len(b.data))
+			f.length = int64(b.data.size())
 		}
 	}
 	if f.last && n > 1 {
@@ -108,34 +111,70 @@ func must[T any](v T, err error) T {
 
 // encode returns v as it travels. sizeHint is about how large that is.
 func encode(v any, sizeHint int, limit int64) (body, error) {
+	data, err := marshal(v, sizeHint)
+	if err != nil {
+		return body{}, err
+	}
+	return pack(pieces{data}, limit)
+}
+
+func marshal(v any, sizeHint int) ([]byte, error) {
 	var buf bytes.Buffer
 	buf.Grow(sizeHint + 64)
 	if err := encoding.MarshalToBuffer(v, &buf); err != nil {
-		return body{}, fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
-	b := body{data: buf.Bytes(), raw: int64(buf.Len())}
+	return buf.Bytes(), nil
+}
+
+// encodeAnswer is encode for an answer, but that a large export is not copied. It must not
+// be changed as long as the body is there.
+func encodeAnswer(a answer, limit int64) (body, error) {
+	if len(a.Export) <= chunkSize {
+		return encode(a, len(a.Export), limit)
+	}
+	export := a.Export
+	a.Export = nil
+	around, err := marshal(a, 0)
+	if err != nil {
+		return body{}, err
+	}
+	fault, err := marshal(a.Err, 0)
+	if err != nil {
+		return body{}, err
+	}
+	// The export is a null so far, and behind it come the key and the value of the error.
+	at := len(around) - len(fault) - 2
+	before := headWriter{b: slices.Clone(around[:at])}
+	before.value(majorBytes, uint64(len(export)))
+	return pack(pieces{before.b, export, around[at+1:]}, limit)
+}
+
+// pack makes a body of what was encoded.
+func pack(data pieces, limit int64) (body, error) {
+	b := body{data: data, raw: int64(data.size())}
 	if b.raw > limit {
 		return body{}, sizeError(b.raw, limit)
 	}
-	if b.raw > compressAbove && compressible(b.data) {
-		if small := compressor().EncodeAll(b.data, nil); int64(len(small)) < b.raw {
-			b.data, b.zstd = small, true
+	if b.raw > compressAbove && compressible(data) {
+		if small := compressor().EncodeAll(data.join(), nil); int64(len(small)) < b.raw {
+			b.data, b.zstd = pieces{small}, true
 		}
 	}
 	if b.chunks() > 1 {
-		sum := sha256.Sum256(b.data)
-		b.digest = sum[:]
+		b.digest = b.data.digest()
 	}
 	return b, nil
 }
 
 // compressible looks at the beginning of what is large, to save a copy of it.
-func compressible(data []byte) bool {
+func compressible(data pieces) bool {
 	const sample = 64 << 10
-	if len(data) < 8*sample {
+	if data.size() < 8*sample {
 		return true
 	}
-	return len(compressor().EncodeAll(data[:sample], nil)) < sample*9/10
+	largest := slices.MaxFunc(data, func(a, b []byte) int { return len(a) - len(b) })
+	return len(compressor().EncodeAll(largest[:min(sample, len(largest))], nil)) < sample*9/10
 }
 
 func sizeError(size, limit int64) error {
@@ -152,11 +191,11 @@ const itemSize = 128
 // quota, as far as it may be more than what came.
 func (b *body) decode(v any, limit int64, q *quota) error {
 	if b.digest != nil {
-		if sum := sha256.Sum256(b.data); !bytes.Equal(sum[:], b.digest) {
+		if !bytes.Equal(b.data.digest(), b.digest) {
 			return errDigest
 		}
 	}
-	data := b.data
+	var data []byte
 	if b.zstd {
 		if b.raw > limit {
 			return sizeError(b.raw, limit)
@@ -166,10 +205,19 @@ func (b *body) decode(v any, limit int64, q *quota) error {
 		}
 		defer q.give(b.raw)
 		var err error
-		if data, err = decompress(data, b.raw); err != nil {
+		if data, err = decompress(b.data, b.raw); err != nil {
 			return err
 		}
+	} else {
+		if len(b.data) > 1 {
+			if err := q.take(int64(b.data.size())); err != nil {
+				return err
+			}
+			defer q.give(int64(b.data.size()))
+		}
+		data = b.data.join()
 	}
+	b.data = nil
 	items, err := countItems(data, maxItems)
 	if err != nil {
 		return err
@@ -188,17 +236,17 @@ func (b *body) decode(v any, limit int64, q *quota) error {
 
 // decompress returns what data was made from, which is of the size given. It takes no
 // more memory than that, whatever data says of itself.
-func decompress(data []byte, size int64) ([]byte, error) {
+func decompress(data pieces, size int64) ([]byte, error) {
 	d := decompressors.Get().(*zstd.Decoder)
 	defer func() {
 		_ = d.Reset(nil)
 		decompressors.Put(d)
 	}()
-	if err := d.Reset(bytes.NewReader(data)); err != nil {
+	if err := d.Reset(data.reader()); err != nil {
 		return nil, fmt.Errorf("body cannot be decompressed: %w", err)
 	}
 	var buf bytes.Buffer
-	if grow := int64(len(data))*32 + bytes.MinRead; size <= grow {
+	if grow := int64(data.size())*32 + bytes.MinRead; size <= grow {
 		buf.Grow(int(size) + bytes.MinRead)
 	}
 	n, err := io.Copy(&buf, io.LimitReader(d, size+1))

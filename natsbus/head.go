@@ -96,10 +96,15 @@ func (h *headWriter) bool(key byte, is bool) {
 	}
 }
 
-// item appends the key and the first bytes of its value, which say what that is.
+// item appends the key and the first bytes of its value.
 func (h *headWriter) item(key, major byte, n uint64) {
 	h.b = append(h.b, key)
 	h.fields++
+	h.value(major, n)
+}
+
+// value appends the first bytes of a value, which say what it is.
+func (h *headWriter) value(major byte, n uint64) {
 	switch major <<= 5; {
 	case n < 24:
 		h.b = append(h.b, major|byte(n))
@@ -146,6 +151,9 @@ var (
 	errHead   = errors.New("a field has the wrong type")
 )
 
+// maxHead is how long a head may be. It stays in memory with what it is the head of.
+const maxHead = 1 << 10
+
 // parseFrame returns the frame that a message is. Of a frame of a later version it
 // returns what this version knows.
 func parseFrame(data []byte) (frame, error) {
@@ -154,6 +162,8 @@ func parseFrame(data []byte) (frame, error) {
 		return frame{}, fmt.Errorf("frame: %w", err)
 	}
 	switch {
+	case len(data)-len(f.body) > maxHead:
+		return frame{}, errors.New("frame: what is before the body is too long")
 	case f.kind == "" || f.version <= 0:
 		return frame{}, errors.New("frame: without a kind or a version")
 	case f.length < 0 || f.raw < 0 || f.beat < 0 || f.age < 0 || f.seq < 0 || f.seq > 1<<30:

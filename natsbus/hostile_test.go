@@ -126,13 +126,13 @@ func TestBodiesThatLie(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, conn.Flush())
 	digest := make([]byte, 32)
-	half := noise(1000)
+	half := noise(5000)
 	for want, chunks := range map[string][]map[int]any{
-		"body does not match its digest":                             {{1: "data", 9: 2000, 10: 2000}, {1: "data", 7: 1, 8: true, 12: digest}},
-		"body does not have the 1500 bytes that it was said to have": {{1: "data", 9: 1500, 10: 1500}, {1: "data", 7: 1, 8: true, 12: digest}},
-		"body does not have the 3000 bytes":                          {{1: "data", 9: 3000, 10: 3000}, {1: "data", 7: 1, 8: true, 12: digest}},
+		"body does not match its digest":                             {{1: "data", 9: 10000, 10: 10000}, {1: "data", 7: 1, 8: true, 12: digest}},
+		"body does not have the 7500 bytes that it was said to have": {{1: "data", 9: 7500, 10: 7500}, {1: "data", 7: 1, 8: true, 12: digest}},
+		"body does not have the 15000 bytes":                         {{1: "data", 9: 15000, 10: 15000}, {1: "data", 7: 1, 8: true, 12: digest}},
 		"body of 1099511627776 bytes is over the limit":              {{1: "data", 9: 1 << 40}},
-		"body cannot be decompressed":                                {{1: "data", 8: true, 10: 4000, 11: true}},
+		"body cannot be decompressed":                                {{1: "data", 8: true, 10: 20000, 11: true}},
 		"body cannot be decoded":                                     {{1: "data", 8: true}},
 	} {
 		returned := inBackground(func() error {

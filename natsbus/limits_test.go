@@ -180,6 +180,7 @@ func TestSlowConsumerIsNamed(t *testing.T) {
 	s := startServer(t, nil)
 	stuck := blocker{slog.NewTextHandler(nil, &slog.HandlerOptions{Level: slog.LevelDebug}), &sync.Once{}, make(chan struct{}), make(chan struct{})}
 	options := quick
+	options.Beat *= 5 // time for all that is more than enough to come, on a busy machine too
 	options.Logger = slog.New(stuck)
 	reported := make(chan error, 1000)
 	conn := dial(t, s.ClientURL(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { reported <- err }))

@@ -52,8 +52,9 @@ type outflow struct {
 type inflow struct {
 	body     body
 	length   int64
-	next     int  // the chunk that must come next
-	nacked   bool // the peer was told that a chunk is lost, and it has not come yet
+	have     int64 // how much of it came
+	next     int   // the chunk that must come next
+	nacked   bool  // the peer was told that a chunk is lost, and it has not come yet
 	done     bool
 	reserved int64 // what was taken of the quota
 	err      error // what is wrong with it; nothing more is taken
@@ -286,30 +287,23 @@ func (l *link) takeLocked(f *frame) error {
 			}
 		}
 	}
-	have := int64(len(in.body.data)) + int64(len(f.body))
+	size := int64(len(f.body))
+	have := in.have + size
 	switch {
 	case have > in.length || f.last && have != in.length:
 		return fmt.Errorf("body does not have the %d bytes that it was said to have", in.length)
-	case len(f.body) == 0 && !f.last:
-		return errors.New("body has an empty chunk")
+	case size < minChunk && !f.last:
+		return fmt.Errorf("body has a chunk of %d bytes, which is too small", size)
 	case f.last && f.seq > 0 && f.digest == nil:
 		return errors.New("body has no digest")
 	}
-	if f.seq == 0 && f.last {
-		in.body.data = f.body
-	} else {
-		if int64(cap(in.body.data)) < have { // not all at once: the length may be a lie
-			size := min(in.length, max(8*chunkSize, 4*int64(cap(in.body.data))))
-			if err := l.bus.quota.take(size - in.reserved); err != nil {
-				return err
-			}
-			in.reserved = size
-			grown := make([]byte, len(in.body.data), size)
-			copy(grown, in.body.data)
-			in.body.data = grown
+	if f.seq > 0 || !f.last { // what came in one frame is there anyway
+		if err := l.bus.quota.take(size); err != nil {
+			return err
 		}
-		in.body.data = append(in.body.data, f.body...)
+		in.reserved += size
 	}
+	in.body.data, in.have = append(in.body.data, f.body), have
 	in.next++
 	in.done, in.body.digest = f.last, f.digest
 	l.bus.countBytes(received, len(f.body))

@@ -280,12 +280,12 @@ func (b *Bus) carryOut(sv *serving) {
 	a, err := b.callPlatform(sv)
 	b.countCall(served, sv.method.name, err)
 	a.Err = toWire(err)
-	out, encodeErr := encode(a, len(a.Export), b.options.MaxBody)
+	out, encodeErr := encodeAnswer(a, b.options.MaxBody)
 	if encodeErr != nil {
 		out, _ = encode(answer{Err: toWire(fmt.Errorf("%s: the result was lost: %w", sv.method.name, encodeErr))}, 0, b.options.MaxBody)
 	}
 	a = answer{}
-	if size := int64(len(out.data)); out.chunks() > 1 {
+	if size := int64(out.data.size()); out.chunks() > 1 {
 		if err := b.quota.take(size); err != nil {
 			out, _ = encode(answer{Err: toWire(unavailable(sv.seat.inst, "%s: the result was lost: %w", sv.method.name, err))}, 0, b.options.MaxBody)
 		} else {

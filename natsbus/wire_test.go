@@ -46,9 +46,8 @@ func golden(t *testing.T) map[string]frame {
 		}
 		return f
 	}
-	large := body{data: bytes.Repeat([]byte("x"), chunkSize+1), raw: chunkSize + 1}
-	sum := sha256.Sum256(large.data)
-	large.digest = sum[:]
+	large := body{data: pieces{bytes.Repeat([]byte("x"), chunkSize+1)}, raw: chunkSize + 1}
+	large.digest = large.data.digest()
 	first, second := large.frame(0), large.frame(1)
 	first.body = first.body[:3] // the rest would only fill the file
 	read := whole(request{Namespace: "default", Ignored: flux.ServiceIDSet{"default/web": {}}})
@@ -115,7 +114,7 @@ func TestGoldenBodies(t *testing.T) {
 		require.NoError(t, err)
 		f, err := parseFrame(data)
 		require.NoError(t, err)
-		b := body{data: f.body, raw: f.raw, zstd: f.zstd}
+		b := body{data: pieces{f.body}, raw: f.raw, zstd: f.zstd}
 		require.NoError(t, b.decode(v, 1<<20, ample()), name)
 	}
 	var read, write request
@@ -132,15 +131,58 @@ func TestGoldenBodies(t *testing.T) {
 	assert.Len(t, long.Export, 8000)
 }
 
+// A large export is not copied, and what is sent is the same as if it were.
+func TestExportIsEncodedInPlace(t *testing.T) {
+	for _, size := range []int{0, 1, chunkSize, chunkSize + 1, 5*chunkSize - 20, 5*chunkSize + 3} {
+		for _, fault := range []error{nil, errors.New("lost")} {
+			a := answer{Version: "v", Export: noise(size), Err: toWire(fault)}
+			want, err := encode(a, 0, 1<<30)
+			require.NoError(t, err)
+			got, err := encodeAnswer(a, 1<<30)
+			require.NoError(t, err)
+			require.Equal(t, want.chunks(), got.chunks())
+			for i := range want.chunks() {
+				require.Equal(t, want.frame(i), got.frame(i), "chunk %d of %d bytes", i, size)
+			}
+			require.Equal(t, size > chunkSize, len(got.data) > 1 && &got.data[1][0] == &a.Export[0])
+		}
+	}
+	yaml := bytes.Repeat([]byte("kind: X\n"), chunkSize)
+	got, err := encodeAnswer(answer{Export: yaml}, 1<<30)
+	require.NoError(t, err)
+	require.True(t, got.zstd)
+	_, err = encodeAnswer(answer{Export: yaml}, 1<<20)
+	require.EqualError(t, err, "body of 1048589 bytes is over the limit of 1048576")
+	var a answer
+	require.NoError(t, got.decode(&a, 1<<30, ample()))
+	require.Equal(t, blob(yaml), a.Export)
+}
+
+func TestPieces(t *testing.T) {
+	whole := []byte("abcdefghij")
+	for _, p := range []pieces{{whole}, {whole[:3], whole[3:]}, {whole[:1], nil, whole[1:2], whole[2:9], whole[9:]}} {
+		require.Equal(t, len(whole), p.size())
+		require.Equal(t, whole, p.join())
+		sum := sha256.Sum256(whole)
+		require.Equal(t, sum[:], p.digest())
+		for from := range whole {
+			for n := 1; n <= len(whole)+1; n++ {
+				require.Equal(t, string(whole[from:min(len(whole), from+n)]), string(p.slice(from, n)), "%d from %d of %q", n, from, p)
+			}
+		}
+	}
+}
+
 // What is large is not copied, and whatever CBOR has for bytes is understood.
 func TestExportIsDecodedInPlace(t *testing.T) {
 	want := bytes.Repeat([]byte("x"), 100)
 	out, err := encode(answer{Export: want}, 0, 1<<20)
 	require.NoError(t, err)
+	sent := out.data[0]
 	var a answer
 	require.NoError(t, out.decode(&a, 1<<20, ample()))
 	require.Equal(t, blob(want), a.Export)
-	out.data[bytes.IndexByte(out.data, 'x')] = 'y'
+	sent[bytes.IndexByte(sent, 'x')] = 'y'
 	require.Equal(t, byte('y'), a.Export[0])
 
 	for data, want := range map[string]blob{
@@ -149,10 +191,10 @@ func TestExportIsDecodedInPlace(t *testing.T) {
 		"\xa1\x03\xf6":               nil,
 	} {
 		a := answer{Export: blob("before")}
-		require.NoError(t, (&body{data: []byte(data)}).decode(&a, 1<<20, ample()), "%x", data)
+		require.NoError(t, (&body{data: pieces{[]byte(data)}}).decode(&a, 1<<20, ample()), "%x", data)
 		require.Equal(t, want, a.Export, "%x", data)
 	}
-	require.Error(t, (&body{data: []byte("\xa1\x03\x61a")}).decode(&answer{}, 1<<20, ample()), "a text is none")
+	require.Error(t, (&body{data: pieces{[]byte("\xa1\x03\x61a")}}).decode(&answer{}, 1<<20, ample()), "a text is none")
 }
 
 func FuzzFrame(f *testing.F) {
@@ -176,7 +218,7 @@ func FuzzFrame(f *testing.F) {
 		if len(fr.body) > 0 && !bytes.Equal(fr.body, again.body) || again.kind != fr.kind || again.seq != fr.seq || again.epoch != fr.epoch {
 			t.Errorf("%+v became %+v", fr, again)
 		}
-		b := body{data: fr.body, raw: fr.raw, zstd: fr.zstd, digest: fr.digest}
+		b := body{data: pieces{fr.body}, raw: fr.raw, zstd: fr.zstd, digest: fr.digest}
 		var r request
 		_ = b.decode(&r, 1<<20, ample())
 		var a answer
@@ -191,7 +233,7 @@ func FuzzFrame(f *testing.F) {
 // A bomb is refused, and takes no more memory than it was said to need.
 func TestBomb(t *testing.T) {
 	small := must(zstd.NewWriter(nil)).EncodeAll(make([]byte, 1<<30), nil)
-	b := body{data: small, raw: 1 << 20, zstd: true}
+	b := body{data: pieces{small}, raw: 1 << 20, zstd: true}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	err := b.decode(&answer{}, 64<<20, ample())
@@ -207,7 +249,7 @@ func TestBomb(t *testing.T) {
 func TestManyValues(t *testing.T) {
 	data := binary.BigEndian.AppendUint32([]byte{0xa1, 1, 0x9a}, 8<<20)
 	data = append(data, bytes.Repeat([]byte{0xf6}, 8<<20)...)
-	b := body{data: data}
+	b := body{data: pieces{data}}
 	require.EqualError(t, b.decode(&answer{}, 64<<20, ample()), "body has more than 2097152 values")
 }
 
@@ -218,17 +260,18 @@ func testLink() *link {
 }
 
 func TestHostileChunks(t *testing.T) {
-	chunk := make([]byte, 1000)
+	chunk := make([]byte, minChunk)
 	for name, tt := range map[string]struct {
 		frames []frame
 		want   string
 	}{
-		"longer than said":     {[]frame{{length: 1500, body: chunk}, {seq: 1, body: chunk}}, "body does not have the 1500 bytes that it was said to have"},
-		"shorter than said":    {[]frame{{length: 3000, body: chunk}, {seq: 1, body: chunk, last: true, digest: chunk[:32]}}, "body does not have the 3000 bytes that it was said to have"},
+		"longer than said":     {[]frame{{length: 5000, body: chunk}, {seq: 1, body: chunk}}, "body does not have the 5000 bytes that it was said to have"},
+		"shorter than said":    {[]frame{{length: 9000, body: chunk}, {seq: 1, body: chunk, last: true, digest: chunk[:32]}}, "body does not have the 9000 bytes that it was said to have"},
 		"over the limit":       {[]frame{{length: 1<<20 + 1, body: chunk}}, "body of 1048577 bytes is over the limit of 1048576"},
-		"over it decompressed": {[]frame{{length: 2000, raw: 1 << 40, zstd: true, body: chunk}}, "body of 1099511627776 bytes is over the limit of 1048576"},
-		"nothing in a chunk":   {[]frame{{length: 2000}}, "body has an empty chunk"},
-		"no digest":            {[]frame{{length: 2000, body: chunk}, {seq: 1, body: chunk, last: true}}, "body has no digest"},
+		"over it decompressed": {[]frame{{length: 9000, raw: 1 << 40, zstd: true, body: chunk}}, "body of 1099511627776 bytes is over the limit of 1048576"},
+		"nothing in a chunk":   {[]frame{{length: 9000}}, "body has a chunk of 0 bytes, which is too small"},
+		"little in a chunk":    {[]frame{{length: 9000, body: chunk[1:]}}, "body has a chunk of 4095 bytes, which is too small"},
+		"no digest":            {[]frame{{length: 8192, body: chunk}, {seq: 1, body: chunk, last: true}}, "body has no digest"},
 	} {
 		l := testLink()
 		for i := range tt.frames {
@@ -243,10 +286,24 @@ func TestHostileChunks(t *testing.T) {
 	}
 }
 
+// What is before a body stays in memory with it.
+func TestLongHead(t *testing.T) {
+	f := frame{kind: kindData, version: protocolVersion, call: "CALL", body: make([]byte, minChunk)}
+	head := f.appendTo(nil)
+	padded := func(n int) []byte { // with a field that this version does not know
+		return append(append([]byte{head[0] + 1, 0x18, 99, 0x59, byte(n >> 8), byte(n)}, make([]byte, n)...), head[1:]...)
+	}
+	got, err := parseFrame(padded(900))
+	require.NoError(t, err)
+	require.Len(t, got.body, minChunk)
+	_, err = parseFrame(padded(1100))
+	require.EqualError(t, err, "frame: what is before the body is too long")
+}
+
 func TestWrongDigest(t *testing.T) {
 	l := testLink()
-	chunk := make([]byte, 1000)
-	assert.False(t, l.onData(&frame{length: 2000, body: chunk}))
+	chunk := make([]byte, minChunk)
+	assert.False(t, l.onData(&frame{length: 2 * minChunk, body: chunk}))
 	assert.True(t, l.onData(&frame{seq: 1, body: chunk, last: true, digest: make([]byte, 32)}))
 	b, err, over := l.received()
 	require.NoError(t, err)
@@ -259,25 +316,25 @@ func TestLengthIsNotBelieved(t *testing.T) {
 	l := testLink()
 	l.bus.options.MaxBody = 1 << 30
 	l.bus.quota.limit = 3 << 20
-	assert.False(t, l.onData(&frame{length: 1 << 30, body: []byte("x")}))
-	assert.LessOrEqual(t, cap(l.in.body.data), 1<<20)
-	assert.EqualValues(t, 1<<20, l.bus.quota.used, "others have room, though it says that it is large")
+	first := make([]byte, minChunk)
+	assert.False(t, l.onData(&frame{length: 1 << 30, body: first}))
+	assert.EqualValues(t, minChunk, l.bus.quota.used, "others have room, though it says that it is large")
 	other := &link{bus: l.bus, wake: make(chan struct{}, 1)}
-	assert.False(t, other.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	assert.False(t, other.onData(&frame{length: 1 << 30, body: first}))
 	for i := 1; other.in.err == nil; i++ {
 		other.onData(&frame{seq: i, body: make([]byte, chunkSize)})
 	}
 	_, err, _ := other.received()
-	require.EqualError(t, err, "body of 3145728 bytes is over what is left of the limit of 3145728 for all calls together")
+	require.EqualError(t, err, "body of 131072 bytes is over what is left of the limit of 3145728 for all calls together")
 	l.close()
 	other.close()
 	assert.Zero(t, l.bus.quota.used)
 
 	// What comes when the call is over takes nothing any more.
-	assert.False(t, other.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	assert.False(t, other.onData(&frame{length: 1 << 30, body: first}))
 	late := &link{bus: l.bus, wake: make(chan struct{}, 1)}
 	late.close()
-	assert.False(t, late.onData(&frame{length: 1 << 30, body: []byte("x")}))
+	assert.False(t, late.onData(&frame{length: 1 << 30, body: first}))
 	assert.Zero(t, l.bus.quota.used)
 }
 
@@ -285,7 +342,7 @@ func TestLengthIsNotBelieved(t *testing.T) {
 // the body is whole in the end.
 func TestChunksOutOfOrder(t *testing.T) {
 	want := noise(10*chunkSize + 7)
-	sent, err := encode(answer{Export: want}, 0, 1<<30)
+	sent, err := encodeAnswer(answer{Export: want}, 1<<30)
 	require.NoError(t, err)
 	n := sent.chunks()
 	chance := rand.New(rand.NewPCG(1, 2))
@@ -327,11 +384,12 @@ func noise(size int) []byte {
 func TestManyValuesAreCharged(t *testing.T) {
 	services := binary.BigEndian.AppendUint32([]byte{0xa1, 1, 0x9a}, 1<<20)
 	services = append(services, bytes.Repeat([]byte{0xa0}, 1<<20)...) // a million of them, with nothing in them
-	b := body{data: services}
+	b := body{data: pieces{services}}
 	q := &quota{limit: 64 << 20}
 	require.EqualError(t, b.decode(&answer{}, 64<<20, q), "body of 134218112 bytes is over what is left of the limit of 67108864 for all calls together")
 	assert.Zero(t, q.used)
 	var a answer
+	b.data = pieces{services}
 	require.NoError(t, b.decode(&a, 64<<20, ample()))
 	assert.Len(t, a.Services, 1<<20)
 }
@@ -341,7 +399,7 @@ func TestManyValuesAreCharged(t *testing.T) {
 func TestRewindsAreBounded(t *testing.T) {
 	l := testLink()
 	l.to = "peer"
-	l.start(body{data: noise(8 * chunkSize)})
+	l.start(body{data: pieces{noise(8 * chunkSize)}})
 	sent := 0
 	pump := func() {
 		for _, ok := l.nextChunkLocked(); ok; _, ok = l.nextChunkLocked() {
