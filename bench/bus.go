@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -34,6 +36,10 @@ var bothEnds = []string{"platform", "nats"}
 // The cases of the bus, and what they measure.
 const (
 	duringExport = "during-export" // a ping while an export is under way on a slow link
+	killed       = "killed"        // the daemon, during a call
+	frozen       = "frozen"        // the same
+	absent       = "absent"        // there is no daemon
+	noInstance   = "none"          // before the first instance is subscribed
 	callerEnd    = ""
 	daemonEnd    = "daemon"
 
@@ -50,8 +56,16 @@ var (
 		{64, "", bothEnds, pingBy(64)},
 		{1, duringExport, bothEnds[:1], pingDuringExport},
 	}}
-	busSubscribeCase = busCase{"bus-subscribe", []busRound{{instances, "", bothEnds, subscribeAll}}}
-	busExportCase    = busCase{"bus-export", []busRound{
+	busSubscribeCase = busCase{"bus-subscribe", []busRound{
+		{instances, "", bothEnds, subscribeAll},
+		{instances, noInstance, bothEnds, subscribeNone},
+	}}
+	busLostCase = busCase{"bus-lost", []busRound{
+		{1, killed, bothEnds[:1], loseDaemon(syscall.SIGKILL)},
+		{1, frozen, bothEnds[:1], loseDaemon(syscall.SIGSTOP)},
+		{1, absent, bothEnds[:1], missDaemon},
+	}}
+	busExportCase = busCase{"bus-export", []busRound{
 		{exportMiB, callerEnd, bothEnds, exportSeenBy(callerEnd)},
 		{exportMiB, daemonEnd, bothEnds, exportSeenBy(daemonEnd)},
 	}}
@@ -167,6 +181,37 @@ func pingDuringExport(ctx context.Context, r *busRun, who string) (m measurement
 	return m, err
 }
 
+// loseDaemon measures how long it takes until a call is given up whose daemon gets a signal.
+func loseDaemon(signal syscall.Signal) func(context.Context, *busRun, string) (measurement, error) {
+	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+		daemon, caller, err := r.both(ctx, who, r.url, 0)
+		if err != nil {
+			return m, err
+		}
+		returned := make(chan error, 1)
+		go func() {
+			var err error
+			m.Measurement, err = caller.obey(contender.Order{Phase: "hold"})
+			returned <- err
+		}()
+		_, err = daemon.obey(contender.Order{Phase: "held"})
+		begin := time.Now()
+		err = errors.Join(err, daemon.command.Process.Signal(signal), <-returned)
+		m.MS = contender.Milliseconds(time.Since(begin))
+		r.ends = slices.DeleteFunc(r.ends, func(p *process) bool { return p == daemon })
+		return m, errors.Join(err, daemon.kill())
+	}
+}
+
+func missDaemon(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+	caller, err := r.end(ctx, who, r.url)
+	if err != nil {
+		return m, err
+	}
+	m.Measurement, err = caller.obey(contender.Order{Phase: "hold"})
+	return m, err
+}
+
 // exportSeenBy measures an export: its time is the caller's, its memory that of one end.
 func exportSeenBy(end string) func(context.Context, *busRun, string) (measurement, error) {
 	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
@@ -187,11 +232,20 @@ func exportSeenBy(end string) func(context.Context, *busRun, string) (measuremen
 	}
 }
 
-func subscribeAll(ctx context.Context, r *busRun, who string) (m measurement, err error) {
-	subscriber, err := r.end(ctx, who, r.url)
+func subscribeAll(ctx context.Context, r *busRun, who string) (measurement, error) {
+	return r.subscriber(ctx, who, contender.Order{Phase: "subscribe", Size: instances})
+}
+
+func subscribeNone(ctx context.Context, r *busRun, who string) (measurement, error) {
+	return r.subscriber(ctx, who, contender.Order{Phase: "peak"})
+}
+
+// subscriber has an end that is connected do one thing.
+func (r *busRun) subscriber(ctx context.Context, who string, order contender.Order) (m measurement, err error) {
+	end, err := r.end(ctx, who, r.url)
 	if err != nil {
 		return m, err
 	}
-	m.Measurement, err = subscriber.obey(contender.Order{Phase: "subscribe", Size: instances})
+	m.Measurement, err = end.obey(order)
 	return m, err
 }

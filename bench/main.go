@@ -23,7 +23,7 @@ type benchCase interface {
 	run(ctx context.Context, o options) ([]row, error)
 }
 
-var cases = []benchCase{syncCase{}, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase}
+var cases = []benchCase{syncCase{}, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase, busLostCase}
 
 // options are what the command line says of how to measure.
 type options struct {

@@ -70,4 +70,14 @@ func (p *process) obey(o contender.Order) (contender.Measurement, error) {
 	return r.Measurement, nil
 }
 
+// kill ends a process that does not end by itself.
+func (p *process) kill() error {
+	err := p.command.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	_ = p.command.Wait() // its error is that it was killed
+	return err
+}
+
 func (p *process) close() error { return errors.Join(p.stdin.Close(), p.command.Wait()) }

@@ -24,8 +24,11 @@ var names = map[string]string{
 	"bus-ping":      "calling at once: a Ping over NATS",
 	"bus-subscribe": "instances on one connection to NATS: subscribe them",
 	"bus-export":    "MiB over NATS: an Export",
+	"bus-lost":      "call over NATS: taken for lost when its daemon is",
 	"":              "time",
 	daemonEnd:       "memory of the daemon",
+	noInstance:      "memory before",
+	absent:          "not there",
 	duringExport:    "99th percentile, during an Export of 50 MiB on a link of 10 MiB/s",
 	"nats":          "nats.go alone",
 
@@ -125,7 +128,7 @@ func table(r results) string {
 // figures are what is in a cell: the time, and what was counted.
 func figures(r row) string {
 	switch {
-	case r.Phase == daemonEnd:
+	case r.Phase == daemonEnd || r.Phase == noInstance:
 		return fmt.Sprintf("%.0f MB", r.PeakRSSMB)
 	case r.PerSecond > 0:
 		return fmt.Sprintf("%s, %s a second", duration(r.MedianMS), thousands(r.PerSecond))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -72,3 +73,7 @@ func (b *bare) subscribe(n int) error {
 	}
 	return b.conn.Flush()
 }
+
+// With nats.go alone, a call waits for as long as it was told to.
+func (b *bare) hold() error                { return errors.ErrUnsupported }
+func (b *bare) held(context.Context) error { return errors.ErrUnsupported }

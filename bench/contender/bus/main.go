@@ -27,6 +27,10 @@ type end interface {
 	export() (int, error)
 	// subscribe subscribes n instances, and returns when the server knows of all.
 	subscribe(n int) error
+	// hold makes a call that does not return, and returns when it is taken for lost. At the
+	// other end, held returns when the call has come.
+	hold() error
+	held(ctx context.Context) error
 }
 
 func main() {
@@ -68,6 +72,10 @@ func obey(ctx context.Context, e end, o contender.Order) (m contender.Measuremen
 		return contender.Measure(func() error { return exports(e, o.Size) })
 	case "ping-during-export":
 		return pingsDuring(ctx, e, o.Size)
+	case "hold":
+		return contender.Measure(e.hold)
+	case "held":
+		return m, e.held(ctx)
 	case "subscribe":
 		return contender.Measure(func() error { return e.subscribe(o.Size) })
 	}

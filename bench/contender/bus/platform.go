@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -20,6 +22,7 @@ const subscribers = 512
 type bus struct {
 	*natsbus.Bus
 	handle platform.Platform
+	calls  chan struct{} // has a value for each call that is held
 }
 
 func newBus(conn *nats.Conn) (*bus, error) {
@@ -28,12 +31,32 @@ func newBus(conn *nats.Conn) (*bus, error) {
 		return nil, err
 	}
 	handle, err := b.Connect(instance)
-	return &bus{b, handle}, err
+	return &bus{b, handle, make(chan struct{}, 1)}, err
 }
 
 func (b *bus) serve(body []byte) error {
-	b.Subscribe(instance, &platform.MockPlatform{ExportAnswer: body}, nil)
+	hold := func(platform.SyncDef) error {
+		b.calls <- struct{}{}
+		select {} // this process is ended
+	}
+	b.Subscribe(instance, &platform.MockPlatform{ExportAnswer: body, SyncArgTest: hold}, nil)
 	return nil
+}
+
+func (b *bus) hold() error {
+	if err := b.handle.Sync(platform.SyncDef{}); !errors.Is(err, platform.ErrPlatformNotAvailable) {
+		return fmt.Errorf("the daemon was not taken for lost: %w", err)
+	}
+	return nil
+}
+
+func (b *bus) held(ctx context.Context) error {
+	select {
+	case <-b.calls:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (b *bus) ping() error { return b.handle.Ping() }
