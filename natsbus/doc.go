@@ -36,8 +36,8 @@
 // # Wire format
 //
 // In subjects, tok is the instance ID with every byte outside [a-z0-9_-] as "=" and two
-// hexadecimal digits, or "=h" and its SHA-256 if that is longer than 200. Buses, sessions
-// and calls have random names.
+// hexadecimal digits, or "=h" and its SHA-256 if that is longer than 200. Buses and calls
+// have random names; sessions have one that is random for the bus, and a number.
 //
 //	flux.v1.<tok>.rpc.<Method>           caller to daemon; daemons to each other, as Kick
 //	flux.v1.<tok>.re.<bus>.<call>        daemon to caller
@@ -47,9 +47,9 @@
 // never taken from a message's reply address.
 //
 // A message is a frame: a CBOR map with small integers for keys, which says what it is
-// for, and right behind it a chunk of the body. The fields are those of type head, the
-// kinds those of type kind. A body is a CBOR map again, see request and answer, above 4
-// KiB compressed with zstd. In chunks of 128 KiB, the first has the lengths, and the last
+// for, and right behind it a chunk of the body. The fields are those of type frame, with
+// the keys in head.go, the kinds those of type kind. A body is a CBOR map again, see request
+// and answer, above 4 KiB compressed with zstd. In chunks of 128 KiB, the first has the lengths, and the last
 // the SHA-256 of what was sent. Unknown fields are ignored, missing ones are zero.
 // testdata/v1 has a frame of each kind.
 //
@@ -75,7 +75,8 @@
 //
 // There is one daemon for an instance: who subscribes claims it, with the time in
 // milliseconds or one more than the holder's claim, and whoever hears a later claim ends.
-// Claims are repeated. While two hold it, an Apply or Sync still goes to one.
+// Clocks differ, so a claim says how old it is, and who has just come outbids a later one
+// that is older. Claims are repeated. While two hold it, an Apply or Sync still goes to one.
 //
 // # Permissions
 //
@@ -90,5 +91,9 @@
 // # Limits
 //
 // See Options. Beyond a limit a call fails at once. A body is not paid for before it
-// comes, whatever it says of its length, and has at most 2,097,152 values.
+// comes, whatever it says of its length, and has at most 2,097,152 values. Of several
+// chunks all but the last have 4 KiB or more, and the head of a frame has 1 KiB or less.
+//
+// The bytes of a large Export are sent from where they are, so a Platform must not change
+// those it has returned.
 package natsbus
