@@ -72,7 +72,7 @@ func TestKickRaces(t *testing.T) {
 // all the same, even one whose clock is ahead.
 func TestKicksInRush(t *testing.T) {
 	noLeaks(t)
-	const n, ahead = 500, 2000
+	const n, skewed, ahead = 500, 20, 500
 	s := startServer(t, nil)
 	conn := dial(t, s.ClientURL())
 	older, newer := newBus(t, conn, quick), newBus(t, dial(t, s.ClientURL()), quick)
@@ -86,14 +86,16 @@ func TestKicksInRush(t *testing.T) {
 		}
 		all.Wait()
 	}
-	first, second := make(chan error, n+ahead), make(chan error, n)
-	for range 1 + ahead { // each outbids the one before, by a millisecond
-		older.Subscribe("instance 0", &platform.MockPlatform{VersionAnswer: "older"}, first)
+	first, second := make(chan error, n+skewed*ahead), make(chan error, n)
+	for i := range skewed {
+		for range 1 + ahead { // each outbids the one before, by a millisecond
+			older.Subscribe(flux.InstanceID(fmt.Sprint("instance ", i)), &platform.MockPlatform{VersionAnswer: "older"}, first)
+		}
 	}
-	subscribe(older, 1, "older", first)
+	subscribe(older, skewed, "older", first)
 	require.NoError(t, conn.Flush())
 	subscribe(newer, 0, "newer", second)
-	for range n + ahead {
+	for range n + skewed*ahead {
 		require.ErrorIs(t, within(t, first, "a kick"), platform.ErrKicked)
 	}
 	for i := range n {
