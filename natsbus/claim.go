@@ -26,7 +26,7 @@ type seat struct {
 	bus    *Bus
 	inst   flux.InstanceID
 	number uint32 // no other seat of the bus has it
-	born   uint32 // when it was made, in milliseconds since the bus was
+	born   uint32 // when it was taken while it was fresh, in milliseconds since the bus was made
 
 	// What follows is guarded by bus.mu.
 	platform platform.Platform
