@@ -43,22 +43,22 @@ type Bus struct {
 	closed  chan struct{}  // closed when Close is over
 
 	mu       sync.Mutex
-	closing  bool                         // guarded by mu
-	stopped  bool                         // guarded by mu; no goroutine is started any more
-	calls    map[string]*call             // guarded by mu; those made
-	made     int                          // guarded by mu; calls made, between two attempts too
-	serving  map[*serving]struct{}        // guarded by mu; those served
-	seats    map[string]*seat             // guarded by mu; by token
-	numbers  uint32                       // guarded by mu; given to seats
-	pending  map[*seat]*installation      // guarded by mu; of those that wait for the answer to their claim
-	sessions map[string]*seat             // guarded by mu; those that listen to what is in calls
-	retired  map[*seat]time.Time          // guarded by mu; no longer in force, not yet taken down: when they stop sending callers elsewhere
-	stale    map[*nats.Subscription]*seat // guarded by mu; of the retired, those that linger
-	rush     rush                         // guarded by mu
-	batch    *batch                       // guarded by mu; of seats that are subscribed next; nil if there is none
-	lines    [stages]line                 // guarded by mu; of claims to be made
-	tick     uint32                       // guarded by mu; how often keepTime has looked
-	trouble  trouble                      // guarded by mu
+	closing  bool                            // guarded by mu
+	stopped  bool                            // guarded by mu; no goroutine is started any more
+	calls    map[string]*call                // guarded by mu; those made
+	made     int                             // guarded by mu; calls made, between two attempts too
+	serving  map[*serving]struct{}           // guarded by mu; those served
+	seats    map[string]*seat                // guarded by mu; by token
+	numbers  uint32                          // guarded by mu; given to seats
+	pending  map[*seat]*installation         // guarded by mu; of those that wait for the answer to their claim
+	sessions map[string]*seat                // guarded by mu; those that listen to what is in calls
+	retired  map[*seat]time.Time             // guarded by mu; no longer in force, not yet taken down: when they stop sending callers elsewhere
+	stale    map[string][]*nats.Subscription // guarded by mu; by token, of the retired seats that linger
+	rush     rush                            // guarded by mu
+	batch    *batch                          // guarded by mu; of seats that are subscribed next; nil if there is none
+	lines    [stages]line                    // guarded by mu; of claims to be made
+	tick     uint32                          // guarded by mu; how often keepTime has looked
+	trouble  trouble                         // guarded by mu
 
 	batching sync.Mutex // held while a batch is subscribed
 }
@@ -99,7 +99,7 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 		pending:  map[*seat]*installation{},
 		sessions: map[string]*seat{},
 		retired:  map[*seat]time.Time{},
-		stale:    map[*nats.Subscription]*seat{},
+		stale:    map[string][]*nats.Subscription{},
 	}
 	b.base, b.abort = context.WithCancelCause(context.Background())
 	b.status = conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.CLOSED)

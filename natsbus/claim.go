@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -245,7 +246,7 @@ func (s *seat) answer(f frame) {
 func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 	b.mu.Lock()
 	s := b.seats[tok]
-	if s == nil || b.stale[from] != nil || f.kind != kindClaim || f.session == "" {
+	if s == nil || slices.Contains(b.stale[tok], from) || f.kind != kindClaim || f.session == "" {
 		b.mu.Unlock()
 		return
 	}
@@ -302,7 +303,7 @@ func (b *Bus) endSeatLocked(s *seat, cause error, linger time.Duration) (finish 
 	delete(b.seats, s.tok())
 	b.retired[s] = time.Now().Add(linger)
 	if rpc != nil && linger > 0 {
-		b.stale[rpc] = s
+		b.stale[s.tok()] = append(b.stale[s.tok()], rpc)
 	}
 	return func() {
 		if rpc != nil && linger == 0 {

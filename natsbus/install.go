@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // A rush is the subscriptions that are being made. A claim on a subject that the server
@@ -146,13 +144,8 @@ func (b *Bus) subscribe(seats []*seat) {
 		}
 		b.mu.Lock()
 		s.rpc = rpc
-		var needless []*nats.Subscription
-		for sub, older := range b.stale {
-			if older.inst == s.inst {
-				needless = append(needless, sub)
-				delete(b.stale, sub)
-			}
-		}
+		needless := b.stale[s.tok()]
+		delete(b.stale, s.tok())
 		if s.over {
 			needless = append(needless, rpc)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,7 +37,7 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 	m := methods[name]
 	b.mu.Lock()
 	s := b.seats[tok]
-	if s != nil && b.stale[from] != nil {
+	if s != nil && slices.Contains(b.stale[tok], from) {
 		b.mu.Unlock()
 		return // it came on the subscription in force too
 	}

@@ -2,7 +2,10 @@ package natsbus
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // ticks is how often in a beat keepTime and tickCalls look.
@@ -206,7 +209,11 @@ func (b *Bus) takeDown(now time.Time, all bool) {
 	for s, until := range b.retired {
 		if s.rpc != nil && (all || now.After(until)) {
 			silent = append(silent, s)
-			delete(b.stale, s.rpc)
+			tok := s.tok()
+			b.stale[tok] = slices.DeleteFunc(b.stale[tok], func(sub *nats.Subscription) bool { return sub == s.rpc })
+			if len(b.stale[tok]) == 0 {
+				delete(b.stale, tok)
+			}
 			if all || s.desk == nil || len(s.desk.calls) == 0 {
 				idle = append(idle, s)
 				delete(b.retired, s)
