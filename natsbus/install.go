@@ -86,7 +86,6 @@ func (s *seat) installed() {
 	b.rush.leave(1)
 	close(b.pending[s].ready)
 	delete(b.pending, s)
-	s.fresh = false
 	if !s.over {
 		b.enqueueLocked(s, repeatedOnce)
 	}
