@@ -151,19 +151,20 @@ var (
 	errHead   = errors.New("a field has the wrong type")
 )
 
-// maxHead is how long a head may be. It stays in memory with what it is the head of.
+// maxHead is how long a head may be. It stays in memory with what it is the head of, and
+// whoever sent it must not have the dispatcher read for long.
 const maxHead = 1 << 10
 
 // parseFrame returns the frame that a message is. Of a frame of a later version it
 // returns what this version knows.
 func parseFrame(data []byte) (frame, error) {
-	f, err := parseHead(data)
+	head := data[:min(len(data), maxHead)]
+	f, err := parseHead(head)
 	if err != nil {
-		return frame{}, fmt.Errorf("frame: %w", err)
+		return frame{}, fmt.Errorf("frame: what is before the body, within %d bytes: %w", maxHead, err)
 	}
+	f.body = data[len(head)-len(f.body):]
 	switch {
-	case len(data)-len(f.body) > maxHead:
-		return frame{}, errors.New("frame: what is before the body is too long")
 	case f.kind == "" || f.version <= 0:
 		return frame{}, errors.New("frame: without a kind or a version")
 	case f.length < 0 || f.raw < 0 || f.beat < 0 || f.age < 0 || f.seq < 0 || f.seq > 1<<30:

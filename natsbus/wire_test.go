@@ -305,7 +305,16 @@ func TestLongHead(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.body, minChunk)
 	_, err = parseFrame(padded(1100))
-	require.EqualError(t, err, "frame: what is before the body is too long")
+	require.EqualError(t, err, "frame: what is before the body, within 1024 bytes: unexpected EOF")
+}
+
+// A frame that has very many fields costs no more than one that has few.
+func TestManyFields(t *testing.T) {
+	data := append(binary.BigEndian.AppendUint32([]byte{0xba}, 1<<19), bytes.Repeat([]byte{0x60, 0}, 1<<19)...)
+	assert.Less(t, testing.AllocsPerRun(3, func() {
+		_, err := parseFrame(data)
+		require.Error(t, err)
+	}), 5000.0)
 }
 
 func TestWrongDigest(t *testing.T) {
