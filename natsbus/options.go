@@ -13,7 +13,8 @@ type Options struct {
 	// Prefix is the first token of every subject; "flux" if empty. Services and daemons
 	// must agree on it.
 	Prefix string
-	// Beat is how often each side of a call says that it is there; a second if zero. A
+	// Beat is how often each side of a call says that it is there; a second if zero, and
+	// otherwise at least a millisecond. A
 	// peer that is silent for 5 beats is taken for lost, and one whose subscription is gone
 	// for 2.5. Services and daemons need not agree on it.
 	Beat time.Duration
@@ -46,6 +47,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Beat < 0 || o.MaxBody < 0 || o.MaxBytes < 0 || o.MaxCalls < 0 || o.MaxCallsPerInstance < 0 || o.Window < 0 {
 		return o, fmt.Errorf("natsbus: options: a limit is negative")
+	}
+	if o.Beat > 0 && o.Beat < time.Millisecond {
+		return o, fmt.Errorf("natsbus: options: a beat of %v is less than a millisecond", o.Beat)
 	}
 	orDefault(&o.Beat, time.Second)
 	orDefault(&o.MaxBody, 256<<20)

@@ -219,4 +219,6 @@ func TestNewRefuses(t *testing.T) {
 	require.ErrorContains(t, err, `prefix "a.>"`)
 	_, err = natsbus.New(conn, natsbus.Options{MaxBody: -1})
 	require.ErrorContains(t, err, "negative")
+	_, err = natsbus.New(conn, natsbus.Options{Beat: 1})
+	require.ErrorContains(t, err, "beat of 1ns")
 }
