@@ -14,8 +14,8 @@ import (
 )
 
 // A seat is an instance's place on this bus. Who subscribes takes it from whoever has
-// it, here at once, and elsewhere by a claim: the later epoch wins, and between equal
-// ones the session. Whoever hears a later claim than his own ends; whoever hears an
+// it, here at once, and elsewhere by a claim: the later epoch wins, and if neither is later,
+// the session. Whoever hears a later claim than his own ends; whoever hears an
 // earlier one repeats his own. Claims are repeated from time to time, and when the
 // connection has come back, so that one is left however the network was parted.
 //
@@ -233,7 +233,7 @@ func (s *seat) answer(f frame) {
 	s.bus.mu.Lock()
 	defer s.bus.mu.Unlock()
 	pending := s.bus.pending[s]
-	if pending == nil {
+	if pending == nil || pending.call != f.call {
 		return
 	}
 	select {
@@ -256,7 +256,7 @@ func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 		return
 	}
 	answer := frame{kind: kindHeld, call: f.call, session: mine.session}
-	later := isLater(f.epoch, mine.epoch) || f.epoch == mine.epoch && f.session > mine.session
+	later := isLater(f.epoch, mine.epoch) || !isLater(mine.epoch, f.epoch) && f.session > mine.session
 	outbids := later && s.mayOutbidLocked(f)
 	finish := func() {}
 	switch {
@@ -327,10 +327,10 @@ func (s *seat) listen() error {
 		return nil
 	}
 	b.mu.Lock()
-	stopped := b.stopped
+	down := b.stopped || s.over && len(d.calls) == 0
 	b.mu.Unlock()
-	if stopped { // a call was cut off, and nothing may be left on the connection
-		return ErrClosed
+	if down { // it is taken down, or will be, and nothing may be left on the connection
+		return errGone
 	}
 	session := s.session()
 	in, err := b.conn.ChanSubscribe(b.subject(s.tok(), inCall, session, "*"), b.frames)

@@ -66,11 +66,13 @@ func (s *seat) install() {
 		s.tell(claim)
 	}
 	b.subscribe([]*seat{s})
-	if up && b.confirm() {
+	up = up && b.confirm()
+	if up {
 		s.await(pending)
 	}
 	b.mu.Lock()
 	claim = s.claimLocked()
+	s.fresh = !up // then the holder is told when the connection is back
 	over := s.over
 	b.mu.Unlock()
 	if !over {

@@ -328,12 +328,13 @@ func (b *Bus) callPlatform(sv *serving) (a answer, err error) {
 	a, err = sv.method.call(platform.WithContext(sv.ctx, sv.platform), &req)
 	if _, fatal := asFatal(err); fatal {
 		err = withoutNil(err)
+		finish := func() {}
 		b.mu.Lock()
-		replaced := sv.replaced
-		b.mu.Unlock()
-		if !replaced {
-			b.endSeat(sv.seat, err)
+		if !sv.replaced && !sv.seat.over {
+			finish = b.endSeatLocked(sv.seat, err, 0)
 		}
+		b.mu.Unlock()
+		finish()
 	}
 	return a, err
 }

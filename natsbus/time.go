@@ -102,25 +102,26 @@ const (
 
 // makeClaims makes the claims that are due.
 func (b *Bus) makeClaims(now time.Time) {
+	up := b.conn.IsConnected()
 	b.mu.Lock()
 	b.tick++
 	over := b.rush.over(now, b.options.Beat)
 	b.mu.Unlock()
 	for range maxFirstClaims / ticks {
-		if !b.makeClaim(over, unclaimed, unclaimed) {
+		if !b.makeClaim(up, over, unclaimed, unclaimed) {
 			break
 		}
 	}
 	for range maxRepeatedClaims / ticks {
-		if !b.makeClaim(false, repeatedOnce, settled) {
+		if !b.makeClaim(up, false, repeatedOnce, settled) {
 			return
 		}
 	}
 }
 
 // makeClaim makes a claim that is due, or any, of the stages given, and says whether there
-// was one.
-func (b *Bus) makeClaim(any bool, from, to stage) bool {
+// was one. Claims that are made while the connection is not up tell nobody.
+func (b *Bus) makeClaim(up, any bool, from, to stage) bool {
 	b.mu.Lock()
 	var s *seat
 	for at := from; at <= to && s == nil; at++ {
@@ -130,16 +131,13 @@ func (b *Bus) makeClaim(any bool, from, to stage) bool {
 		b.mu.Unlock()
 		return false
 	}
-	over := s.over
 	claim := s.claimLocked()
-	if !over {
-		s.fresh = s.fresh && s.line < repeatedThrice // by then the holder has had time to answer
-		b.enqueueLocked(s, min(s.line+1, settled))
+	if s.line == repeatedThrice && up {
+		s.fresh = false // by then the holder has had time to answer
 	}
+	b.enqueueLocked(s, min(s.line+1, settled))
 	b.mu.Unlock()
-	if !over {
-		s.tell(claim)
-	}
+	s.tell(claim)
 	return true
 }
 
@@ -191,9 +189,14 @@ func (l *line) add(s *seat) {
 	l.last = s
 }
 
-// take removes and returns the first seat, if its turn has come or any will do.
+// take removes and returns the first seat that is not over, if its turn has come or any
+// will do.
 func (l *line) take(tick uint32, any bool) *seat {
 	s := l.first
+	for s != nil && s.over {
+		s = s.next
+	}
+	l.first = s
 	if s == nil || int32(tick-s.due) < 0 && !any {
 		return nil
 	}
@@ -207,18 +210,18 @@ func (b *Bus) takeDown(now time.Time, all bool) {
 	b.mu.Lock()
 	var silent, idle []*seat
 	for s, until := range b.retired {
-		if s.rpc != nil && (all || now.After(until)) {
+		if s.rpc != nil {
+			if !all && !now.After(until) {
+				continue
+			}
 			silent = append(silent, s)
 			tok := s.tok()
 			b.stale[tok] = slices.DeleteFunc(b.stale[tok], func(sub *nats.Subscription) bool { return sub == s.rpc })
 			if len(b.stale[tok]) == 0 {
 				delete(b.stale, tok)
 			}
-			if all || s.desk == nil || len(s.desk.calls) == 0 {
-				idle = append(idle, s)
-				delete(b.retired, s)
-			}
-		} else if s.rpc == nil {
+		}
+		if all || s.desk == nil || len(s.desk.calls) == 0 {
 			idle = append(idle, s)
 			delete(b.retired, s)
 		}

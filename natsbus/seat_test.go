@@ -1,0 +1,190 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/faultproxy"
+)
+
+// startServer starts a NATS server in the process, and returns where it is.
+func startServer(t *testing.T) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
+	require.NoError(t, err)
+	s.Start()
+	require.True(t, s.ReadyForConnections(20*time.Second))
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	return s.ClientURL()
+}
+
+// startBus makes a bus. With a beat of an hour it looks at the time only when the test says so.
+func startBus(t *testing.T, url string, beat time.Duration) *Bus {
+	t.Helper()
+	conn, err := nats.Connect(url, ConnectOptions()...)
+	require.NoError(t, err)
+	t.Cleanup(conn.Close)
+	b, err := New(conn, Options{Beat: beat})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.Close(context.Background())) })
+	return b
+}
+
+// serve notes a call of the seat of "a", whose request is still to come.
+func serve(t *testing.T, b *Bus) *serving {
+	t.Helper()
+	b.mu.Lock()
+	s := b.seats["a"]
+	if s.desk == nil {
+		s.desk = &desk{calls: map[string]*serving{}}
+	}
+	sv, err := b.admitLocked(s, methods["Version"], &frame{call: newName(), bus: "BUS"})
+	b.mu.Unlock()
+	require.NoError(t, err)
+	return sv
+}
+
+// What goes on for a call, for instance when the connection is back, may come when its
+// seat was taken down already.
+func TestSeatThatIsTakenDownListensNoMore(t *testing.T) {
+	b := startBus(t, startServer(t), time.Hour)
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	sv := serve(t, b)
+	require.NoError(t, sv.seat.listen())
+	require.Equal(t, 2, b.conn.NumSubscriptions())
+	b.endSeat(sv.seat, errors.New("over"))
+	b.takeDown(time.Now(), false)
+	require.NoError(t, sv.seat.listen(), "the call goes on")
+	b.drop(sv, nil)
+	b.takeDown(time.Now(), false)
+	require.Zero(t, b.conn.NumSubscriptions())
+	require.Error(t, sv.seat.listen())
+	require.Zero(t, b.conn.NumSubscriptions())
+	require.Empty(t, b.sessions)
+}
+
+// A call may come on the subscription of the seat before, and the seat be over before it has
+// one of its own.
+func TestSeatThatWasNeverSubscribedIsTakenDown(t *testing.T) {
+	b := startBus(t, startServer(t), time.Hour)
+	s := &seat{bus: b, inst: "a", number: 1}
+	b.mu.Lock()
+	b.seats["a"] = s
+	b.mu.Unlock()
+	sv := serve(t, b)
+	require.NoError(t, s.listen())
+	b.endSeat(s, errors.New("over"))
+	b.takeDown(time.Now(), false)
+	b.drop(sv, nil)
+	b.takeDown(time.Now(), false)
+	require.Zero(t, b.conn.NumSubscriptions())
+	require.Empty(t, b.sessions)
+}
+
+// A Platform that fails for good ends its own subscription, and never that of the one that
+// takes its place meanwhile.
+func TestFatalErrorDoesNotEndTheNextSubscription(t *testing.T) {
+	b := startBus(t, startServer(t), 100*time.Millisecond)
+	fatal := &platform.MockPlatform{VersionError: platform.FatalError{Err: errors.New("broken")}}
+	for range 3000 {
+		first, second := make(chan error, 1), make(chan error, 1)
+		b.Subscribe("a", fatal, first)
+		sv := serve(t, b)
+		sv.onData(&frame{last: true, body: []byte{0xa0}})
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			_, _ = b.callPlatform(sv)
+		}()
+		b.Subscribe("a", &platform.MockPlatform{}, second)
+		<-over
+		if errors.Is(<-first, platform.ErrKicked) {
+			require.Empty(t, second)
+		}
+		b.drop(sv, nil)
+		b.mu.Lock()
+		s := b.seats["a"]
+		b.mu.Unlock()
+		b.endSeat(s, errors.New("over"))
+		<-second
+	}
+}
+
+// Seats that are over do not wait in line for their turn.
+func TestSeatsThatAreOverLeaveTheirLine(t *testing.T) {
+	b := startBus(t, startServer(t), time.Hour)
+	b.mu.Lock()
+	for range 10 * maxRepeatedClaims {
+		b.enqueueLocked(&seat{bus: b, inst: "a", over: true}, settled)
+	}
+	b.mu.Unlock()
+	b.makeClaims(time.Now())
+	require.Nil(t, b.lines[settled].first)
+}
+
+// Of two whose claims are half a circle apart, neither is later; the session decides.
+func TestOpposedEpochs(t *testing.T) {
+	ended := 0
+	for _, session := range []string{"-", "zzzz"} { // one before those of a bus, one behind
+		b := startBus(t, startServer(t), time.Hour)
+		done := make(chan error, 1)
+		b.Subscribe("a", &platform.MockPlatform{}, done)
+		b.mu.Lock()
+		epoch := b.seats["a"].epoch + 1<<63
+		b.mu.Unlock()
+		b.onClaim(nil, "a", &frame{kind: kindClaim, session: session, epoch: epoch})
+		ended += len(done)
+	}
+	require.Equal(t, 1, ended)
+}
+
+// Only what is said of the claim ends waiting for the answer to it.
+func TestAnswerToAnotherCall(t *testing.T) {
+	b := &Bus{pending: map[*seat]*installation{}}
+	s := &seat{bus: b}
+	b.pending[s] = &installation{call: "CLAIM", answers: make(chan frame, 1)}
+	s.answer(frame{kind: kindEnded, call: "CALL"})
+	require.Empty(t, b.pending[s].answers)
+	s.answer(frame{kind: kindEnded, call: "CLAIM"})
+	require.Len(t, b.pending[s].answers, 1)
+}
+
+// Who subscribes while the connection is down gets the instance when it is back, however long
+// that takes, and though the clock of the holder is ahead.
+func TestSubscribedWhileDown(t *testing.T) {
+	url := startServer(t)
+	proxy, err := faultproxy.Start(url[len("nats://"):])
+	require.NoError(t, err)
+	t.Cleanup(proxy.Close)
+	older, newer := startBus(t, url, time.Hour), startBus(t, "nats://"+proxy.Addr(), time.Hour)
+	proxy.Refuse(true)
+	proxy.Cut()
+	require.Eventually(t, func() bool { return !newer.conn.IsConnected() }, 20*time.Second, time.Millisecond)
+	first, second := make(chan error, 1), make(chan error, 1)
+	older.Subscribe("a", &platform.MockPlatform{}, first)
+	older.mu.Lock()
+	older.seats["a"].epoch += 60_000
+	older.mu.Unlock()
+	newer.Subscribe("a", &platform.MockPlatform{}, second)
+	for range 100 {
+		newer.makeClaims(time.Now())
+	}
+	proxy.Refuse(false)
+	require.Eventually(t, func() bool {
+		newer.makeClaims(time.Now())
+		return len(first)+len(second) > 0
+	}, 20*time.Second, 50*time.Millisecond)
+	require.Empty(t, second)
+	require.ErrorIs(t, <-first, platform.ErrKicked)
+}
