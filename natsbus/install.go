@@ -66,13 +66,11 @@ func (s *seat) install() {
 		s.tell(claim)
 	}
 	b.subscribe([]*seat{s})
-	up = up && b.confirm()
-	if up {
+	if up && b.confirm() {
 		s.await(pending)
 	}
 	b.mu.Lock()
 	claim = s.claimLocked()
-	s.fresh = !up // then the holder is told when the connection is back
 	over := s.over
 	b.mu.Unlock()
 	if !over {

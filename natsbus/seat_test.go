@@ -175,6 +175,7 @@ func TestSubscribedWhileDown(t *testing.T) {
 	older.Subscribe("a", &platform.MockPlatform{}, first)
 	older.mu.Lock()
 	older.seats["a"].epoch += 60_000
+	older.seats["a"].fresh = false // it is there for a while
 	older.mu.Unlock()
 	newer.Subscribe("a", &platform.MockPlatform{}, second)
 	for range 100 {
