@@ -173,6 +173,9 @@ func TestSubscribedWhileDown(t *testing.T) {
 	require.Eventually(t, func() bool { return !newer.conn.IsConnected() }, 20*time.Second, time.Millisecond)
 	first, second := make(chan error, 1), make(chan error, 1)
 	older.Subscribe("a", &platform.MockPlatform{}, first)
+	for range 100 { // until it is not fresh any more
+		older.makeClaims(time.Now())
+	}
 	older.mu.Lock()
 	older.seats["a"].epoch += 60_000
 	older.seats["a"].fresh = false // it is there for a while
