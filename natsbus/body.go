@@ -234,8 +234,8 @@ func (b *body) decode(v any, limit int64, q *quota) error {
 	return nil
 }
 
-// decompress returns what data was made from, which is of the size given. It takes no
-// more memory than that, whatever data says of itself.
+// decompress returns what data was made from, which is of the size given. It takes memory in
+// proportion to that and not more, whatever data says of itself.
 func decompress(data pieces, size int64) ([]byte, error) {
 	d := decompressors.Get().(*zstd.Decoder)
 	defer func() {

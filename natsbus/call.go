@@ -77,25 +77,62 @@ func (b *Bus) exchange(ctx context.Context, h *handle, m *method, req *request, 
 
 // begin makes sure that replies are heard, and that there is room for a call.
 func (b *Bus) begin() error {
+	for {
+		heard, err := b.admit()
+		if heard || err != nil {
+			return err
+		}
+		if err := b.hearReplies(); err != nil {
+			return err
+		}
+	}
+}
+
+// admit notes one more call, if replies are heard.
+func (b *Bus) admit() (heard bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.closing:
-		return ErrClosed
+		return false, ErrClosed
 	case b.made >= b.options.MaxCalls:
-		return fmt.Errorf("%d calls are under way, which is the limit", b.options.MaxCalls)
-	}
-	if b.replies == nil {
-		// It is on the server before any call is, since they share the connection.
-		sub, err := b.conn.ChanSubscribe(b.subject("*", toCaller, b.name, "*"), b.frames)
-		if err != nil {
-			return b.connectionError(err)
-		}
-		b.replies = sub
+		return false, fmt.Errorf("%d calls are under way, which is the limit", b.options.MaxCalls)
+	case b.replies == nil:
+		return false, nil
 	}
 	b.made++
 	b.running.Add(1)
+	return true, nil
+}
+
+// hearReplies subscribes to replies. The server knows of it before it knows of any call,
+// since they share the connection.
+func (b *Bus) hearReplies() error {
+	sub, err := b.conn.ChanSubscribe(b.subject("*", toCaller, b.name, "*"), b.frames)
+	if err != nil {
+		return b.connectionError(err)
+	}
+	b.mu.Lock()
+	needless := b.replies != nil || b.stopped
+	if !needless {
+		b.replies = sub
+	}
+	b.mu.Unlock()
+	if needless {
+		_ = sub.Unsubscribe() // it fails if the connection is closed
+	}
 	return nil
+}
+
+// forgetReplies has the next call subscribe to replies again.
+func (b *Bus) forgetReplies() {
+	b.mu.Lock()
+	sub := b.replies
+	b.replies = nil
+	b.mu.Unlock()
+	if sub != nil {
+		_ = sub.Unsubscribe() // it fails if the connection is closed
+	}
 }
 
 // finish undoes begin.

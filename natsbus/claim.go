@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -246,15 +247,12 @@ func (s *seat) answer(f frame) {
 func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 	b.mu.Lock()
 	s := b.seats[tok]
-	if s == nil || slices.Contains(b.stale[tok], from) || f.kind != kindClaim || f.session == "" {
+	own := strings.HasPrefix(f.session, b.place) // or of a seat that was here before
+	if s == nil || own || slices.Contains(b.stale[tok], from) || f.kind != kindClaim || f.session == "" {
 		b.mu.Unlock()
 		return
 	}
 	mine := s.claimLocked()
-	if f.session == mine.session {
-		b.mu.Unlock()
-		return
-	}
 	answer := frame{kind: kindHeld, call: f.call, session: mine.session}
 	later := isLater(f.epoch, mine.epoch) || !isLater(mine.epoch, f.epoch) && f.session > mine.session
 	outbids := later && s.mayOutbidLocked(f)

@@ -89,6 +89,7 @@ func (b *Bus) onDenied(err error) {
 	switch {
 	case subscribing && direction == toCaller:
 		if first == b.name {
+			b.forgetReplies() // so that the next call is told too
 			b.failCalls("", err)
 		}
 		return

@@ -91,6 +91,25 @@ func TestCredentialsRevokedInFlight(t *testing.T) {
 	require.ErrorIs(t, hb.Ping(), nats.ErrAuthorization)
 }
 
+// A service that may not hear answers is told at each call, and not after five beats.
+func TestServiceMayNotHear(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "daemon", Password: "daemon"},
+			{Username: "service", Password: "service", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"flux.v1.*.re.>"}}}},
+		}
+	})
+	patient := natsbus.Options{Beat: time.Minute}
+	newBus(t, dial(t, s.ClientURL(), as("daemon")), patient).Subscribe("a", &platform.MockPlatform{}, nil)
+	callers := newBus(t, dial(t, s.ClientURL(), as("service")), patient)
+	for range 3 {
+		err := within(t, inBackground(func() error { return callers.Ping("a") }), "the denial")
+		require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+		require.ErrorIs(t, err, nats.ErrPermissionViolation)
+	}
+}
+
 // A daemon that may not answer, or claim, is told so, and not only its log.
 func TestDaemonMayNotAnswer(t *testing.T) {
 	noLeaks(t)

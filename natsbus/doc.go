@@ -11,7 +11,7 @@
 //
 // A Bus, and each handle that Connect returns, may be used by many goroutines at once.
 // A bus has four goroutines, however many instances are subscribed, and one for each
-// call that it serves. Close waits for all of them.
+// call that it serves. Close waits for all of them, but for calls that it cuts off.
 //
 // # Errors
 //

@@ -39,7 +39,7 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 	s := b.seats[tok]
 	if s != nil && slices.Contains(b.stale[tok], from) {
 		b.mu.Unlock()
-		return // it came on the subscription in force too
+		return // it comes on the subscription in force too, or is sent again until it does
 	}
 	if s == nil || b.closing {
 		b.mu.Unlock()

@@ -159,7 +159,7 @@ func (b *Bus) claimAgain() {
 type stage uint8
 
 const (
-	_            stage = iota // the claim is being made by who subscribes
+	_            stage = iota // who subscribes is still at it
 	unclaimed                 // it is to be made when the rush is over
 	repeatedOnce              // it is to be repeated, for the first time
 	repeatedTwice
