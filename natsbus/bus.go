@@ -17,8 +17,8 @@ import (
 //
 // It has four goroutines of its own, however many instances are subscribed: one takes
 // what comes, two keep time, one watches the connection. Besides there is one for
-// each call that is being served, and one for each cause that a subscriber is not ready
-// to take.
+// each call that is being served, see crew, and one for each cause that a subscriber is not
+// ready to take.
 type Bus struct {
 	conn     *nats.Conn
 	options  Options

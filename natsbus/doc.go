@@ -49,9 +49,9 @@
 // A message is a frame: a CBOR map with small integers for keys, which says what it is
 // for, and right behind it a chunk of the body. The fields are those of type frame, with
 // the keys in head.go, the kinds those of type kind. A body is a CBOR map again, see request
-// and answer, above 4 KiB compressed with zstd. In chunks of 128 KiB, the first has the lengths, and the last
-// the SHA-256 of what was sent. Unknown fields are ignored, missing ones are zero.
-// testdata/v1 has a frame of each kind.
+// and answer, above 4 KiB compressed with zstd. In chunks of 128 KiB, the first has the
+// lengths, and the last the SHA-256 of what was sent. Unknown fields are ignored, missing
+// ones are zero. testdata/v1 has a frame of each kind.
 //
 // # Delivery
 //

@@ -9,43 +9,19 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/natsbus"
 )
 
-// limit is for what is waited for; far more than any of it takes.
-const limit = 20 * time.Second
+const limit = natsbus.Limit
 
-// noLeaks fails the test if goroutines are left behind when all that the test opens is
-// closed again. It comes first in a test.
-func noLeaks(t *testing.T) {
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() {
-		if !t.Failed() {
-			goleak.VerifyNone(t, before)
-		}
-	})
-}
+func noLeaks(t *testing.T) { natsbus.NoLeaks(t) }
 
-// startServer starts a NATS server in the process.
 func startServer(t *testing.T, change func(*server.Options)) *server.Server {
 	t.Helper()
-	o := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true}
-	if change != nil {
-		change(o)
-	}
-	s, err := server.NewServer(o)
-	require.NoError(t, err)
-	s.Start()
-	require.True(t, s.ReadyForConnections(limit))
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
+	return natsbus.StartServer(t, change)
 }
 
 // dial connects to the server.

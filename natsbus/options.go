@@ -14,9 +14,8 @@ type Options struct {
 	// must agree on it.
 	Prefix string
 	// Beat is how often each side of a call says that it is there; a second if zero, and
-	// otherwise at least a millisecond. A
-	// peer that is silent for 5 beats is taken for lost, and one whose subscription is gone
-	// for 2.5. Services and daemons need not agree on it.
+	// otherwise at least a millisecond. A peer that is silent for 5 beats is taken for lost,
+	// and one whose subscription is gone for 2.5. Services and daemons need not agree on it.
 	Beat time.Duration
 	// MaxBody is the limit of a request's or a result's size, encoded; 256 MiB if zero.
 	MaxBody int64

@@ -56,10 +56,7 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon does not know the method %s", name)))
 		return
 	}
-	if s.desk == nil {
-		s.desk = &desk{calls: map[string]*serving{}}
-	}
-	sv := s.desk.calls[f.call]
+	sv := s.deskLocked().calls[f.call]
 	if sv == nil {
 		var err error
 		if sv, err = b.admitLocked(s, m, f); err != nil {
@@ -101,9 +98,10 @@ func (sv *serving) setBack(s *seat) {
 // admitLocked notes a new call, if there is room for it. Reads and writes have limits of
 // their own, so that reads never wait for writes.
 func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
-	under := &s.desk.reads
+	d := s.deskLocked()
+	under := &d.reads
 	if m.write {
-		under = &s.desk.writes
+		under = &d.writes
 	}
 	switch {
 	case *under >= b.options.MaxCallsPerInstance:
@@ -112,16 +110,16 @@ func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
 		return nil, fmt.Errorf("%d calls are under way, which is the limit of its daemon for all instances", b.options.MaxCalls)
 	}
 	*under++
-	s.desk.tickets++
+	d.tickets++
 	now := time.Now()
 	sv := &serving{seat: s, platform: s.platform, method: m, inline: f.last && !m.write, beatAt: now.Add(b.options.Beat)}
 	sv.link = link{
 		bus: b, call: f.call, wake: make(chan struct{}, 1),
-		to: b.subject(s.tok(), toCaller, f.bus, f.call), session: s.session(), ticket: s.desk.tickets,
+		to: b.subject(s.tok(), toCaller, f.bus, f.call), session: s.session(), ticket: d.tickets,
 		heard: now, moved: now, beat: min(time.Duration(f.beat)*time.Millisecond, time.Minute),
 	}
 	sv.ctx, sv.cancel = context.WithCancelCause(b.base)
-	s.desk.calls[f.call] = sv
+	d.calls[f.call] = sv
 	b.serving[sv] = struct{}{}
 	b.counters.inFlight[served].Add(1)
 	return sv, nil

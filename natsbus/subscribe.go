@@ -4,7 +4,72 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
 )
+
+// Subscribe makes p the daemon of the instance, see platform.MessageBus. When it
+// returns, the server knows of it, and a daemon that was there before, on whichever bus,
+// has been told to end, or has not answered for two beats. Of many subscriptions made
+// beside each other, those beyond 8 in a beat do not wait for that: daemons from before
+// are told when no more are being made, or after two beats, ten thousand in a beat.
+//
+// While the connection is down, it returns at once; the subscription is in force when
+// the connection is back. Besides what platform.MessageBus says, a subscription ends if
+// the server denies it, if the connection is closed, and with ErrClosed.
+func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- error) {
+	switch {
+	case inst == "":
+		b.deliver(done, fmt.Errorf("subscribe: %w", errNoInstance))
+		return
+	case p == nil:
+		b.deliver(done, errNilPlatform)
+		return
+	}
+	tok := token(inst)
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		b.deliver(done, fmt.Errorf("subscribe: %w", ErrClosed))
+		return
+	}
+	if s := b.seats[tok]; s != nil {
+		older := s.done
+		s.platform, s.done, s.born = p, done, b.millis()
+		s.epoch = laterEpoch(epochOf(time.Now()), s.epoch+1)
+		if s.desk != nil {
+			for _, sv := range s.desk.calls {
+				sv.replaced = true
+			}
+		}
+		claim, installed := s.claimLocked(), func() {}
+		if pending := b.pending[s]; pending != nil {
+			installed = func() { <-pending.ready }
+		} else if s.line == 0 {
+			installed = b.joinLocked() // the batch after that of the seat
+		}
+		b.mu.Unlock()
+		b.options.Metrics.IncrKicks(inst)
+		b.deliver(older, platform.ErrKicked)
+		s.tell(claim)
+		installed()
+		return
+	}
+	now := time.Now()
+	b.numbers++
+	s := &seat{bus: b, inst: inst, number: b.numbers, born: b.millis(), platform: p, done: done, epoch: epochOf(now), fresh: true}
+	b.seats[tok] = s
+	install := s.install
+	if b.rush.admits(now, b.options.Beat) {
+		b.pending[s] = &installation{ready: make(chan struct{}), call: newName(), answers: make(chan frame, 4)}
+	} else {
+		install = b.joinLocked(s)
+	}
+	b.mu.Unlock()
+	b.options.Metrics.Subscriptions.Add(1)
+	install()
+}
 
 // A rush is the subscriptions that are being made. A claim on a subject that the server
 // does not know yet makes it compare that with the next subscriptions, so with many of
@@ -41,6 +106,13 @@ func (r *rush) over(now time.Time, beat time.Duration) bool {
 	return r.underway == 0 && now.Sub(r.last) > beat/4
 }
 
+// An installation is what a seat needs while Subscribe waits for the answer to its claim.
+type installation struct {
+	ready   chan struct{} // closed when it is over
+	call    string        // the claim's name
+	answers chan frame    // to the claim
+}
+
 // install subscribes, and has whoever holds the instance elsewhere end.
 //
 // The claim goes out just before the subscription, since the server then says at once if
@@ -65,7 +137,7 @@ func (s *seat) install() {
 	if up {
 		s.tell(claim)
 	}
-	b.subscribe([]*seat{s})
+	b.reach(s)
 	if up && b.confirm() {
 		s.await(pending)
 	}
@@ -75,6 +147,54 @@ func (s *seat) install() {
 	b.mu.Unlock()
 	if !over {
 		s.tell(claim)
+	}
+}
+
+// await waits until the holder has ended, or there is none. A holder whose epoch is
+// later, since its clock is, is outbid.
+func (s *seat) await(pending *installation) {
+	b := s.bus
+	timer := time.NewTimer(2 * b.options.Beat)
+	defer timer.Stop()
+	for {
+		select {
+		case f := <-pending.answers:
+			if f.kind != kindHeld {
+				return
+			}
+			b.mu.Lock()
+			higher := isLater(f.epoch+1, s.epoch) // otherwise the answer is to come yet
+			if s.over || higher && !s.mayOutbidLocked(&f) {
+				b.mu.Unlock()
+				return
+			}
+			var claim frame
+			if higher {
+				claim = s.outbidLocked(f.epoch)
+			}
+			b.mu.Unlock()
+			if higher {
+				s.tell(claim)
+			}
+		case <-timer.C:
+			return
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+// answer gives what came to the claim of a seat that is being installed.
+func (s *seat) answer(f frame) {
+	s.bus.mu.Lock()
+	defer s.bus.mu.Unlock()
+	pending := s.bus.pending[s]
+	if pending == nil || pending.call != f.call {
+		return
+	}
+	select {
+	case pending.answers <- f:
+	default:
 	}
 }
 
@@ -107,18 +227,18 @@ func (b *Bus) joinLocked(seats ...*seat) (installed func()) {
 	}
 	all = &batch{seats: seats, installed: make(chan struct{})}
 	b.batch = all
-	return func() { b.install(all) }
+	return func() { b.installBatch(all) }
 }
 
-// install subscribes a batch, and leaves the claims to the bus's goroutine.
-func (b *Bus) install(all *batch) {
+// installBatch subscribes a batch, and leaves the claims to the bus's goroutine.
+func (b *Bus) installBatch(all *batch) {
 	runtime.Gosched() // to those who are about to join
 	b.batching.Lock()
 	defer b.batching.Unlock()
 	b.mu.Lock()
 	b.batch = nil
 	b.mu.Unlock()
-	b.subscribe(all.seats)
+	b.reach(all.seats...)
 	if b.conn.IsConnected() {
 		b.confirm()
 	}
@@ -133,8 +253,8 @@ func (b *Bus) install(all *batch) {
 	close(all.installed)
 }
 
-// subscribe has callers and daemons reach the seats.
-func (b *Bus) subscribe(seats []*seat) {
+// reach has callers and daemons reach the seats.
+func (b *Bus) reach(seats ...*seat) {
 	for _, s := range seats {
 		rpc, err := b.conn.ChanSubscribe(b.subject(s.tok(), toDaemon, "*", ""), b.frames)
 		if err != nil {
