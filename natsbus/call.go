@@ -56,7 +56,8 @@ func (b *Bus) exchange(ctx context.Context, h *handle, m *method, req *request, 
 	b.counters.inFlight[made].Add(1)
 	defer b.counters.inFlight[made].Add(-1)
 
-	for deadline := time.Now().Add(b.options.silence()); ; {
+	var deadline time.Time // counts from the first attempt that has failed, however long that took
+	for {
 		in, err := b.attempt(ctx, h, m, out)
 		if !errors.Is(err, errAgain) {
 			if err != nil {
@@ -64,7 +65,11 @@ func (b *Bus) exchange(ctx context.Context, h *handle, m *method, req *request, 
 			}
 			return b.read(h, m, in)
 		}
-		if time.Now().After(deadline) {
+		now := time.Now()
+		if deadline.IsZero() {
+			deadline = now.Add(b.options.silence())
+		}
+		if now.After(deadline) {
 			return answer{}, unavailable(h.inst, "%s: its daemon is being replaced", m.name)
 		}
 		select {

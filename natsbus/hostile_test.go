@@ -116,6 +116,44 @@ func TestLostAccept(t *testing.T) {
 	require.NoError(t, within(t, returned, "the result"))
 }
 
+// A daemon that says only after a long time that it has not begun a call, since it stood
+// still, is asked again.
+func TestLateGone(t *testing.T) {
+	noLeaks(t)
+	s := startServer(t, nil)
+	callers := newBus(t, dial(t, s.ClientURL()), quick)
+	daemon := dial(t, s.ClientURL())
+	frames, err := daemon.SubscribeSync("flux.v1.a.*.>")
+	require.NoError(t, err)
+	require.NoError(t, daemon.Flush())
+	returned := inBackground(func() error { return connect(t, callers).Sync(platform.SyncDef{}) })
+	say := func(head, fields map[int]any, body ...byte) {
+		fields[2], fields[3], fields[5], fields[6] = 1, head[3], "SESSION", 7
+		require.NoError(t, daemon.Publish(fmt.Sprintf("flux.v1.a.re.%v.%v", head[4], head[3]), append(headed(t, fields), body...)))
+	}
+	for calls, beats := map[any]bool{}, 0; ; {
+		m, err := frames.NextMsg(limit)
+		require.NoError(t, err)
+		head := headOf(t, m.Data)
+		switch {
+		case !strings.Contains(m.Subject, ".rpc.") && !strings.Contains(m.Subject, ".in."):
+		case head[1] == "open":
+			calls[head[3]] = true
+			say(head, map[int]any{1: "accept"})
+		case head[1] == "data" && len(calls) == 2:
+			say(head, map[int]any{1: "data", 8: true}, 0xa0)
+			require.NoError(t, within(t, returned, "the result"))
+			return
+		case head[1] == "beat" && len(calls) == 1:
+			if beats++; beats < 8 { // more than a call is tried for
+				say(head, map[int]any{1: "beat"})
+			} else {
+				say(head, map[int]any{1: "gone"})
+			}
+		}
+	}
+}
+
 // What daemons and services say of bodies may be wrong, or a lie.
 func TestBodiesThatLie(t *testing.T) {
 	noLeaks(t)
