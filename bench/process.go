@@ -13,10 +13,11 @@ import (
 	"github.com/platformbus/platform/bench/contender"
 )
 
-// buildContenders builds the programs of the contenders that are libraries. This program
-// must run in its own folder, as it does by go run.
+// buildContenders builds the programs of the contenders that are libraries, without cgo, as
+// one does for an image. This program must run in its own folder, as it does by go run.
 func buildContenders(ctx context.Context, dir string) error {
 	command := exec.CommandContext(ctx, "go", "build", "-o", dir, "./contender/...")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("build the contenders: %w", err)

@@ -7,16 +7,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
-
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // KubeconfigVariable names the file with the access to the cluster.
@@ -33,43 +29,6 @@ type Order struct {
 type Reply struct {
 	Measurement
 	Error string
-}
-
-// A Library makes a cluster what documents say. It keeps what it likes between calls.
-type Library interface {
-	Sync(ctx context.Context, docs [][]byte) error
-}
-
-// Main is the main function of a contender that makes a cluster what manifests say: it
-// obeys orders until there are no more. New is called within the time of the first.
-func Main(newLibrary func(*rest.Config) (Library, error)) {
-	profile := flag.String("profile", "", "`folder` for profiles of each phase")
-	flag.Parse()
-	var lib Library
-	Obey(func(ctx context.Context, o Order) (m Measurement, err error) {
-		config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(KubeconfigVariable))
-		if err != nil {
-			return m, err
-		}
-		config.QPS = -1
-		docs, err := readAll(o.Dir)
-		if err != nil {
-			return m, err
-		}
-		stop, err := startProfile(*profile, fmt.Sprintf("%s-%d-%s", filepath.Base(os.Args[0]), len(docs), o.Phase))
-		if err != nil {
-			return m, err
-		}
-		m, err = Measure(func() (err error) {
-			if lib == nil {
-				if lib, err = newLibrary(config); err != nil {
-					return err
-				}
-			}
-			return lib.Sync(ctx, docs)
-		})
-		return m, errors.Join(err, stop())
-	})
 }
 
 // Obey has do carry out the orders on the standard input until there are no more.
@@ -101,19 +60,4 @@ func obey(ctx context.Context, do func(context.Context, Order) (Measurement, err
 			return err
 		}
 	}
-}
-
-// readAll returns the contents of the files in a folder, in the order of their names.
-func readAll(dir string) ([][]byte, error) {
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	docs := make([][]byte, len(files))
-	for i, file := range files {
-		if docs[i], err = os.ReadFile(filepath.Join(dir, file.Name())); err != nil {
-			return nil, err
-		}
-	}
-	return docs, nil
 }

@@ -17,11 +17,11 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/bench/contender/kube"
 )
 
 func main() {
-	contender.Main(func(config *rest.Config) (contender.Library, error) {
+	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
 		c, err := rest.UnversionedRESTClientFor(config)
 		return library{c}, err

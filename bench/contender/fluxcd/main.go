@@ -16,12 +16,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/bench/contender/kube"
 )
 
 func main() {
 	concurrency := flag.Int("concurrency", 0, "how many objects to compare at once; 0 leaves it as it comes, which is 1")
-	contender.Main(func(config *rest.Config) (contender.Library, error) {
+	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		log.SetLogger(logr.Discard())
 		c, err := client.New(config, client.Options{})
 		if err != nil {

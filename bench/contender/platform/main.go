@@ -8,12 +8,12 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/bench/contender/kube"
 	"github.com/platformbus/platform/kubernetes"
 )
 
 func main() {
-	contender.Main(func(config *rest.Config) (contender.Library, error) {
+	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		c, err := kubernetes.NewCluster(config, kubernetes.Options{})
 		return library{c}, err
 	})

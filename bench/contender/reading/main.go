@@ -17,7 +17,7 @@ import (
 	clientgo "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/platformbus/platform/bench/contender"
+	"github.com/platformbus/platform/bench/contender/kube"
 	"github.com/platformbus/platform/kubernetes"
 )
 
@@ -39,7 +39,7 @@ var readers = map[string]func(*rest.Config) (reader, error){
 
 func main() {
 	what := flag.String("what", "", "what to read, and how")
-	contender.Main(func(config *rest.Config) (contender.Library, error) {
+	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		newReader, ok := readers[*what]
 		if !ok {
 			return nil, fmt.Errorf("-what: there is no reader %q", *what)
