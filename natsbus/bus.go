@@ -48,7 +48,8 @@ type Bus struct {
 	calls    map[string]*call                // guarded by mu; those made
 	made     int                             // guarded by mu; calls made, between two attempts too
 	serving  map[*serving]struct{}           // guarded by mu; those served
-	seats    map[string]*seat                // guarded by mu; by token
+	seats    directory                       // guarded by mu; those in force
+	desks    map[*seat]*desk                 // guarded by mu; of seats that have had a call
 	numbers  uint32                          // guarded by mu; given to seats
 	pending  map[*seat]*installation         // guarded by mu; of those that wait for the answer to their claim
 	sessions map[string]*seat                // guarded by mu; those that listen to what is in calls
@@ -56,6 +57,7 @@ type Bus struct {
 	stale    map[string][]*nats.Subscription // guarded by mu; by token, of the retired seats that linger
 	rush     rush                            // guarded by mu
 	batch    *batch                          // guarded by mu; of seats that are subscribed next; nil if there is none
+	spare    []newcomer                      // guarded by mu; room for the newcomers of a batch
 	lines    [stages]line                    // guarded by mu; of claims to be made
 	tick     uint32                          // guarded by mu; how often keepTime has looked
 	trouble  trouble                         // guarded by mu
@@ -95,7 +97,8 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 		closed:   make(chan struct{}),
 		calls:    map[string]*call{},
 		serving:  map[*serving]struct{}{},
-		seats:    map[string]*seat{},
+		seats:    newDirectory(),
+		desks:    map[*seat]*desk{},
 		pending:  map[*seat]*installation{},
 		sessions: map[string]*seat{},
 		retired:  map[*seat]time.Time{},
@@ -156,10 +159,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		}
 	}
 	b.closing = true
-	seats := make([]*seat, 0, len(b.seats))
-	for _, s := range b.seats {
-		seats = append(seats, s)
-	}
+	seats := b.seats.all()
 	waiting := make([]*serving, 0)
 	for sv := range b.serving {
 		if !sv.begun {
@@ -317,8 +317,9 @@ func (b *Bus) onNobody(tok, direction, first, second string) {
 			l = &c.link
 		}
 	case inCall:
-		if s = b.seatLocked(tok, first); s != nil && s.desk != nil && s.desk.calls[second] != nil {
-			l = &s.desk.calls[second].link
+		s = b.seatLocked(tok, first)
+		if d := b.desks[s]; d != nil && d.calls[second] != nil {
+			l = &d.calls[second].link
 		}
 	}
 	b.mu.Unlock()
@@ -327,6 +328,6 @@ func (b *Bus) onNobody(tok, direction, first, second string) {
 		l.nobody()
 		l.wakeUp()
 	case s != nil:
-		s.answer(frame{kind: kindEnded, call: second})
+		b.answerClaim(s, frame{kind: kindEnded, call: second})
 	}
 }

@@ -26,42 +26,42 @@ func laterEpoch(a, b uint64) uint64 {
 
 func epochOf(t time.Time) uint64 { return uint64(t.UnixMilli()) }
 
-func (s *seat) claimLocked() frame {
-	return frame{kind: kindClaim, session: s.session(), epoch: s.epoch, age: s.ageLocked()}
+func (b *Bus) claimLocked(s *seat) frame {
+	return frame{kind: kindClaim, session: b.session(s), epoch: s.epoch, age: b.ageLocked(s)}
 }
 
 // settledAge is the age of what is not fresh.
 const settledAge = 1 << 32
 
 // ageLocked returns for how long the seat is there, in milliseconds.
-func (s *seat) ageLocked() int64 {
+func (b *Bus) ageLocked(s *seat) int64 {
 	if !s.fresh {
 		return settledAge
 	}
-	return int64(s.bus.millis() - s.born)
+	return int64(b.millis() - s.born)
 }
 
 // millis returns the time in milliseconds since the bus was made.
 func (b *Bus) millis() uint32 { return uint32(time.Since(b.born).Milliseconds()) }
 
 // outbidLocked returns a claim that is later than one with the epoch given.
-func (s *seat) outbidLocked(epoch uint64) frame {
+func (b *Bus) outbidLocked(s *seat, epoch uint64) frame {
 	s.outbids++
 	s.epoch = epoch + 1
-	claim := s.claimLocked()
-	if pending := s.bus.pending[s]; pending != nil {
+	claim := b.claimLocked(s)
+	if pending := b.pending[s]; pending != nil {
 		claim.call = pending.call
 	}
 	return claim
 }
 
 // tell tells the daemons of the instance.
-func (s *seat) tell(claim frame) {
+func (b *Bus) tell(s *seat, claim frame) {
 	reply := ""
 	if claim.call != "" {
-		reply = s.bus.subject(s.tok(), inCall, claim.session, claim.call)
+		reply = b.subject(s.tok(), inCall, claim.session, claim.call)
 	}
-	_ = s.bus.publish(s.bus.subject(s.tok(), toDaemon, methodKick, ""), reply, claim)
+	_ = b.publish(b.subject(s.tok(), toDaemon, methodKick, ""), reply, claim)
 }
 
 // maxOutbids is how often a seat outbids others.
@@ -70,27 +70,27 @@ const maxOutbids = 4
 // mayOutbidLocked says whether a claim that is later may be from before the seat all the
 // same. While Subscribe waits it is taken for that: it may just be old news. If it is from
 // somebody who has come at the same time, one of both tires of it first.
-func (s *seat) mayOutbidLocked(claim *frame) bool {
-	return s.outbids < maxOutbids && (s.bus.pending[s] != nil || s.fresh && claim.age > s.ageLocked())
+func (b *Bus) mayOutbidLocked(s *seat, claim *frame) bool {
+	return s.outbids < maxOutbids && (b.pending[s] != nil || s.fresh && claim.age > b.ageLocked(s))
 }
 
 // onClaim compares a claim with the one that is held here.
 func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 	b.mu.Lock()
-	s := b.seats[tok]
+	s := b.seats.get(tok)
 	own := strings.HasPrefix(f.session, b.place) // or of a seat that was here before
 	if s == nil || own || slices.Contains(b.stale[tok], from) || f.kind != kindClaim || f.session == "" {
 		b.mu.Unlock()
 		return
 	}
-	mine := s.claimLocked()
+	mine := b.claimLocked(s)
 	answer := frame{kind: kindHeld, call: f.call, session: mine.session}
 	later := isLater(f.epoch, mine.epoch) || !isLater(mine.epoch, f.epoch) && f.session > mine.session
-	outbids := later && s.mayOutbidLocked(f)
+	outbids := later && b.mayOutbidLocked(s, f)
 	finish := func() {}
 	switch {
 	case outbids:
-		mine = s.outbidLocked(f.epoch)
+		mine = b.outbidLocked(s, f.epoch)
 	case later:
 		answer.kind = kindEnded
 		finish = b.endSeatLocked(s, platform.ErrKicked, b.options.Beat)
@@ -107,7 +107,7 @@ func (b *Bus) onClaim(from *nats.Subscription, tok string, f *frame) {
 		_ = b.publish(b.subject(tok, inCall, f.session, f.call), "", answer)
 	}
 	if outbids || f.call == "" && answer.kind == kindHeld && !b.flooded() {
-		s.tell(mine)
+		b.tell(s, mine)
 	}
 }
 
@@ -149,13 +149,13 @@ func (b *Bus) makeClaim(up, any bool, from, to stage) bool {
 		b.mu.Unlock()
 		return false
 	}
-	claim := s.claimLocked()
+	claim := b.claimLocked(s)
 	if s.line == repeatedThrice && up {
 		s.fresh = false // by then the holder has had time to answer
 	}
 	b.enqueueLocked(s, min(s.line+1, settled))
 	b.mu.Unlock()
-	s.tell(claim)
+	b.tell(s, claim)
 	return true
 }
 
@@ -165,7 +165,7 @@ func (b *Bus) claimAgain() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lines = [stages]line{}
-	for _, s := range b.seats {
+	for _, s := range b.seats.all() {
 		if s.line != 0 {
 			b.enqueueLocked(s, unclaimed)
 			s.due = b.tick

@@ -101,7 +101,7 @@ func (b *Bus) onDenied(err error) {
 	}
 	// A daemon that may not listen, claim or answer is none.
 	b.mu.Lock()
-	s := b.seats[tok]
+	s := b.seats.get(tok)
 	b.mu.Unlock()
 	if s != nil {
 		b.endSeat(s, fmt.Errorf("subscription ended: the NATS server denies it: %w", err))
@@ -151,10 +151,7 @@ func (b *Bus) onClosed() {
 	b.options.Logger.Error("natsbus: the NATS connection is closed for good", "err", cause)
 	b.failCalls("", cause)
 	b.mu.Lock()
-	seats := make([]*seat, 0, len(b.seats))
-	for _, s := range b.seats {
-		seats = append(seats, s)
-	}
+	seats := b.seats.all()
 	b.mu.Unlock()
 	for _, s := range seats {
 		b.endSeat(s, fmt.Errorf("subscription ended: %w", cause))

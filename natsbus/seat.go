@@ -20,9 +20,9 @@ import (
 // Clocks differ, so a later claim may be from before. A claim says how old it is, and a
 // seat that is fresh outbids one that is older than itself.
 //
-// A bus may have very many, so what only some need at a time is apart.
+// A bus may have very many, so a seat has what all need, and the bus what only some need
+// at a time.
 type seat struct {
-	bus  *Bus
 	inst flux.InstanceID
 
 	// What follows is guarded by bus.mu, but for number.
@@ -30,7 +30,6 @@ type seat struct {
 	done     chan<- error // made and closed by the subscriber; nil if it does not want to know
 	epoch    uint64
 	rpc      *nats.Subscription // to what callers ask, and daemons claim
-	desk     *desk              // nil until there is a call
 	next     *seat              // in the line that it is in
 	number   uint32             // no other seat of the bus has it; it never changes
 	born     uint32             // when it was taken last, in milliseconds since the bus was made
@@ -44,10 +43,12 @@ type seat struct {
 // tok returns what stands for the instance in subjects.
 func (s *seat) tok() string { return token(s.inst) }
 
-// session returns the name of the seat in subjects and claims.
-func (s *seat) session() string { return s.bus.place + "-" + strconv.FormatUint(uint64(s.number), 36) }
+// session returns the name of a seat in subjects and claims.
+func (b *Bus) session(s *seat) string {
+	return b.place + "-" + strconv.FormatUint(uint64(s.number), 36)
+}
 
-// A desk is where calls for a seat are served.
+// A desk is where the calls for a seat are served.
 type desk struct {
 	listening sync.Mutex         // held while in is made or taken down
 	in        *nats.Subscription // guarded by listening; to what callers say; nil if there are no calls
@@ -59,12 +60,14 @@ type desk struct {
 	calls   map[string]*serving
 }
 
-// deskLocked returns where calls for the seat are served.
-func (s *seat) deskLocked() *desk {
-	if s.desk == nil {
-		s.desk = &desk{calls: map[string]*serving{}}
+// deskLocked returns where calls for a seat that is in force are served.
+func (b *Bus) deskLocked(s *seat) *desk {
+	d := b.desks[s]
+	if d == nil {
+		d = &desk{calls: map[string]*serving{}}
+		b.desks[s] = d
 	}
-	return s.desk
+	return d
 }
 
 // endSeat ends the seat's subscription, if it is still in force.
@@ -85,7 +88,7 @@ func (b *Bus) endSeat(s *seat, cause error) {
 func (b *Bus) endSeatLocked(s *seat, cause error, linger time.Duration) (finish func()) {
 	done, rpc := s.done, s.rpc
 	s.over = true
-	delete(b.seats, s.tok())
+	b.seats.remove(s.tok())
 	b.retired[s] = time.Now().Add(linger)
 	if rpc != nil && linger > 0 {
 		b.stale[s.tok()] = append(b.stale[s.tok()], rpc)
@@ -99,13 +102,15 @@ func (b *Bus) endSeatLocked(s *seat, cause error, linger time.Duration) (finish 
 	}
 }
 
-// listen makes sure that the seat, which has a call, hears what callers say during calls.
+// listen makes sure that a seat, which has a call, hears what callers say during calls.
 // The server knows of it before it knows of what is sent afterwards.
-func (s *seat) listen() error {
-	b := s.bus
+func (b *Bus) listen(s *seat) error {
 	b.mu.Lock()
-	d := s.desk
+	d := b.desks[s]
 	b.mu.Unlock()
+	if d == nil { // it is taken down
+		return errGone
+	}
 	d.listening.Lock()
 	defer d.listening.Unlock()
 	if d.in != nil {
@@ -117,7 +122,7 @@ func (s *seat) listen() error {
 	if down { // it is taken down, or will be, and nothing may be left on the connection
 		return errGone
 	}
-	session := s.session()
+	session := b.session(s)
 	in, err := b.conn.ChanSubscribe(b.subject(s.tok(), inCall, session, "*"), b.frames)
 	if err != nil {
 		return err
@@ -129,24 +134,14 @@ func (s *seat) listen() error {
 	return nil
 }
 
-// unlisten undoes listen, unless there are calls, or all is to be taken down.
-func (s *seat) unlisten(all bool) {
-	b := s.bus
-	b.mu.Lock()
-	d := s.desk
-	b.mu.Unlock()
-	if d == nil {
-		return
-	}
+// unlisten undoes listen, when the seat has no desk any more.
+func (b *Bus) unlisten(s *seat, d *desk) {
 	d.listening.Lock()
 	defer d.listening.Unlock()
 	b.mu.Lock()
-	busy := len(d.calls) > 0 && !all
-	if !busy {
-		delete(b.sessions, s.session())
-	}
+	delete(b.sessions, b.session(s))
 	b.mu.Unlock()
-	if !busy && d.in != nil {
+	if d.in != nil {
 		_ = d.in.Unsubscribe()
 		d.in = nil
 	}

@@ -30,7 +30,7 @@ func startBus(t *testing.T, url string, beat time.Duration) *Bus {
 func serve(t *testing.T, b *Bus) *serving {
 	t.Helper()
 	b.mu.Lock()
-	s := b.seats["a"]
+	s := b.seats.get("a")
 	sv, err := b.admitLocked(s, methods["Version"], &frame{call: newName(), bus: "BUS"})
 	b.mu.Unlock()
 	require.NoError(t, err)
@@ -44,17 +44,18 @@ func TestSeatThatIsTakenDownListensNoMore(t *testing.T) {
 	b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
 	b.Subscribe("a", &platform.MockPlatform{}, nil)
 	sv := serve(t, b)
-	require.NoError(t, sv.seat.listen())
+	require.NoError(t, b.listen(sv.seat))
 	require.Equal(t, 2, b.conn.NumSubscriptions())
 	b.endSeat(sv.seat, errors.New("over"))
 	b.takeDown(time.Now(), false)
-	require.NoError(t, sv.seat.listen(), "the call goes on")
+	require.NoError(t, b.listen(sv.seat), "the call goes on")
 	b.drop(sv, nil)
 	b.takeDown(time.Now(), false)
 	require.Zero(t, b.conn.NumSubscriptions())
-	require.Error(t, sv.seat.listen())
+	require.Error(t, b.listen(sv.seat))
 	require.Zero(t, b.conn.NumSubscriptions())
 	require.Empty(t, b.sessions)
+	require.Empty(t, b.desks)
 }
 
 // A call may come on the subscription of the seat before, and the seat be over before it has
@@ -62,12 +63,12 @@ func TestSeatThatIsTakenDownListensNoMore(t *testing.T) {
 func TestSeatThatWasNeverSubscribedIsTakenDown(t *testing.T) {
 	NoLeaks(t)
 	b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
-	s := &seat{bus: b, inst: "a", number: 1}
+	s := &seat{inst: "a", number: 1}
 	b.mu.Lock()
-	b.seats["a"] = s
+	b.seats.add(s)
 	b.mu.Unlock()
 	sv := serve(t, b)
-	require.NoError(t, s.listen())
+	require.NoError(t, b.listen(s))
 	b.endSeat(s, errors.New("over"))
 	b.takeDown(time.Now(), false)
 	b.drop(sv, nil)
@@ -99,7 +100,7 @@ func TestFatalErrorDoesNotEndTheNextSubscription(t *testing.T) {
 		}
 		b.drop(sv, nil)
 		b.mu.Lock()
-		s := b.seats["a"]
+		s := b.seats.get("a")
 		b.mu.Unlock()
 		b.endSeat(s, errors.New("over"))
 		<-second
@@ -112,7 +113,7 @@ func TestSeatsThatAreOverLeaveTheirLine(t *testing.T) {
 	b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
 	b.mu.Lock()
 	for range 10 * maxRepeatedClaims {
-		b.enqueueLocked(&seat{bus: b, inst: "a", over: true}, settled)
+		b.enqueueLocked(&seat{inst: "a", over: true}, settled)
 	}
 	b.mu.Unlock()
 	b.makeClaims(time.Now())
@@ -128,7 +129,7 @@ func TestOpposedEpochs(t *testing.T) {
 		done := make(chan error, 1)
 		b.Subscribe("a", &platform.MockPlatform{}, done)
 		b.mu.Lock()
-		epoch := b.seats["a"].epoch + 1<<63
+		epoch := b.seats.get("a").epoch + 1<<63
 		b.mu.Unlock()
 		b.onClaim(nil, "a", &frame{kind: kindClaim, session: session, epoch: epoch})
 		ended += len(done)
@@ -139,11 +140,11 @@ func TestOpposedEpochs(t *testing.T) {
 // Only what is said of the claim ends waiting for the answer to it.
 func TestAnswerToAnotherCall(t *testing.T) {
 	b := &Bus{pending: map[*seat]*installation{}}
-	s := &seat{bus: b}
+	s := &seat{}
 	b.pending[s] = &installation{call: "CLAIM", answers: make(chan frame, 1)}
-	s.answer(frame{kind: kindEnded, call: "CALL"})
+	b.answerClaim(s, frame{kind: kindEnded, call: "CALL"})
 	require.Empty(t, b.pending[s].answers)
-	s.answer(frame{kind: kindEnded, call: "CLAIM"})
+	b.answerClaim(s, frame{kind: kindEnded, call: "CLAIM"})
 	require.Len(t, b.pending[s].answers, 1)
 }
 
@@ -165,7 +166,7 @@ func TestSubscribedWhileDown(t *testing.T) {
 		older.makeClaims(time.Now())
 	}
 	older.mu.Lock()
-	older.seats["a"].epoch += 60_000
+	older.seats.get("a").epoch += 60_000
 	older.mu.Unlock()
 	newer.Subscribe("a", &platform.MockPlatform{}, second)
 	for range 100 {

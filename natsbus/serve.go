@@ -17,6 +17,7 @@ import (
 type serving struct {
 	link
 	seat     *seat
+	desk     *desk
 	platform platform.Platform
 	method   *method
 	ctx      context.Context
@@ -36,7 +37,7 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 	}
 	m := methods[name]
 	b.mu.Lock()
-	s := b.seats[tok]
+	s := b.seats.get(tok)
 	if s != nil && slices.Contains(b.stale[tok], from) {
 		b.mu.Unlock()
 		return // it comes on the subscription in force too, or is sent again until it does
@@ -56,7 +57,7 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		b.refuse(tok, f, platform.UpgradeNeededError(fmt.Errorf("the daemon does not know the method %s", name)))
 		return
 	}
-	sv := s.deskLocked().calls[f.call]
+	sv := b.deskLocked(s).calls[f.call]
 	if sv == nil {
 		var err error
 		if sv, err = b.admitLocked(s, m, f); err != nil {
@@ -76,11 +77,11 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		b.mu.Unlock()
 		sv.hear(f)
 	}
-	if err := s.listen(); err != nil {
+	if err := b.listen(s); err != nil {
 		b.options.Logger.Warn("natsbus: cannot take part in a call", "instance", s.inst, "err", err)
 		return
 	}
-	sv.setBack(s)
+	sv.setBack()
 	if sv.inline {
 		sv.send(frame{kind: kindBeat})
 	} else {
@@ -89,16 +90,16 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 }
 
 // setBack lets the server say on the seat's subscription that the caller is not there.
-func (sv *serving) setBack(s *seat) {
+func (sv *serving) setBack() {
 	sv.mu.Lock()
-	sv.back = sv.bus.subject(s.tok(), inCall, s.session(), sv.call)
+	sv.back = sv.bus.subject(sv.seat.tok(), inCall, sv.session, sv.call)
 	sv.mu.Unlock()
 }
 
 // admitLocked notes a new call, if there is room for it. Reads and writes have limits of
 // their own, so that reads never wait for writes.
 func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
-	d := s.deskLocked()
+	d := b.deskLocked(s)
 	under := &d.reads
 	if m.write {
 		under = &d.writes
@@ -112,10 +113,10 @@ func (b *Bus) admitLocked(s *seat, m *method, f *frame) (*serving, error) {
 	*under++
 	d.tickets++
 	now := time.Now()
-	sv := &serving{seat: s, platform: s.platform, method: m, inline: f.last && !m.write, beatAt: now.Add(b.options.Beat)}
+	sv := &serving{seat: s, desk: d, platform: s.platform, method: m, inline: f.last && !m.write, beatAt: now.Add(b.options.Beat)}
 	sv.link = link{
 		bus: b, call: f.call, wake: make(chan struct{}, 1),
-		to: b.subject(s.tok(), toCaller, f.bus, f.call), session: s.session(), ticket: d.tickets,
+		to: b.subject(s.tok(), toCaller, f.bus, f.call), session: b.session(s), ticket: d.tickets,
 		heard: now, moved: now, beat: min(time.Duration(f.beat)*time.Millisecond, time.Minute),
 	}
 	sv.ctx, sv.cancel = context.WithCancelCause(b.base)
@@ -140,7 +141,7 @@ func (b *Bus) forgetLocked(sv *serving) {
 		return
 	}
 	delete(b.serving, sv)
-	d := sv.seat.desk
+	d := sv.desk
 	delete(d.calls, sv.call)
 	if sv.method.write {
 		d.writes--
@@ -187,15 +188,15 @@ func (b *Bus) onInCall(tok, session, id string, f *frame) {
 		return
 	}
 	var sv *serving
-	if s.desk != nil {
-		sv = s.desk.calls[id]
+	if d := b.desks[s]; d != nil {
+		sv = d.calls[id]
 	}
 	begun := sv != nil && sv.begun
 	b.mu.Unlock()
 	f.call, f.session = id, session
 	switch {
 	case f.kind == kindHeld || f.kind == kindEnded:
-		s.answer(*f)
+		b.answerClaim(s, *f)
 		return
 	case sv == nil || sv.ticket != f.ticket:
 		if f.kind != kindEnd {
@@ -227,8 +228,8 @@ func (b *Bus) onInCall(tok, session, id string, f *frame) {
 // seatLocked returns the seat that has a token and a session, or nil. It may be over, and
 // have calls still.
 func (b *Bus) seatLocked(tok, session string) *seat {
-	s := b.seats[tok]
-	if s == nil || s.session() != session {
+	s := b.seats.get(tok)
+	if s == nil || b.session(s) != session {
 		s = b.sessions[session]
 	}
 	if s == nil || s.tok() != tok {
@@ -299,11 +300,11 @@ func (b *Bus) carryOut(sv *serving) {
 		return
 	}
 	defer b.drop(sv, nil)
-	if err := sv.seat.listen(); err != nil {
+	if err := b.listen(sv.seat); err != nil {
 		b.options.Logger.Warn("natsbus: a result is lost", "instance", sv.seat.inst, "method", sv.method.name, "err", err)
 		return
 	}
-	sv.setBack(sv.seat)
+	sv.setBack()
 	sv.start(out)
 	for sv.pump(); context.Cause(sv.ctx) == nil; sv.pump() {
 		select {

@@ -34,16 +34,16 @@ func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- e
 		b.deliver(done, fmt.Errorf("subscribe: %w", ErrClosed))
 		return
 	}
-	if s := b.seats[tok]; s != nil {
+	if s := b.seats.get(tok); s != nil {
 		older := s.done
 		s.platform, s.done, s.born = p, done, b.millis()
 		s.epoch = laterEpoch(epochOf(time.Now()), s.epoch+1)
-		if s.desk != nil {
-			for _, sv := range s.desk.calls {
+		if d := b.desks[s]; d != nil {
+			for _, sv := range d.calls {
 				sv.replaced = true
 			}
 		}
-		claim, installed := s.claimLocked(), func() {}
+		claim, installed := b.claimLocked(s), func() {}
 		if pending := b.pending[s]; pending != nil {
 			installed = func() { <-pending.ready }
 		} else if s.line == 0 {
@@ -52,23 +52,34 @@ func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- e
 		b.mu.Unlock()
 		b.options.Metrics.IncrKicks(inst)
 		b.deliver(older, platform.ErrKicked)
-		s.tell(claim)
+		b.tell(s, claim)
 		installed()
 		return
 	}
 	now := time.Now()
+	subject := b.subject(tok, toDaemon, "*", "")
+	if tok == string(inst) {
+		inst = flux.InstanceID(subject[len(b.root):][:len(tok)]) // which is there anyway
+	}
 	b.numbers++
-	s := &seat{bus: b, inst: inst, number: b.numbers, born: b.millis(), platform: p, done: done, epoch: epochOf(now), fresh: true}
-	b.seats[tok] = s
-	install := s.install
+	s := &seat{inst: inst, number: b.numbers, born: b.millis(), platform: p, done: done, epoch: epochOf(now), fresh: true}
+	b.seats.add(s)
+	n := newcomer{s, subject}
+	install := func() { b.install(n) }
 	if b.rush.admits(now, b.options.Beat) {
 		b.pending[s] = &installation{ready: make(chan struct{}), call: newName(), answers: make(chan frame, 4)}
 	} else {
-		install = b.joinLocked(s)
+		install = b.joinLocked(n)
 	}
 	b.mu.Unlock()
 	b.options.Metrics.Subscriptions.Add(1)
 	install()
+}
+
+// A newcomer is a seat that is to be subscribed.
+type newcomer struct {
+	*seat
+	subject string // of its subscription
 }
 
 // A rush is the subscriptions that are being made. A claim on a subject that the server
@@ -120,11 +131,11 @@ type installation struct {
 // call is lost in between. The claim is repeated after the subscription: of two who come
 // at once, neither may have seen the other before. The subscription for the answer has no
 // wildcard, since with many instances those cost the server much.
-func (s *seat) install() {
-	b := s.bus
-	defer s.installed()
+func (b *Bus) install(n newcomer) {
+	s := n.seat
+	defer b.endInstallation(s)
 	b.mu.Lock()
-	claim, pending := s.claimLocked(), b.pending[s]
+	claim, pending := b.claimLocked(s), b.pending[s]
 	b.mu.Unlock()
 	claim.call = pending.call
 	answers, err := b.conn.ChanSubscribe(b.subject(s.tok(), inCall, claim.session, claim.call), b.frames)
@@ -135,25 +146,24 @@ func (s *seat) install() {
 	defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
 	up := b.conn.IsConnected()
 	if up {
-		s.tell(claim)
+		b.tell(s, claim)
 	}
-	b.reach(s)
+	b.reach(n)
 	if up && b.confirm() {
-		s.await(pending)
+		b.await(s, pending)
 	}
 	b.mu.Lock()
-	claim = s.claimLocked()
+	claim = b.claimLocked(s)
 	over := s.over
 	b.mu.Unlock()
 	if !over {
-		s.tell(claim)
+		b.tell(s, claim)
 	}
 }
 
 // await waits until the holder has ended, or there is none. A holder whose epoch is
 // later, since its clock is, is outbid.
-func (s *seat) await(pending *installation) {
-	b := s.bus
+func (b *Bus) await(s *seat, pending *installation) {
 	timer := time.NewTimer(2 * b.options.Beat)
 	defer timer.Stop()
 	for {
@@ -164,17 +174,17 @@ func (s *seat) await(pending *installation) {
 			}
 			b.mu.Lock()
 			higher := isLater(f.epoch+1, s.epoch) // otherwise the answer is to come yet
-			if s.over || higher && !s.mayOutbidLocked(&f) {
+			if s.over || higher && !b.mayOutbidLocked(s, &f) {
 				b.mu.Unlock()
 				return
 			}
 			var claim frame
 			if higher {
-				claim = s.outbidLocked(f.epoch)
+				claim = b.outbidLocked(s, f.epoch)
 			}
 			b.mu.Unlock()
 			if higher {
-				s.tell(claim)
+				b.tell(s, claim)
 			}
 		case <-timer.C:
 			return
@@ -185,10 +195,10 @@ func (s *seat) await(pending *installation) {
 }
 
 // answer gives what came to the claim of a seat that is being installed.
-func (s *seat) answer(f frame) {
-	s.bus.mu.Lock()
-	defer s.bus.mu.Unlock()
-	pending := s.bus.pending[s]
+func (b *Bus) answerClaim(s *seat, f frame) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	pending := b.pending[s]
 	if pending == nil || pending.call != f.call {
 		return
 	}
@@ -199,8 +209,7 @@ func (s *seat) answer(f frame) {
 }
 
 // installed ends the installation. From now on the claim is repeated.
-func (s *seat) installed() {
-	b := s.bus
+func (b *Bus) endInstallation(s *seat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rush.leave(1)
@@ -211,22 +220,22 @@ func (s *seat) installed() {
 	}
 }
 
-// A batch is seats that are installed in one go, which saves most of the cost.
+// A batch is newcomers that are installed in one go, which saves most of the cost.
 type batch struct {
-	seats     []*seat       // guarded by bus.mu while it is the bus's next
+	newcomers []newcomer    // guarded by bus.mu while it is the bus's next
 	installed chan struct{} // closed then
 }
 
-// joinLocked adds seats to the next batch, and returns a function that waits until that is
-// installed, or installs it.
-func (b *Bus) joinLocked(seats ...*seat) (installed func()) {
+// joinLocked adds newcomers to the next batch, and returns a function that waits until that
+// is installed, or installs it.
+func (b *Bus) joinLocked(newcomers ...newcomer) (installed func()) {
 	all := b.batch
 	if all != nil {
-		all.seats = append(all.seats, seats...)
+		all.newcomers = append(all.newcomers, newcomers...)
 		return func() { <-all.installed }
 	}
-	all = &batch{seats: seats, installed: make(chan struct{})}
-	b.batch = all
+	all = &batch{newcomers: append(b.spare, newcomers...), installed: make(chan struct{})}
+	b.batch, b.spare = all, nil
 	return func() { b.installBatch(all) }
 }
 
@@ -238,25 +247,28 @@ func (b *Bus) installBatch(all *batch) {
 	b.mu.Lock()
 	b.batch = nil
 	b.mu.Unlock()
-	b.reach(all.seats...)
+	b.reach(all.newcomers...)
 	if b.conn.IsConnected() {
 		b.confirm()
 	}
 	b.mu.Lock()
-	b.rush.leave(len(all.seats))
-	for _, s := range all.seats {
-		if !s.over {
-			b.enqueueLocked(s, unclaimed)
+	b.rush.leave(len(all.newcomers))
+	for _, n := range all.newcomers {
+		if !n.over {
+			b.enqueueLocked(n.seat, unclaimed)
 		}
 	}
+	clear(all.newcomers)
+	b.spare = all.newcomers[:0]
 	b.mu.Unlock()
 	close(all.installed)
 }
 
-// reach has callers and daemons reach the seats.
-func (b *Bus) reach(seats ...*seat) {
-	for _, s := range seats {
-		rpc, err := b.conn.ChanSubscribe(b.subject(s.tok(), toDaemon, "*", ""), b.frames)
+// reach has callers and daemons reach the newcomers.
+func (b *Bus) reach(newcomers ...newcomer) {
+	for _, n := range newcomers {
+		s := n.seat
+		rpc, err := b.conn.ChanSubscribe(n.subject, b.frames)
 		if err != nil {
 			b.endSeat(s, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
 			continue

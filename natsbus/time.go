@@ -63,8 +63,8 @@ func (b *Bus) beatAll(now time.Time) {
 			continue
 		}
 		sv.beatAt = now.Add(b.options.Beat)
-		if sv.seat.listen() == nil {
-			sv.setBack(sv.seat)
+		if b.listen(sv.seat) == nil {
+			sv.setBack()
 			sv.sendBeat(now)
 		}
 	}
@@ -85,8 +85,8 @@ func (b *Bus) resumeAll() {
 	}
 	b.mu.Unlock()
 	for _, sv := range all {
-		if sv.seat.listen() == nil {
-			sv.setBack(sv.seat)
+		if b.listen(sv.seat) == nil {
+			sv.setBack()
 			sv.resume(time.Now())
 		}
 	}
@@ -96,7 +96,8 @@ func (b *Bus) resumeAll() {
 // bus is closed, all of it.
 func (b *Bus) takeDown(now time.Time, all bool) {
 	b.mu.Lock()
-	var silent, idle []*seat
+	var silent []*seat
+	idle := map[*seat]*desk{}
 	for s, until := range b.retired {
 		if s.rpc != nil {
 			if !all && !now.After(until) {
@@ -109,16 +110,20 @@ func (b *Bus) takeDown(now time.Time, all bool) {
 				delete(b.stale, tok)
 			}
 		}
-		if all || s.desk == nil || len(s.desk.calls) == 0 {
-			idle = append(idle, s)
+		d := b.desks[s]
+		if all || d == nil || len(d.calls) == 0 {
 			delete(b.retired, s)
+			delete(b.desks, s)
+			if d != nil {
+				idle[s] = d
+			}
 		}
 	}
 	b.mu.Unlock()
 	for _, s := range silent {
 		_ = s.rpc.Unsubscribe() // it may be done already
 	}
-	for _, s := range idle {
-		s.unlisten(all)
+	for s, d := range idle {
+		b.unlisten(s, d)
 	}
 }

@@ -1,0 +1,38 @@
+package natsbus
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// A directory does what a map does, with IDs of every form.
+func TestDirectory(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	d, m := newDirectory(), map[string]*seat{}
+	require.Nil(t, d.get("instance-1"))
+	for range 50_000 {
+		s := &seat{inst: flux.InstanceID(fmt.Sprint([]string{"instance-", "Ünit ", ""}[random.IntN(3)], random.IntN(500)))}
+		tok := s.tok()
+		require.Same(t, m[tok], d.get(tok))
+		switch {
+		case m[tok] == nil:
+			d.add(s)
+			m[tok] = s
+		case random.IntN(3) > 0:
+			d.remove(tok)
+			delete(m, tok)
+		}
+		d.remove("not there")
+		require.Equal(t, len(m), d.n)
+	}
+	all := d.all()
+	require.Len(t, all, len(m))
+	for _, s := range all {
+		require.Same(t, m[s.tok()], s)
+	}
+}
