@@ -3,6 +3,7 @@ package natsbus
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,10 +14,11 @@ import (
 // A directory does what a map does, with IDs of every form.
 func TestDirectory(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
+	forms := []string{"instance-", "Ünit ", "", strings.Repeat("x", maxToken)}
 	d, m := newDirectory(), map[string]*seat{}
 	require.Nil(t, d.get("instance-1"))
 	for range 50_000 {
-		s := &seat{inst: flux.InstanceID(fmt.Sprint([]string{"instance-", "Ünit ", ""}[random.IntN(3)], random.IntN(500)))}
+		s := &seat{inst: flux.InstanceID(fmt.Sprint(forms[random.IntN(len(forms))], random.IntN(500)))}
 		tok := s.tok()
 		require.Same(t, m[tok], d.get(tok))
 		switch {

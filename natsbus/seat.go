@@ -102,15 +102,10 @@ func (b *Bus) endSeatLocked(s *seat, cause error, linger time.Duration) (finish 
 	}
 }
 
-// listen makes sure that a seat, which has a call, hears what callers say during calls.
+// listen makes sure that what callers say during calls is heard, for a call that is served.
 // The server knows of it before it knows of what is sent afterwards.
-func (b *Bus) listen(s *seat) error {
-	b.mu.Lock()
-	d := b.desks[s]
-	b.mu.Unlock()
-	if d == nil { // it is taken down
-		return errGone
-	}
+func (b *Bus) listen(sv *serving) error {
+	s, d := sv.seat, sv.desk
 	d.listening.Lock()
 	defer d.listening.Unlock()
 	if d.in != nil {

@@ -77,7 +77,7 @@ func (b *Bus) onOpen(from *nats.Subscription, tok, name string, f *frame) {
 		b.mu.Unlock()
 		sv.hear(f)
 	}
-	if err := b.listen(s); err != nil {
+	if err := b.listen(sv); err != nil {
 		b.options.Logger.Warn("natsbus: cannot take part in a call", "instance", s.inst, "err", err)
 		return
 	}
@@ -228,14 +228,13 @@ func (b *Bus) onInCall(tok, session, id string, f *frame) {
 // seatLocked returns the seat that has a token and a session, or nil. It may be over, and
 // have calls still.
 func (b *Bus) seatLocked(tok, session string) *seat {
-	s := b.seats.get(tok)
-	if s == nil || b.session(s) != session {
-		s = b.sessions[session]
+	if s := b.seats.get(tok); s != nil && b.session(s) == session {
+		return s
 	}
-	if s == nil || s.tok() != tok {
-		return nil
+	if s := b.sessions[session]; s != nil && s.tok() == tok {
+		return s
 	}
-	return s
+	return nil
 }
 
 // end cancels a call. One that has no goroutine is forgotten at once, any other when its
@@ -300,7 +299,7 @@ func (b *Bus) carryOut(sv *serving) {
 		return
 	}
 	defer b.drop(sv, nil)
-	if err := b.listen(sv.seat); err != nil {
+	if err := b.listen(sv); err != nil {
 		b.options.Logger.Warn("natsbus: a result is lost", "instance", sv.seat.inst, "method", sv.method.name, "err", err)
 		return
 	}

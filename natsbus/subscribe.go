@@ -58,8 +58,8 @@ func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- e
 	}
 	now := time.Now()
 	subject := b.subject(tok, toDaemon, "*", "")
-	if tok == string(inst) {
-		inst = flux.InstanceID(subject[len(b.root):][:len(tok)]) // which is there anyway
+	if tok == string(inst) { // so that they share their memory
+		inst = flux.InstanceID(subject[len(b.root):][:len(tok)])
 	}
 	b.numbers++
 	s := &seat{inst: inst, number: b.numbers, born: b.millis(), platform: p, done: done, epoch: epochOf(now), fresh: true}
@@ -194,7 +194,7 @@ func (b *Bus) await(s *seat, pending *installation) {
 	}
 }
 
-// answer gives what came to the claim of a seat that is being installed.
+// answerClaim gives what came to the claim of a seat that is being installed.
 func (b *Bus) answerClaim(s *seat, f frame) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -208,7 +208,7 @@ func (b *Bus) answerClaim(s *seat, f frame) {
 	}
 }
 
-// installed ends the installation. From now on the claim is repeated.
+// endInstallation is called when Subscribe waits no more. From now on the claim is repeated.
 func (b *Bus) endInstallation(s *seat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -219,6 +219,9 @@ func (b *Bus) endInstallation(s *seat) {
 		b.enqueueLocked(s, repeatedOnce)
 	}
 }
+
+// maxSpare is for how many newcomers room is kept from one batch to the next.
+const maxSpare = 1024
 
 // A batch is newcomers that are installed in one go, which saves most of the cost.
 type batch struct {
@@ -259,7 +262,9 @@ func (b *Bus) installBatch(all *batch) {
 		}
 	}
 	clear(all.newcomers)
-	b.spare = all.newcomers[:0]
+	if cap(all.newcomers) <= maxSpare {
+		b.spare = all.newcomers[:0]
+	}
 	b.mu.Unlock()
 	close(all.installed)
 }

@@ -63,7 +63,7 @@ func (b *Bus) beatAll(now time.Time) {
 			continue
 		}
 		sv.beatAt = now.Add(b.options.Beat)
-		if b.listen(sv.seat) == nil {
+		if b.listen(sv) == nil {
 			sv.setBack()
 			sv.sendBeat(now)
 		}
@@ -85,7 +85,7 @@ func (b *Bus) resumeAll() {
 	}
 	b.mu.Unlock()
 	for _, sv := range all {
-		if b.listen(sv.seat) == nil {
+		if b.listen(sv) == nil {
 			sv.setBack()
 			sv.resume(time.Now())
 		}
