@@ -9,9 +9,10 @@
 //
 // All contenders work on one control plane in one run, one after the other, in an order
 // that is different in each round; what is reported is the median of the rounds. Each
-// contender runs in a process of its own, so that processor time and memory are its own
-// and a new process is really new. The control plane shares the processors with them, as
-// in any benchmark on one machine: the figures are good for ratios within one run.
+// contender runs in a process of its own, built without cgo, so that processor time and
+// memory are its own and a new process is really new. The control plane shares the
+// processors with them, as in any benchmark on one machine: the figures are good for
+// ratios within one run.
 //
 // All that is measured of a case is one run. Different cases may be measured one by one,
 // while the machine is calm, into one file: it takes the results of one machine only, and
