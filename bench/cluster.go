@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -44,9 +43,6 @@ func startCluster(ctx context.Context) (*cluster, error) {
 
 var marked = metav1.ListOptions{LabelSelector: ourLabel}
 
-// settle lets the API server get over what was before.
-const settle = 300 * time.Millisecond
-
 // clean makes the cluster empty again: of one run nothing may be left that is in the way
 // of the next, or in its lists.
 func (c *cluster) clean(ctx context.Context) error {
@@ -62,7 +58,6 @@ func (c *cluster) clean(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
-	time.Sleep(settle)
 	return nil
 }
 

@@ -188,14 +188,22 @@ func (r *syncRun) round(ctx context.Context, c syncContender, size int) (_ map[s
 	return taken, errors.Join(r.do(ctx, w, taken, cold, newer, size, size/100), w.close())
 }
 
+// pause is before each phase. What went before, a clean-up above all, leaves the API server
+// with work of its own, of whose end it does not tell.
+const pause = 600 * time.Millisecond
+
 // do has a contender do one phase, and looks whether it did. Of the objects there are
 // then, some are of the new version.
 func (r *syncRun) do(ctx context.Context, w worker, taken map[string]measurement, phase, dir string, objects, newer int) error {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	before, err := r.cluster.requests(ctx)
 	if err != nil {
 		return err
 	}
-	time.Sleep(settle)
 	m, err := w.do(ctx, phase, dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", phase, err)

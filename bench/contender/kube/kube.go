@@ -21,7 +21,7 @@ type Library interface {
 }
 
 // Main is the main function of a contender that makes a cluster what manifests say: it
-// obeys orders until there are no more. New is called within the time of the first.
+// obeys orders until there are no more. The first pays for newLibrary.
 func Main(newLibrary func(*rest.Config) (Library, error)) {
 	profile := flag.String("profile", "", "`folder` for profiles of each phase")
 	flag.Parse()
