@@ -45,11 +45,12 @@ var layers = map[string]layer{
 	},
 	"natsbus": {
 		own:     []string{"natsbus", ".", "flux", "internal/collector"},
-		inTests: []string{"internal/faultproxy"},
+		inTests: []string{"internal/faultproxy", "internal/natstest"},
 		never:   []string{"github.com/stretchr/testify", "k8s.io"},
 	},
-	"internal":         {own: []string{"internal"}},
-	"internal/process": {own: []string{"internal/process"}, others: []string{}},
+	"internal":          {own: []string{"internal"}},
+	"internal/natstest": {own: []string{"internal/natstest"}, others: []string{"github.com/nats-io", "github.com/stretchr/testify"}},
+	"internal/process":  {own: []string{"internal/process"}, others: []string{}},
 	"internal/collector": {
 		own:    []string{"internal/collector"},
 		others: []string{"github.com/prometheus/client_golang"},
@@ -59,12 +60,13 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify"},
 	},
 	"internal/faultproxy": {
-		own:    []string{"internal/faultproxy"},
-		others: []string{"golang.org/x/time"},
+		own:     []string{"internal/faultproxy"},
+		inTests: []string{"internal/natstest"},
+		others:  []string{"golang.org/x/time"},
 	},
 	"examples": {
 		own:     []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane", "internal/process"},
-		inTests: []string{"internal/faultproxy"},
+		inTests: []string{"internal/faultproxy", "internal/natstest"},
 		never:   []string{"github.com/stretchr/testify"},
 	},
 	"examples/daemon": {

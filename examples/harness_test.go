@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/internal/process"
 )
 
@@ -227,18 +228,12 @@ func startNATS(t *testing.T) *server.Server {
 			Subscribe: &server.SubjectPermission{Allow: subscribe},
 		}}
 	}
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Users: []*server.User{
-		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
-		user("daemon", []string{"flux.v1.shop.re.>", "flux.v1.shop.rpc.Kick", "flux.v1.shop.in.>"}, []string{"flux.v1.shop.rpc.*", "flux.v1.shop.in.>"}),
-	}})
-	require.NoError(t, err)
-	s.Start()
-	require.True(t, s.ReadyForConnections(limit))
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
+	return natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
+			user("daemon", []string{"flux.v1.shop.re.>", "flux.v1.shop.rpc.Kick", "flux.v1.shop.in.>"}, []string{"flux.v1.shop.rpc.*", "flux.v1.shop.in.>"}),
+		}
 	})
-	return s
 }
 
 func secretOf(name string) string { return "not-a-secret-of-" + name }

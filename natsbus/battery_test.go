@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
 func TestBatteryOnOneBus(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	platform.MessageBusTestBattery(t, func(t *testing.T) platform.MessageBus {
 		noLeaks(t)
 		return newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
@@ -18,7 +19,7 @@ func TestBatteryOnOneBus(t *testing.T) {
 
 func TestBatteryBetweenTwoBuses(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	platform.MessageBusTestBattery(t, func(t *testing.T) platform.MessageBus {
 		return ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -28,7 +29,7 @@ func isRefused(t *testing.T, err error) {
 
 func TestWrongCredentials(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	wrong := nats.UserInfo("a", "hunter2")
 	// Before the server has said so, and after.
 	conn := dial(t, s.ClientURL(), wrong)
@@ -50,7 +51,7 @@ func TestCredentialsRevokedInFlight(t *testing.T) {
 	noLeaks(t)
 	options := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true}
 	withTenants(options)
-	s := startServer(t, func(o *server.Options) { *o = *options })
+	s := natstest.Start(t, func(o *server.Options) { *o = *options })
 	revoke := func(names ...string) {
 		t.Helper()
 		next := options.Clone()
@@ -94,7 +95,7 @@ func TestCredentialsRevokedInFlight(t *testing.T) {
 // A service that may not hear answers is told at each call, and not after five beats.
 func TestServiceMayNotHear(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, func(o *server.Options) {
+	s := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{
 			{Username: "daemon", Password: "daemon"},
 			{Username: "service", Password: "service", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"flux.v1.*.re.>"}}}},
@@ -114,7 +115,7 @@ func TestServiceMayNotHear(t *testing.T) {
 func TestDaemonMayNotAnswer(t *testing.T) {
 	noLeaks(t)
 	for _, denied := range []string{"flux.v1.a.re.>", "flux.v1.a.rpc.Kick"} {
-		s := startServer(t, func(o *server.Options) {
+		s := natstest.Start(t, func(o *server.Options) {
 			o.Users = []*server.User{
 				{Username: "service", Password: "service"},
 				{Username: "a", Password: "a", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{denied}}}},
@@ -151,7 +152,7 @@ func (r *recorder) String() string {
 // What an operator must know is logged, and neither payloads nor credentials.
 func TestLogs(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	log := &recorder{}
 	options := quick
 	options.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))

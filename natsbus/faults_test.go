@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -54,7 +55,7 @@ func inBackground(call func() error) <-chan error {
 
 func TestNoDaemonIsNoticedAtOnce(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := newBus(t, dial(t, s.ClientURL()), natsbus.Options{Beat: time.Hour})
 	err := b.Ping("nobody")
 	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
@@ -63,7 +64,7 @@ func TestNoDaemonIsNoticedAtOnce(t *testing.T) {
 
 func TestDaemonDiesDuringCall(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	daemonConn := dial(t, s.ClientURL())
 	daemons, callers := newBus(t, daemonConn, quick), newBus(t, dial(t, s.ClientURL()), quick)
 	p, done := newSlow(), make(chan error, 1)
@@ -105,7 +106,7 @@ func (g *gate) Dial(network, address string) (net.Conn, error) {
 
 func TestFrozenDaemonIsNoticed(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	g := &gate{}
 	daemons := newBus(t, dial(t, s.ClientURL(), nats.SetCustomDialer(g)), quick)
 	callers := newBus(t, dial(t, s.ClientURL()), quick)
@@ -125,7 +126,7 @@ func TestFrozenDaemonIsNoticed(t *testing.T) {
 
 func TestCancelReachesTheDaemon(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), quick)
 	p := newSlow()
 	b.Subscribe("a", p, nil)
@@ -146,7 +147,7 @@ func TestCancelReachesTheDaemon(t *testing.T) {
 
 func TestReadsDoNotWaitForSyncs(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{MaxCallsPerInstance: 2})
 	p := newSlow()
 	b.Subscribe("a", p, nil)
@@ -168,7 +169,7 @@ func TestReadsDoNotWaitForSyncs(t *testing.T) {
 
 func TestServerRestart(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	port := s.Addr().(*net.TCPAddr).Port
 	url := s.ClientURL()
 	b := ends(t, url, url, natsbus.Options{})
@@ -181,7 +182,7 @@ func TestServerRestart(t *testing.T) {
 	s.WaitForShutdown()
 	require.ErrorIs(t, h.Ping(), platform.ErrPlatformNotAvailable, "the connection is down")
 	close(p.release) // it is answered while the connection is down
-	startServer(t, func(o *server.Options) { o.Port = port })
+	natstest.Start(t, func(o *server.Options) { o.Port = port })
 	require.NoError(t, within(t, returned, "the result, which was kept"))
 	require.Empty(t, p.entered, "it was made once")
 	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, h.Ping()) }, limit, 10*time.Millisecond)
@@ -190,7 +191,7 @@ func TestServerRestart(t *testing.T) {
 
 func TestBodyOverTheLimit(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{MaxBody: 1000})
 	b.Subscribe("a", &platform.MockPlatform{ExportAnswer: make([]byte, 2000)}, nil)
 	h := connect(t, b)
@@ -204,7 +205,7 @@ func TestBodyOverTheLimit(t *testing.T) {
 
 func TestFatalEndsSubscription(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), quick)
 	done := make(chan error, 1)
 	b.Subscribe("a", &platform.MockPlatform{PingError: platform.FatalError{Err: errors.New("boom")}}, done)
@@ -221,7 +222,7 @@ type oldDaemon struct{ platform.PlatformV4 }
 
 func TestDaemonOfVersion4(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
 	b.Subscribe("a", platform.PlatformFromV4(oldDaemon{&platform.MockPlatform{VersionAnswer: "4"}}), nil)
 	h := connect(t, b)
@@ -235,7 +236,7 @@ func TestDaemonOfVersion4(t *testing.T) {
 
 func TestErrorsKeepTheirTypes(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
 	mock := &platform.MockPlatform{}
 	b.Subscribe("a", mock, nil)
@@ -263,7 +264,7 @@ func TestErrorsKeepTheirTypes(t *testing.T) {
 
 func TestCloseDrains(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	daemons, callers := newBus(t, dial(t, s.ClientURL()), quick), newBus(t, dial(t, s.ClientURL()), quick)
 	p, done := newSlow(), make(chan error, 1)
 	daemons.Subscribe("a", p, done)
@@ -283,7 +284,7 @@ func TestCloseDrains(t *testing.T) {
 
 func TestCloseCutsOff(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := newBus(t, dial(t, s.ClientURL()), quick)
 	p := newSlow()
 	b.Subscribe("a", p, nil)

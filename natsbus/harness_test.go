@@ -12,17 +12,13 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
 const limit = natsbus.Limit
 
 func noLeaks(t *testing.T) { natsbus.NoLeaks(t) }
-
-func startServer(t *testing.T, change func(*server.Options)) *server.Server {
-	t.Helper()
-	return natsbus.StartServer(t, change)
-}
 
 // dial connects to the server.
 func dial(t *testing.T, url string, options ...nats.Option) *nats.Conn {
@@ -38,6 +34,15 @@ func dial(t *testing.T, url string, options ...nats.Option) *nats.Conn {
 		}
 	})
 	return conn
+}
+
+// listen subscribes to what a bus sends, or is sent. The server knows of it then.
+func listen(t *testing.T, conn *nats.Conn, subject string) *nats.Subscription {
+	t.Helper()
+	sub, err := conn.SubscribeSync(subject)
+	require.NoError(t, err)
+	require.NoError(t, conn.Flush())
+	return sub
 }
 
 // newBus makes a bus, which is closed before its connection.
@@ -101,7 +106,7 @@ func startCluster(t *testing.T) []*server.Server {
 	t.Helper()
 	var servers []*server.Server
 	for i := range 3 {
-		servers = append(servers, startServer(t, func(o *server.Options) {
+		servers = append(servers, natstest.Start(t, func(o *server.Options) {
 			o.ServerName = string(rune('a' + i))
 			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: -1}
 			if i > 0 {

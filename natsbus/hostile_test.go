@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -20,9 +21,7 @@ import (
 // the name of the service's bus by that. It does not answer.
 func opened(t *testing.T, callers *natsbus.Bus, hostile *nats.Conn) (bus string, returned <-chan error) {
 	t.Helper()
-	calls, err := hostile.SubscribeSync("flux.v1.a.rpc.*")
-	require.NoError(t, err)
-	require.NoError(t, hostile.Flush())
+	calls := listen(t, hostile, "flux.v1.a.rpc.*")
 	returned = inBackground(func() error { return callers.Ping("a") })
 	m, err := calls.NextMsg(limit)
 	require.NoError(t, err)
@@ -34,7 +33,7 @@ func opened(t *testing.T, callers *natsbus.Bus, hostile *nats.Conn) (bus string,
 // a tenant must not make the service do that.
 func TestOversizedNamesDoNotDisconnectService(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	service := dial(t, s.ClientURL(), as("service"))
 	callers := newBus(t, service, natsbus.Options{})
 	honest := newBus(t, dial(t, s.ClientURL(), as("b")), natsbus.Options{})
@@ -57,7 +56,7 @@ func TestOversizedNamesDoNotDisconnectService(t *testing.T) {
 // one after that.
 func TestGiganticEpochs(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
 	first, second := newBus(t, dial(t, s.ClientURL(), as("a")), quick), newBus(t, dial(t, s.ClientURL(), as("a")), quick)
 	hostile := dial(t, s.ClientURL(), as("a"))
@@ -91,14 +90,11 @@ func TestGiganticEpochs(t *testing.T) {
 // request.
 func TestLostAccept(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	callers := newBus(t, dial(t, s.ClientURL()), quick)
 	daemon := dial(t, s.ClientURL())
-	calls, err := daemon.SubscribeSync("flux.v1.a.rpc.*")
-	require.NoError(t, err)
-	in, err := daemon.SubscribeSync("flux.v1.a.in.SESSION.*")
-	require.NoError(t, err)
-	require.NoError(t, daemon.Flush())
+	calls := listen(t, daemon, "flux.v1.a.rpc.*")
+	in := listen(t, daemon, "flux.v1.a.in.SESSION.*")
 	returned := inBackground(func() error { return connect(t, callers).Sync(platform.SyncDef{}) })
 	m, err := calls.NextMsg(limit)
 	require.NoError(t, err)
@@ -120,12 +116,10 @@ func TestLostAccept(t *testing.T) {
 // still, is asked again.
 func TestLateGone(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	callers := newBus(t, dial(t, s.ClientURL()), quick)
 	daemon := dial(t, s.ClientURL())
-	frames, err := daemon.SubscribeSync("flux.v1.a.*.>")
-	require.NoError(t, err)
-	require.NoError(t, daemon.Flush())
+	frames := listen(t, daemon, "flux.v1.a.*.>")
 	returned := inBackground(func() error { return connect(t, callers).Sync(platform.SyncDef{}) })
 	say := func(head, fields map[int]any, body ...byte) {
 		fields[2], fields[3], fields[5], fields[6] = 1, head[3], "SESSION", 7
@@ -157,12 +151,10 @@ func TestLateGone(t *testing.T) {
 // What daemons and services say of bodies may be wrong, or a lie.
 func TestBodiesThatLie(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	callers := newBus(t, dial(t, s.ClientURL()), quick)
 	conn := dial(t, s.ClientURL())
-	calls, err := conn.SubscribeSync("flux.v1.a.rpc.Export")
-	require.NoError(t, err)
-	require.NoError(t, conn.Flush())
+	calls := listen(t, conn, "flux.v1.a.rpc.Export")
 	digest := make([]byte, 32)
 	half := noise(5000)
 	for want, chunks := range map[string][]map[int]any{
@@ -197,8 +189,7 @@ func TestBodiesThatLie(t *testing.T) {
 	daemons, l := newBus(t, conn, quick), newLedger()
 	require.NoError(t, calls.Unsubscribe())
 	daemons.Subscribe("a", l.platform(), nil)
-	replies, err := conn.SubscribeSync("flux.v1.a.re.BUS.*")
-	require.NoError(t, err)
+	replies := listen(t, conn, "flux.v1.a.re.BUS.*")
 	require.NoError(t, conn.Publish("flux.v1.a.rpc.Sync", headed(t, map[int]any{1: "open", 2: 1, 3: "CALL", 4: "BUS"})))
 	m, err := replies.NextMsg(limit)
 	require.NoError(t, err)
@@ -270,7 +261,7 @@ func keepPinging(callers *natsbus.Bus) (end func(t *testing.T)) {
 // number, and answers others on the same bus.
 func TestMillionOpenCalls(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
 	b.Subscribe("a", &platform.MockPlatform{}, nil)
 	b.Subscribe("b", &platform.MockPlatform{}, nil)
@@ -289,7 +280,7 @@ func TestMillionOpenCalls(t *testing.T) {
 // claims.
 func TestFloods(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
 	daemonA, daemonB := newBus(t, dial(t, s.ClientURL(), as("a")), natsbus.Options{}), newBus(t, dial(t, s.ClientURL(), as("b")), natsbus.Options{})
 	hostile := dial(t, s.ClientURL(), as("a"))

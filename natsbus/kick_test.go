@@ -10,12 +10,13 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
 func TestKickFromAnotherBus(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	older, newer, callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{}), newBus(t, dial(t, s.ClientURL()), natsbus.Options{}), newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	for round := range 20 {
 		inst := flux.InstanceID(fmt.Sprint("instance ", round))
@@ -34,7 +35,7 @@ func TestKickFromAnotherBus(t *testing.T) {
 // Whoever subscribes at once, one is left.
 func TestKickRaces(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	var buses []*natsbus.Bus
 	for range 3 {
 		buses = append(buses, newBus(t, dial(t, s.ClientURL()), quick))
@@ -73,11 +74,10 @@ func TestKickRaces(t *testing.T) {
 func TestKicksInRush(t *testing.T) {
 	noLeaks(t)
 	const n, skewed, ahead = 500, 5, 3000
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	older, newer := newBus(t, dial(t, s.ClientURL()), quick), newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
-	claims, err := dial(t, s.ClientURL()).SubscribeSync("flux.v1.*.rpc.Kick")
-	require.NoError(t, err)
+	claims := listen(t, dial(t, s.ClientURL()), "flux.v1.*.rpc.Kick")
 	inst := func(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprint("instance ", i)) }
 	subscribe := func(b *natsbus.Bus, version string, done chan error) {
 		var all sync.WaitGroup

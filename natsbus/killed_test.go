@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -31,7 +32,7 @@ func TestProcesses(t *testing.T) {
 
 func daemonIsKilled(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, nil).ClientURL()
+	url := natstest.Start(t, nil).ClientURL()
 	callers := newBus(t, dial(t, url), natsbus.Options{})
 	daemon := startChild(t, "daemon", url)
 	daemon.says(t, "ready")
@@ -56,7 +57,7 @@ func daemonIsKilled(t *testing.T) {
 
 func daemonIsFrozen(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, nil).ClientURL()
+	url := natstest.Start(t, nil).ClientURL()
 	callers := newBus(t, dial(t, url), natsbus.Options{})
 	daemon := startChild(t, "daemon", url)
 	daemon.says(t, "ready")
@@ -86,7 +87,7 @@ func daemonIsFrozen(t *testing.T) {
 
 func daemonIsReplacedWhileFrozen(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, nil).ClientURL()
+	url := natstest.Start(t, nil).ClientURL()
 	callers, others := newBus(t, dial(t, url), natsbus.Options{}), newBus(t, dial(t, url), natsbus.Options{})
 	frozen := startChild(t, "daemon", url)
 	frozen.says(t, "ready")
@@ -112,7 +113,7 @@ func daemonIsReplacedWhileFrozen(t *testing.T) {
 
 func callerIsKilled(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, nil).ClientURL()
+	url := natstest.Start(t, nil).ClientURL()
 	daemons := newBus(t, dial(t, url), natsbus.Options{})
 	p := newSlow()
 	daemons.Subscribe("a", p, nil)

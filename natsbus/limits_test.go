@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -28,7 +29,7 @@ func (s slowReader) Ping() error { return s.Sync(platform.SyncDef{}) }
 // Beyond a limit there is a clear error at once, and up to it calls go on.
 func TestLimits(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	write := func(h platform.Platform) error { return h.Sync(platform.SyncDef{}) }
 	large := noise(1 << 20)
 	for name, tt := range map[string]struct {
@@ -108,7 +109,7 @@ func TestLimits(t *testing.T) {
 // Each metric changes with what it is of. TestNetwork has the chunks sent again.
 func TestMetricsOfCalls(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	registry := stdprometheus.NewRegistry()
 	metrics, err := natsbus.NewMetrics(registry)
 	require.NoError(t, err)
@@ -177,7 +178,7 @@ func (b blocker) Handle(context.Context, slog.Record) error {
 // consumer, which the caller is told.
 func TestSlowConsumerIsNamed(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	stuck := blocker{slog.NewTextHandler(nil, &slog.HandlerOptions{Level: slog.LevelDebug}), &sync.Once{}, make(chan struct{}), make(chan struct{})}
 	options := quick
 	options.Beat *= 5 // time for all that is more than enough to come, on a busy machine too
@@ -187,9 +188,7 @@ func TestSlowConsumerIsNamed(t *testing.T) {
 	callers := newBus(t, conn, options)
 	p := newSlow()
 	newBus(t, dial(t, s.ClientURL()), quick).Subscribe("a", p, nil)
-	calls, err := conn.SubscribeSync("flux.v1.a.rpc.Sync")
-	require.NoError(t, err)
-	require.NoError(t, conn.Flush())
+	calls := listen(t, conn, "flux.v1.a.rpc.Sync")
 	returned := inBackground(func() error { return connect(t, callers).Sync(platform.SyncDef{}) })
 	within(t, p.entered, "the call")
 	open, err := calls.NextMsg(limit)
@@ -213,7 +212,7 @@ func TestSlowConsumerIsNamed(t *testing.T) {
 // Close leaves nothing on the connection, also if it cuts off calls that then go on.
 func TestCloseLeavesNoSubscription(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	conn := dial(t, s.ClientURL())
 	b := newBus(t, conn, quick)
 	p := newStubborn()

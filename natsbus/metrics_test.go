@@ -8,12 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
 func TestMetrics(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	registry := stdprometheus.NewRegistry()
 	metrics, err := natsbus.NewMetrics(registry)
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/internal/faultproxy"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -120,7 +121,7 @@ func (tr *traffic) end(t *testing.T, calls int64) {
 
 func cutEvery700ms(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	proxy, url := startProxy(t, s)
 	registry := stdprometheus.NewRegistry()
 	metrics, err := natsbus.NewMetrics(registry)
@@ -142,7 +143,7 @@ func cutEvery700ms(t *testing.T) {
 
 func framesLost(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	toDaemon, daemonURL := startProxy(t, s)
 	toCaller, callerURL := startProxy(t, s)
 	toDaemon.Drop(0.02, 1)
@@ -170,7 +171,7 @@ func framesLost(t *testing.T) {
 
 func slowLink(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	toDaemon, daemonURL := startProxy(t, s)
 	b := ends(t, daemonURL, s.ClientURL(), natsbus.Options{})
 	l, exported := newLedger(), noise(4<<20)
@@ -208,7 +209,7 @@ func slowLink(t *testing.T) {
 
 func serverRestarted(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	port := s.Addr().(*net.TCPAddr).Port
 	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
 	l, done, exported := newLedger(), make(chan error, 1), noise(2<<20)
@@ -223,7 +224,7 @@ func serverRestarted(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.ErrorIs(c, h.Ping(), platform.ErrPlatformNotAvailable)
 	}, limit, time.Millisecond)
-	startServer(t, func(o *server.Options) { o.Port = port })
+	natstest.Start(t, func(o *server.Options) { o.Port = port })
 	back := time.Now()
 	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, h.Ping()) }, limit, time.Millisecond)
 	t.Logf("the first call succeeded %v after the server was back", time.Since(back))
@@ -235,7 +236,7 @@ func serverRestarted(t *testing.T) {
 // Nothing passes, and no connection breaks: both ends notice, and go on when it passes.
 func linkStandsStill(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	toDaemon, daemonURL := startProxy(t, s)
 	b := ends(t, daemonURL, s.ClientURL(), quick)
 	p, done := newSlow(), make(chan error, 1)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/internal/faultproxy"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -30,7 +31,7 @@ func partable(t *testing.T) (servers []*server.Server, routes []*faultproxy.Prox
 			}
 			to = append(to, "nats://"+at)
 		}
-		servers = append(servers, startServer(t, func(o *server.Options) {
+		servers = append(servers, natstest.Start(t, func(o *server.Options) {
 			o.ServerName = fmt.Sprint("server-", i)
 			// Servers tell each other of their peers. What they are told of these leads nowhere, or
 			// they would go past the proxies.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/internal/faultproxy"
+	"github.com/platformbus/platform/internal/natstest"
 )
 
 // startBus makes a bus. With a beat of an hour it looks at the time only when the test says so.
@@ -41,7 +42,7 @@ func serve(t *testing.T, b *Bus) *serving {
 // seat was taken down already.
 func TestSeatThatIsTakenDownListensNoMore(t *testing.T) {
 	NoLeaks(t)
-	b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
 	b.Subscribe("a", &platform.MockPlatform{}, nil)
 	sv := serve(t, b)
 	require.NoError(t, b.listen(sv))
@@ -62,7 +63,7 @@ func TestSeatThatIsTakenDownListensNoMore(t *testing.T) {
 // one of its own.
 func TestSeatThatWasNeverSubscribedIsTakenDown(t *testing.T) {
 	NoLeaks(t)
-	b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
 	s := &seat{inst: "a", number: 1}
 	b.mu.Lock()
 	b.seats.add(s)
@@ -82,7 +83,7 @@ func TestSeatThatWasNeverSubscribedIsTakenDown(t *testing.T) {
 // takes its place meanwhile.
 func TestFatalErrorDoesNotEndTheNextSubscription(t *testing.T) {
 	NoLeaks(t)
-	b := startBus(t, StartServer(t, nil).ClientURL(), 100*time.Millisecond)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), 100*time.Millisecond)
 	fatal := &platform.MockPlatform{VersionError: platform.FatalError{Err: errors.New("broken")}}
 	for range 3000 {
 		first, second := make(chan error, 1), make(chan error, 1)
@@ -111,7 +112,7 @@ func TestFatalErrorDoesNotEndTheNextSubscription(t *testing.T) {
 // Seats that are over do not wait in line for their turn.
 func TestSeatsThatAreOverLeaveTheirLine(t *testing.T) {
 	NoLeaks(t)
-	b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
 	b.mu.Lock()
 	for range 10 * maxRepeatedClaims {
 		b.enqueueLocked(&seat{inst: "a", over: true}, settled)
@@ -126,7 +127,7 @@ func TestOpposedEpochs(t *testing.T) {
 	NoLeaks(t)
 	ended := 0
 	for _, session := range []string{"-", "zzzz"} { // one before those of a bus, one behind
-		b := startBus(t, StartServer(t, nil).ClientURL(), time.Hour)
+		b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
 		done := make(chan error, 1)
 		b.Subscribe("a", &platform.MockPlatform{}, done)
 		b.mu.Lock()
@@ -153,7 +154,7 @@ func TestAnswerToAnotherCall(t *testing.T) {
 // that takes, and though the clock of the holder is ahead.
 func TestSubscribedWhileDown(t *testing.T) {
 	NoLeaks(t)
-	url := StartServer(t, nil).ClientURL()
+	url := natstest.Start(t, nil).ClientURL()
 	proxy, err := faultproxy.Start(url[len("nats://"):])
 	require.NoError(t, err)
 	t.Cleanup(proxy.Close)

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -23,22 +21,4 @@ func NoLeaks(t *testing.T) {
 			goleak.VerifyNone(t, before)
 		}
 	})
-}
-
-// StartServer starts a NATS server in the process.
-func StartServer(t *testing.T, change func(*server.Options)) *server.Server {
-	t.Helper()
-	o := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true}
-	if change != nil {
-		change(o)
-	}
-	s, err := server.NewServer(o)
-	require.NoError(t, err)
-	s.Start()
-	require.True(t, s.ReadyForConnections(Limit))
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
 }

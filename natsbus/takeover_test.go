@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -102,7 +103,7 @@ func takeOver(t *testing.T, servers []*server.Server, n int, taken func(i int, d
 
 func TestTakeOversUnderLoad(t *testing.T) {
 	noLeaks(t)
-	takeOver(t, []*server.Server{startServer(t, nil)}, 1001, func(i int, done []chan error) {
+	takeOver(t, []*server.Server{natstest.Start(t, nil)}, 1001, func(i int, done []chan error) {
 		assert.Len(t, done[i-1], 1, "%d: the holder has been told when the next one's Subscribe returns", i)
 		assert.Empty(t, done[i], "%d: the later claim holds it", i)
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
 
@@ -51,7 +52,7 @@ func flushed(t *testing.T, conn *nats.Conn, said chan error) error {
 // A hostile client with the credentials of a's daemon.
 func TestTenantsAreDenied(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	said := make(chan error, 16)
 	hostile := dial(t, s.ClientURL(), as("a"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { said <- err }))
 	for _, subject := range []string{
@@ -79,7 +80,7 @@ func TestTenantsAreDenied(t *testing.T) {
 // What a permits is enough, and what it denies is said by name.
 func TestBusWithPermissions(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	daemonA, callers := newBus(t, dial(t, s.ClientURL(), as("a")), quick), newBus(t, dial(t, s.ClientURL(), as("service")), quick)
 	done := make(chan error, 2)
 	large := make([]byte, 1<<20)
@@ -114,12 +115,10 @@ func TestBusWithPermissions(t *testing.T) {
 // The service is neither fooled by a's answers to b's calls, nor used to reach b.
 func TestServiceIsNoDeputy(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, withTenants)
+	s := natstest.Start(t, withTenants)
 	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
 	hostile, honest, admin := dial(t, s.ClientURL(), as("a")), dial(t, s.ClientURL(), as("b")), dial(t, s.ClientURL(), as("admin"))
-	calls, err := honest.SubscribeSync("flux.v1.b.rpc.*")
-	require.NoError(t, err)
-	require.NoError(t, honest.Flush())
+	calls := listen(t, honest, "flux.v1.b.rpc.*")
 
 	version := make(chan string, 1)
 	go func() {
@@ -140,11 +139,8 @@ func TestServiceIsNoDeputy(t *testing.T) {
 		require.NoError(t, conn.PublishMsg(m))
 		require.NoError(t, conn.Flush())
 	}
-	toB, err := admin.SubscribeSync("flux.v1.b.>")
-	require.NoError(t, err)
-	toA, err := admin.SubscribeSync("flux.v1.a.in.>")
-	require.NoError(t, err)
-	require.NoError(t, admin.Flush())
+	toB := listen(t, admin, "flux.v1.b.>")
+	toA := listen(t, admin, "flux.v1.a.in.>")
 	for _, kind := range []string{"data", "accept", "beat"} {
 		answer(hostile, "a", kind, "forged")
 		m, err := toA.NextMsg(limit)
@@ -179,12 +175,11 @@ func headOf(t *testing.T, data []byte) (head map[int]any) {
 // What a later service may ask is answered so that it understands.
 func TestLaterProtocol(t *testing.T) {
 	noLeaks(t)
-	s := startServer(t, nil)
+	s := natstest.Start(t, nil)
 	b := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	b.Subscribe("a", &platform.MockPlatform{}, nil)
 	conn := dial(t, s.ClientURL())
-	replies, err := conn.SubscribeSync("flux.v1.a.re.BUS.*")
-	require.NoError(t, err)
+	replies := listen(t, conn, "flux.v1.a.re.BUS.*")
 	for _, tt := range []struct {
 		method  string
 		version int
@@ -214,7 +209,7 @@ func TestNewRefuses(t *testing.T) {
 	_, err := natsbus.New(nil, natsbus.Options{})
 	require.Error(t, err)
 	noLeaks(t)
-	conn := dial(t, startServer(t, nil).ClientURL())
+	conn := dial(t, natstest.Start(t, nil).ClientURL())
 	_, err = natsbus.New(conn, natsbus.Options{Prefix: "a.>"})
 	require.ErrorContains(t, err, `prefix "a.>"`)
 	_, err = natsbus.New(conn, natsbus.Options{MaxBody: -1})

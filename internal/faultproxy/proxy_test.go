@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/platformbus/platform/internal/faultproxy"
+	"github.com/platformbus/platform/internal/natstest"
 )
 
 // limit is for what is waited for; far more than any of it takes.
@@ -268,12 +268,7 @@ func TestDrop(t *testing.T) {
 
 // Clients and servers go on, whatever is lost between them.
 func TestDropBetweenClientAndServer(t *testing.T) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
-	require.NoError(t, err)
-	s.Start()
-	t.Cleanup(s.WaitForShutdown)
-	t.Cleanup(s.Shutdown)
-	require.True(t, s.ReadyForConnections(limit))
+	s := natstest.Start(t, nil)
 	p, err := faultproxy.Start(s.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(p.Close)

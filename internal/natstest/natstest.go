@@ -1,0 +1,32 @@
+// Package natstest starts NATS servers for tests.
+package natstest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/require"
+)
+
+// limit is far more than a server takes to start.
+const limit = 20 * time.Second
+
+// Start starts a server in the process, on a free port of the loopback interface. It ends
+// with the test. If change is not nil, it is given the server's options before.
+func Start(t *testing.T, change func(*server.Options)) *server.Server {
+	t.Helper()
+	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}
+	if change != nil {
+		change(o)
+	}
+	s, err := server.NewServer(o)
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	require.True(t, s.ReadyForConnections(limit))
+	return s
+}
