@@ -8,10 +8,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // Apply gives each service's pod controller its new definition, and waits until it is
@@ -28,7 +30,7 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 	defer cancel()
 	known, err := c.catalog.kinds(ctx)
 	if err != nil {
-		return platform.ClusterError(fmt.Errorf("apply: %w", err))
+		return clusterError(fmt.Errorf("apply: %w", err))
 	}
 	a := &application{clients: c.clients, known: known, lists: map[string]func() *workloads{}}
 
@@ -58,7 +60,7 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 				awaited = append(awaited, await)
 			}
 			if err != nil {
-				failed[id] = err
+				failed[id] = redact.Error(err)
 			}
 		})
 	}
@@ -66,7 +68,7 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 	for t, err := range c.awaitRollouts(ctx, awaited) {
 		c.tell(Event{ID: t.label, Object: t.key.String(), Result: Stalled, Err: err})
 		id := flux.ServiceID(t.label)
-		failed[id] = join(failed[id], fmt.Errorf("roll out %v: %w", t.key, err))
+		failed[id] = redact.Error(redact.Join(failed[id], fmt.Errorf("roll out %v: %w", t.key, err)))
 	}
 	if len(failed) == 0 {
 		return nil
@@ -77,7 +79,7 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 // An application is one call of Apply.
 type application struct {
 	*clients
-	known *kinds
+	known *served
 
 	mu    sync.Mutex
 	lists map[string]func() *workloads // of each namespace, listed once; guarded by mu
@@ -102,21 +104,20 @@ func (a *application) service(ctx context.Context, id flux.ServiceID, defs []pla
 			await = t
 		}
 	}
-	return await, join(errs...)
+	return await, redact.Join(errs...)
 }
 
 // match returns the one pod controller that the service selects.
 func (a *application) match(ctx context.Context, id flux.ServiceID) (*workload, error) {
-	if _, err := flux.ParseServiceID(string(id)); err != nil {
+	namespace, name, err := componentsOf(id)
+	if err != nil {
 		return nil, err
 	}
-	namespace, name := id.Components()
-	var service *corev1.Service
-	err := retry(ctx, func(ctx context.Context) (err error) {
+	service := &corev1.Service{}
+	err = retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := a.request(ctx)
 		defer cancel()
-		service, err = a.typed.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
-		return causeOf(ctx, err)
+		return causeOf(ctx, a.api.Get(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace, Name: name}, service))
 	})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -142,7 +143,7 @@ func (a *application) workloadsOf(ctx context.Context, namespace string) *worklo
 // definition applies one definition in place of the workload that is there.
 func (a *application) definition(ctx context.Context, id flux.ServiceID, there *workload, definition []byte) (*target, error) {
 	begin := time.Now()
-	defs, err := parseDefinitions(definition)
+	defs, err := parseDefinitions(ctx, definition, parse.NewLimits(len(definition), parse.AnyNumber))
 	if err != nil {
 		return nil, fmt.Errorf("read the definition: %w", err)
 	}
@@ -173,7 +174,7 @@ func (a *application) definition(ctx context.Context, id flux.ServiceID, there *
 	event := Event{ID: t.label, Object: t.key.String(), Result: Applied, Took: time.Since(begin)}
 	if err != nil {
 		event.Result, event.Err = Failed, err
-		err = fmt.Errorf("apply %v: %w", t.key, onOneLine(err))
+		err = fmt.Errorf("apply %v: %w", t.key, redact.Error(err))
 		t = nil
 	}
 	a.tell(event)

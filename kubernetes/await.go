@@ -19,6 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // awaitRollouts waits until each target is what its definition says, and yields those
@@ -194,7 +197,7 @@ func (w *rolloutWait) watch(ctx context.Context, version string) error {
 			object, ok := event.Object.(*unstructured.Unstructured)
 			switch {
 			case event.Type == watch.Error:
-				if err := apierrors.FromObject(event.Object); !isTransient(err) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+				if err := api.FromObject(event.Object, w.res.Resource); !isTransient(err) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 					return err
 				}
 				return nil
@@ -258,7 +261,7 @@ func (w *rolloutWait) fail(look context.Context, a *awaited, err error) {
 			err = fmt.Errorf("%w; pods: %s", err, strings.Join(reasons, "; "))
 		}
 	}
-	w.failed[a.target] = onOneLine(err)
+	w.failed[a.target] = redact.Error(err)
 }
 
 // podTroubleLimit bounds the time for a look at pods. It is what the reader of the error
@@ -273,8 +276,9 @@ func (w *rolloutWait) podTrouble(ctx context.Context, a *awaited) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, podTroubleLimit)
 	defer cancel()
-	pods, err := w.typed.CoreV1().Pods(a.key.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String(), Limit: pageSize})
-	if err != nil {
+	pods := &corev1.PodList{}
+	options := metav1.ListOptions{LabelSelector: selector.String(), Limit: pageSize}
+	if err := w.api.List(ctx, api.Target{GroupVersionResource: podResource, Namespace: a.key.namespace}, options, pods); err != nil {
 		return nil // it only adds to an error that is there already
 	}
 	reasons := map[string]bool{}

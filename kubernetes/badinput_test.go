@@ -43,7 +43,7 @@ func TestBadInput(t *testing.T) {
 		"unrendered value":     {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {value: {{ .Value }}}", "is it a template that was never rendered?"},
 		"removed version":      {"apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: a}", "Ingress a: the cluster has no kind Ingress in extensions/v1beta1; it has one in networking.k8s.io/v1"},
 		"generated name":       {"apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: a-}", "each apply would make another"},
-		"not an object":        {"just some text", `want an object with apiVersion and kind, got the string "just some text"`},
+		"not an object":        {"just some text", `want an object with apiVersion and kind, got a string`},
 		"bad in a List":        {`{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"ConfigMap","metadata":{}}]}`, "item 1 of the List: ConfigMap: metadata.name is missing"},
 		"bad second document":  {configMap("lost", "1") + "\n---\nkind: [", "document at line 5"},
 		"UTF-16":               {"\xff\xfea\x00", "UTF-16"},

@@ -24,8 +24,8 @@ type resource struct {
 
 func (r resource) gvk() schema.GroupVersionKind { return r.GroupVersion().WithKind(r.kind) }
 
-// kinds is what the API server served at one time. It is never changed.
-type kinds struct {
+// served is what the API server served at one time. It is never changed.
+type served struct {
 	byKind map[schema.GroupVersionKind]resource
 	// preferred has one resource for each group and kind, at the version that the server
 	// prefers, in order.
@@ -44,7 +44,7 @@ type catalog struct {
 	asking chan struct{} // holds one token; whoever has it may ask the server
 
 	mu    sync.Mutex
-	known *kinds // guarded by mu; nil before the first answer
+	known *served // guarded by mu; nil before the first answer
 }
 
 func newCatalog(d *discovery.DiscoveryClient, limit time.Duration) *catalog {
@@ -59,11 +59,11 @@ func (c *catalog) ping(ctx context.Context) error {
 }
 
 // kinds returns what the server is known to serve.
-func (c *catalog) kinds(ctx context.Context) (*kinds, error) { return c.after(ctx, nil) }
+func (c *catalog) kinds(ctx context.Context) (*served, error) { return c.after(ctx, nil) }
 
 // after returns what the server serves, from an answer later than old. Of many callers
 // at once, one asks.
-func (c *catalog) after(ctx context.Context, old *kinds) (*kinds, error) {
+func (c *catalog) after(ctx context.Context, old *served) (*served, error) {
 	if known := c.get(); known != old {
 		return known, nil
 	}
@@ -93,13 +93,13 @@ func (c *catalog) forget() {
 	c.known = nil
 }
 
-func (c *catalog) get() *kinds {
+func (c *catalog) get() *served {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known
 }
 
-func (c *catalog) ask(ctx context.Context) (*kinds, error) {
+func (c *catalog) ask(ctx context.Context) (*served, error) {
 	ctx, cancel := requestContext(ctx, c.limit)
 	defer cancel()
 	groups, lists, broken, err := c.discovery.GroupsAndMaybeResourcesWithContext(ctx)
@@ -123,8 +123,8 @@ func (c *catalog) ask(ctx context.Context) (*kinds, error) {
 	return newKinds(groups, lists, broken), nil
 }
 
-func newKinds(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*metav1.APIResourceList, broken map[schema.GroupVersion]error) *kinds {
-	k := &kinds{byKind: map[schema.GroupVersionKind]resource{}, broken: broken}
+func newKinds(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*metav1.APIResourceList, broken map[schema.GroupVersion]error) *served {
+	k := &served{byKind: map[schema.GroupVersionKind]resource{}, broken: broken}
 	for _, group := range groups.Groups {
 		taken := map[string]bool{}
 		for _, version := range inOrderOfPreference(group) {
@@ -172,7 +172,7 @@ func inOrderOfPreference(group metav1.APIGroup) []string {
 }
 
 // find returns the resource for gvk, or an error that says what the server has instead.
-func (k *kinds) find(gvk schema.GroupVersionKind) (resource, error) {
+func (k *served) find(gvk schema.GroupVersionKind) (resource, error) {
 	if r, ok := k.byKind[gvk]; ok {
 		return r, nil
 	}
@@ -181,7 +181,7 @@ func (k *kinds) find(gvk schema.GroupVersionKind) (resource, error) {
 
 // similar lists the group versions in which the server has the kind that gvk names, those
 // of the same group first.
-func (k *kinds) similar(gvk schema.GroupVersionKind) []string {
+func (k *served) similar(gvk schema.GroupVersionKind) []string {
 	var same, others []string
 	for other := range maps.Keys(k.byKind) {
 		switch {

@@ -5,21 +5,18 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"path"
 	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // Options are what a Cluster can be told. The zero value is useful.
@@ -66,6 +63,10 @@ type Options struct {
 	// RequestTimeout bounds each request to the API server. Default: one minute.
 	RequestTimeout time.Duration
 
+	// MaxObjects is how many objects the definitions of one Sync may hold together. A Sync
+	// with more attempts nothing. Default: 100,000.
+	MaxObjects int
+
 	// Logger gets what an operator should know and no error says, such as the API
 	// server's warnings. It never gets the content of a definition. Default: nothing is
 	// logged.
@@ -87,7 +88,8 @@ func (o Options) withDefaults() (Options, error) {
 		name  string
 		value int64
 	}{{"Concurrency", int64(o.Concurrency)}, {"Timeout", int64(o.Timeout)},
-		{"WaitTimeout", int64(o.WaitTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}} {
+		{"WaitTimeout", int64(o.WaitTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)},
+		{"MaxObjects", int64(o.MaxObjects)}} {
 		if field.value < 0 {
 			return o, fmt.Errorf("kubernetes: Options.%s is negative", field.name)
 		}
@@ -106,6 +108,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	orDefault(&o.FieldManager, "platform")
 	orDefault(&o.Concurrency, 16)
+	orDefault(&o.MaxObjects, parse.MaxObjects)
 	orDefault(&o.Timeout, 10*time.Minute)
 	orDefault(&o.WaitTimeout, o.Timeout)
 	orDefault(&o.RequestTimeout, time.Minute)
@@ -134,12 +137,10 @@ var _ platform.Platform = (*Cluster)(nil)
 
 // clients is what a Cluster and all views of it share.
 type clients struct {
-	options  Options
-	typed    kubernetes.Interface // protobuf; lists of built-in kinds
-	metadata metadata.Interface   // protobuf; what needs no more than metadata
-	dynamic  dynamic.Interface    // JSON; whole objects of any kind
-	catalog  *catalog
-	writing  keyLock
+	options Options
+	api     *api.Client
+	catalog *catalog
+	writing keyLock
 	// read has what the bytes of an action say, by their hash: what has been parsed need
 	// not be parsed again.
 	read *recent[[sha256.Size]byte, *readAction]
@@ -176,38 +177,18 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if config.UserAgent == "" {
 		config.UserAgent = "platform/" + options.Version
 	}
-	transport, err := rest.HTTPClientFor(config)
+	client, err := api.NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	shared := &clients{
 		options:  options,
+		api:      client,
+		catalog:  newCatalog(client.Discovery, options.RequestTimeout),
 		read:     newRecent[[sha256.Size]byte](readLimit, (*readAction).size),
 		verified: newRecent[objectKey](verifiedLimit, func(verified) int { return 1 }),
 	}
-	if err := shared.connect(config, transport); err != nil {
-		return nil, fmt.Errorf("kubernetes: %w", err)
-	}
 	return &Cluster{clients: shared}, nil
-}
-
-func (c *clients) connect(config *rest.Config, transport *http.Client) (err error) {
-	disco, err := discovery.NewDiscoveryClientForConfigAndClient(config, transport)
-	if err != nil {
-		return err
-	}
-	c.catalog = newCatalog(disco, c.options.RequestTimeout)
-	if c.dynamic, err = dynamic.NewForConfigAndClient(dynamic.ConfigFor(config), transport); err != nil {
-		return err
-	}
-	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), transport); err != nil {
-		return err
-	}
-	protobuf := rest.CopyConfig(config)
-	protobuf.ContentType = runtime.ContentTypeProtobuf
-	protobuf.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	c.typed, err = kubernetes.NewForConfigAndClient(protobuf, transport)
-	return err
 }
 
 // WithContext returns a view of c whose calls end when ctx does, or when c's would: no
@@ -271,7 +252,7 @@ func (c *Cluster) Ping() error {
 	ctx, cancel := c.call()
 	defer cancel()
 	if err := c.catalog.ping(ctx); err != nil {
-		return platform.ClusterError(fmt.Errorf("ping: %w", err))
+		return clusterError(fmt.Errorf("ping: %w", err))
 	}
 	return nil
 }
@@ -284,6 +265,6 @@ type warnings struct{ logger *slog.Logger }
 
 func (w warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _ string, text string) {
 	if code == 299 && text != "" {
-		w.logger.WarnContext(ctx, "the API server warns", "warning", text)
+		w.logger.WarnContext(ctx, "the API server warns", "warning", redact.Line(redact.Content().Text(text)))
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/platformbus/platform/kubernetes/manifest"
+	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // What users write on objects to say how they want them dealt with.
@@ -50,7 +50,7 @@ type definition struct {
 }
 
 // newDefinition reduces a parsed object, whose content it changes.
-func newDefinition(object manifest.Object) (*definition, error) {
+func newDefinition(object parse.Object) (*definition, error) {
 	content := object.Object
 	d := &definition{
 		gvk:         object.GroupVersionKind(),
@@ -62,7 +62,7 @@ func newDefinition(object manifest.Object) (*definition, error) {
 		chooses:     chooses(object.Unstructured),
 		refs:        references(object.Unstructured),
 	}
-	meta := content["metadata"].(map[string]any) // manifest.Parse saw to it
+	meta := content["metadata"].(map[string]any) // package parse saw to it
 	for _, field := range []string{"creationTimestamp", "generation", "managedFields", "namespace", "resourceVersion", "selfLink", "uid"} {
 		delete(meta, field)
 	}

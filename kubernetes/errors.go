@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,59 +11,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
-// several is more than one failure of one thing, on one line.
-type several []error
-
-// join returns one error for those of errs that are not nil, or nil if none is.
-func join(errs ...error) error {
-	var failed several
-	for _, err := range errs {
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	switch len(failed) {
-	case 0:
-		return nil
-	case 1:
-		return failed[0]
-	default:
-		return failed
-	}
-}
-
-// sortErrors puts errors that came in no order into one.
-func sortErrors(errs []error) {
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-}
-
-func (s several) Error() string {
-	texts := make([]string, len(s))
-	for i, err := range s {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
-// Unwrap returns the failures, so that errors.Is and errors.As reach each of them.
-func (s several) Unwrap() []error { return s }
-
-// oneLine is an error whose text, which the server wrote over several lines, is on one.
-type oneLine struct{ error }
-
-func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
-
-func (e oneLine) Unwrap() error { return e.error }
-
-// onOneLine returns err with its text on one line.
-func onOneLine(err error) error {
-	if err != nil && strings.ContainsAny(err.Error(), "\r\n") {
-		return oneLine{err}
-	}
-	return err
-}
+// clusterError returns a platform.ClusterError whose text is short and on one line.
+func clusterError(err error) error { return platform.ClusterError(redact.Error(err)) }
 
 // overdue says that a limit of ours is over. It is a context.DeadlineExceeded, but no
 // time-out of a connection: it says nothing of the API server.

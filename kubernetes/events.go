@@ -10,6 +10,8 @@ import (
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform/internal/collector"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A Result is what became of an object.
@@ -85,7 +87,7 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 		Namespace: namespace, Subsystem: subsystem, Name: "objects_in_flight",
 		Help: "Number of objects that are being dealt with.",
 	}, nil))
-	if err := join(err1, err2, err3); err != nil {
+	if err := redact.Join(err1, err2, err3); err != nil {
 		return Metrics{}, fmt.Errorf("register the metrics of a cluster: %w", err)
 	}
 	for _, result := range []Result{Applied, Unchanged, Deleted, Ignored, Skipped, Failed, Stalled} {

@@ -14,11 +14,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
-	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // Export returns definitions of every object of every kind that can be listed, as
@@ -32,7 +32,7 @@ func (c *Cluster) Export() ([]byte, error) {
 	defer cancel()
 	known, err := c.catalog.after(ctx, c.catalog.get()) // what has come since counts too
 	if err != nil {
-		return nil, platform.ClusterError(fmt.Errorf("export: %w", err))
+		return nil, clusterError(fmt.Errorf("export: %w", err))
 	}
 	var errs []error
 	for gv, err := range known.broken {
@@ -66,9 +66,9 @@ func (c *Cluster) Export() ([]byte, error) {
 	}
 	group.Wait()
 	out, err := joinPages(slices.Concat(pages...), secrets)
-	sortErrors(errs)
-	if err := join(append(errs, err)...); err != nil {
-		return out, platform.ClusterError(fmt.Errorf("export: %w", err))
+	redact.Sort(errs)
+	if err := redact.Join(append(errs, err)...); err != nil {
+		return out, clusterError(fmt.Errorf("export: %w", err))
 	}
 	return out, nil
 }
@@ -180,7 +180,7 @@ var notDefinitions = map[schema.GroupResource]bool{
 
 // exportable returns the resources to export, in their order, each kind once: a kind that
 // two groups serve, such as Event, is one that notDefinitions names.
-func exportable(known *kinds) []resource {
+func exportable(known *served) []resource {
 	var chosen []resource
 	for _, res := range known.preferred {
 		if res.listable && !notDefinitions[res.GroupResource()] && res.Group != "metrics.k8s.io" {
@@ -237,17 +237,7 @@ type objectList struct {
 // listObjects lists objects whole. The dynamic client reads each answer three times: for
 // its kind, for where the objects begin, and for what is in them.
 func (c *clients) listObjects(ctx context.Context, res resource, namespace string, options metav1.ListOptions) (*objectList, error) {
-	path := []string{"/apis", res.Group, res.Version}
-	if res.Group == "" {
-		path = []string{"/api", res.Version}
-	}
-	if namespace != "" {
-		path = append(path, "namespaces", namespace)
-	}
-	body, err := c.typed.Discovery().RESTClient().Get().AbsPath(append(path, res.Resource)...).
-		SetHeader("Accept", runtime.ContentTypeJSON).
-		SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).
-		Do(ctx).Raw()
+	body, err := c.api.ListJSON(ctx, api.Target{GroupVersionResource: res.GroupVersionResource, Namespace: namespace}, options)
 	if err != nil {
 		return nil, err
 	}
@@ -272,15 +262,15 @@ func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
 		encoder := yaml.NewEncoder(&texts[i]) // which separates the others
 		for j := range parts[i] {
 			strip(&parts[i][j])
-			errs[i] = join(errs[i], encoder.Encode(parts[i][j].Object))
+			errs[i] = redact.Join(errs[i], encoder.Encode(parts[i][j].Object))
 		}
-		errs[i] = join(errs[i], encoder.Close())
+		errs[i] = redact.Join(errs[i], encoder.Close())
 	})
 	var text bytes.Buffer
 	for i := range texts {
 		text.Write(texts[i].Bytes())
 	}
-	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, join(errs...)
+	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, redact.Join(errs...)
 }
 
 // countSecrets counts the Secrets that are left out, without looking into them. Those that

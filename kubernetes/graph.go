@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/pkg/errors"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A step is one thing that a Sync does: it applies or deletes one object. A step without
@@ -201,17 +203,25 @@ func attempt(ctx context.Context, s *step, do func(context.Context, *step) error
 		return
 	}
 	if err := do(ctx, s); err != nil {
-		s.err = fmt.Errorf("%v: %w", s, onOneLine(err))
+		s.err = fmt.Errorf("%v: %w", s, redact.Error(err))
 	}
 }
 
 // A skippedError says that a step was not attempted, since it needs another that failed.
 type skippedError struct{ step, needed *step }
 
+// cut shortens a label, which may be of any length.
+func cut(label string) string {
+	if most := 200; len(label) > most {
+		return label[:most] + "…"
+	}
+	return label
+}
+
 func (e *skippedError) Error() string {
 	needed := e.needed
 	for deeper := (*skippedError)(nil); errors.As(needed.err, &deeper); {
 		needed = deeper.needed // the one that failed for a reason of its own
 	}
-	return fmt.Sprintf("%v: not attempted, since %q failed: %v", e.step, needed.object.label, needed)
+	return fmt.Sprintf("%v: not attempted, since %q failed: %v", e.step, cut(needed.object.label), needed)
 }

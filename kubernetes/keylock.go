@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // An objectKey identifies an object in the cluster, at whatever version.
@@ -15,10 +17,11 @@ type objectKey struct {
 
 // String names the object for an error, as in "Deployment default/web".
 func (k objectKey) String() string {
+	name := redact.Name(k.name)
 	if k.namespace == "" {
-		return k.Kind + " " + k.name
+		return k.Kind + " " + name
 	}
-	return k.Kind + " " + k.namespace + "/" + k.name
+	return k.Kind + " " + k.namespace + "/" + name
 }
 
 // keyLock lets one caller at a time write each object. The zero value is ready.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // clusterScopedKinds are those of the definitions below that are in no namespace.
@@ -21,7 +23,7 @@ var clusterScopedKinds = map[string]bool{
 // stepsOf returns the steps of an action.
 func stepsOf(t *testing.T, action int, text string, deleting bool) []*step {
 	t.Helper()
-	defs, err := parseDefinitions([]byte(text))
+	defs, err := parseDefinitions(t.Context(), []byte(text), parse.NewLimits(0, parse.AnyNumber))
 	require.NoError(t, err, text)
 	var steps []*step
 	for i, d := range defs {

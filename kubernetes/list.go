@@ -7,9 +7,10 @@ import (
 	"strings"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // pageSize is how many objects the API server is asked for at once: few enough that
@@ -82,7 +83,7 @@ func listScope[T any](ctx context.Context, c *clients, where scope, name string,
 		})
 	}
 	group.Wait()
-	sortErrors(result.hidden)
+	redact.Sort(result.hidden)
 	return found, result
 }
 
@@ -114,7 +115,7 @@ func (c *clients) namespaceNames(ctx context.Context) (scope, error) {
 		if options.Continue == "" {
 			names = nil
 		}
-		list, err := c.metadata.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")).List(ctx, options)
+		list, err := c.api.Metadata(namespaceResource, "").List(ctx, options)
 		if err != nil {
 			return nil, err
 		}

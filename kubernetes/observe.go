@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // An observation is what the metadata of a live object said, reduced to what decides
@@ -129,7 +131,7 @@ func (c *clients) survey(ctx context.Context, steps []*step) error {
 		})
 	}
 	group.Wait()
-	sortErrors(errs)
+	redact.Sort(errs)
 	if len(errs) > 0 {
 		return errs[0]
 	}
@@ -246,7 +248,7 @@ func (c *clients) look(ctx context.Context, t *target) (*observation, error) {
 	err := retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
-		live, err := c.metadataOf(t.resource, t.key.namespace).Get(ctx, t.key.name, metav1.GetOptions{})
+		live, err := c.metadataOf(t.resource, t.key.namespace).Get(ctx, t.key.name)
 		if err == nil {
 			seen = c.observe(live, live.ManagedFields)
 		}

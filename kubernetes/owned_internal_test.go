@@ -9,13 +9,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // certain says what isCertain makes of a definition, a live object and what is recorded to
 // be ours of it, all YAML.
 func certain(t *testing.T, defined, live, owned string) bool {
 	t.Helper()
-	defs, err := parseDefinitions([]byte(defined))
+	defs, err := parseDefinitions(t.Context(), []byte(defined), parse.NewLimits(0, parse.AnyNumber))
 	require.NoError(t, err)
 	require.Len(t, defs, 1)
 	var object unstructured.Unstructured
@@ -139,7 +141,7 @@ func TestDoubts(t *testing.T) {
 
 // A definition that is known from an earlier call, without its body, is a doubt.
 func TestCertaintyNeedsTheBody(t *testing.T) {
-	defs, err := parseDefinitions([]byte(configMapText))
+	defs, err := parseDefinitions(t.Context(), []byte(configMapText), parse.NewLimits(0, parse.AnyNumber))
 	require.NoError(t, err)
 	assert.False(t, isCertain(defs[0].summary(), &unstructured.Unstructured{Object: map[string]any{}}, nil))
 }

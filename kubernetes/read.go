@@ -1,16 +1,21 @@
 package kubernetes
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/pkg/errors"
+
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/kubernetes/manifest"
+	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A readAction is what the definitions of an action say.
@@ -40,17 +45,35 @@ type action struct {
 }
 
 // readAll reads the definitions of all actions. Of those that it cannot read it says why
-// in failed. What it has read before it knows without their bodies.
-func (c *clients) readAll(actions []platform.SyncAction, failed []error) []action {
+// in failed. What it has read before it knows without their bodies. It fails as a whole if ctx
+// ends, or if there are too many objects.
+func (c *clients) readAll(ctx context.Context, actions []platform.SyncAction, failed []error) ([]action, error) {
+	size := 0
+	for _, a := range actions {
+		size += len(a.Delete) + len(a.Apply)
+	}
+	limits := parse.NewLimits(size, c.options.MaxObjects)
 	read := make([]*readAction, len(actions))
-	inParallel(len(actions), func(i int) { read[i], failed[i] = c.readOne(actions[i]) })
+	inParallel(len(actions), func(i int) { read[i], failed[i] = c.readOne(ctx, actions[i], limits) })
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	all := make([]action, 0, len(actions))
+	objects := 0
 	for i, r := range read {
+		if errors.Is(failed[i], parse.ErrTooManyObjects) {
+			objects = math.MaxInt
+			break
+		}
 		if failed[i] == nil {
 			all = append(all, action{i, r})
+			objects += len(r.delete) + len(r.apply)
 		}
 	}
-	return all
+	if objects > c.options.MaxObjects { // some may have been read before
+		return nil, fmt.Errorf("the definitions hold more than %d objects, see Options.MaxObjects", c.options.MaxObjects)
+	}
+	return all, nil
 }
 
 // inParallel calls do for 0 to n-1, on all processors, and returns when all calls have.
@@ -69,12 +92,12 @@ func inParallel(n int, do func(i int)) {
 	workers.Wait()
 }
 
-func (c *clients) readOne(a platform.SyncAction) (*readAction, error) {
+func (c *clients) readOne(ctx context.Context, a platform.SyncAction, limits *parse.Limits) (*readAction, error) {
 	key := hashOf(a)
 	if known, ok := c.read.get(key); ok {
 		return known, nil
 	}
-	full, err := parseAction(a)
+	full, err := parseAction(ctx, a, limits)
 	if err != nil {
 		return nil, err
 	}
@@ -92,34 +115,31 @@ func hashOf(a platform.SyncAction) (sum [sha256.Size]byte) {
 	return sum
 }
 
-func parseAction(a platform.SyncAction) (*readAction, error) {
+func parseAction(ctx context.Context, a platform.SyncAction, limits *parse.Limits) (*readAction, error) {
 	var (
 		full       readAction
 		err1, err2 error
 	)
-	if full.delete, err1 = parseDefinitions(a.Delete); err1 != nil {
+	if full.delete, err1 = parseDefinitions(ctx, a.Delete, limits); err1 != nil {
 		err1 = fmt.Errorf("read the definition to delete: %w", err1)
 	}
-	if full.apply, err2 = parseDefinitions(a.Apply); err2 != nil {
+	if full.apply, err2 = parseDefinitions(ctx, a.Apply, limits); err2 != nil {
 		err2 = fmt.Errorf("read the definition to apply: %w", err2)
 	}
-	return &full, join(err1, err2)
+	return &full, redact.Join(err1, err2)
 }
 
-func parseDefinitions(data []byte) ([]*definition, error) {
-	objects, err := manifest.Parse(data)
-	if err != nil {
-		return nil, err
-	}
-	defs := make([]*definition, 0, len(objects))
-	for _, object := range objects {
+func parseDefinitions(ctx context.Context, data []byte, limits *parse.Limits) ([]*definition, error) {
+	var defs []*definition
+	err := parse.Each(ctx, data, limits, func(object parse.Object) error {
 		d, err := newDefinition(object)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+			return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 		defs = append(defs, d)
-	}
-	return defs, nil
+		return nil
+	})
+	return defs, err
 }
 
 func summaries(defs []*definition) []*definition {
@@ -132,7 +152,7 @@ func summaries(defs []*definition) []*definition {
 
 // load gives the steps that are to be taken the bodies of their definitions, where these
 // were known from an earlier call only.
-func load(steps []*step, actions []platform.SyncAction) error {
+func load(ctx context.Context, steps []*step, actions []platform.SyncAction) error {
 	lacking := map[int][]*step{} // by action
 	for _, s := range steps {
 		if s.object.body == nil {
@@ -140,9 +160,10 @@ func load(steps []*step, actions []platform.SyncAction) error {
 		}
 	}
 	for i, own := range lacking {
-		full, err := parseAction(actions[i])
+		a := actions[i]
+		full, err := parseAction(ctx, a, parse.NewLimits(len(a.Delete)+len(a.Apply), parse.AnyNumber))
 		if err != nil {
-			return err // it could be read before, so this cannot be
+			return err // it could be read before, so ctx has ended
 		}
 		for _, s := range own {
 			half := full.apply

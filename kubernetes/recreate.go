@@ -7,9 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // recreate deletes an object that cannot be changed into what the definition says, and
@@ -18,7 +22,7 @@ func (c *clients) recreate(ctx context.Context, t *target, why error) error {
 	if err := c.rehearse(ctx, t); err != nil {
 		return fmt.Errorf("%w; not recreated, since the API server would not have it: %w", why, err)
 	}
-	c.options.Logger.InfoContext(ctx, "recreate an object that cannot be changed", "object", t.key.String(), "reason", why.Error())
+	c.options.Logger.InfoContext(ctx, "recreate an object that cannot be changed", "object", t.key.String(), "reason", redact.Line(redact.Content().Text(why.Error())))
 	if err := c.delete(ctx, t, true); err != nil {
 		return fmt.Errorf("recreate: delete: %w", err)
 	}
@@ -58,7 +62,7 @@ func (c *clients) takeOver(ctx context.Context, t *target, content *unstructured
 	err := retry(ctx, func(ctx context.Context) (err error) {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
-		live, err = c.dynamicOf(t.resource, t.key.namespace).Get(ctx, t.key.name, metav1.GetOptions{})
+		live, err = c.dynamicOf(t.resource, t.key.namespace).Get(ctx, t.key.name)
 		return causeOf(ctx, err)
 	})
 	if apierrors.IsNotFound(err) {
@@ -87,8 +91,8 @@ func (c *clients) takeOver(ctx context.Context, t *target, content *unstructured
 	}
 	slices.Sort(addresses)
 	return c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		services, err := c.typed.CoreV1().Services("").List(ctx, options)
-		if err != nil {
+		services := &corev1.ServiceList{}
+		if err := c.api.List(ctx, api.Target{GroupVersionResource: serviceResource}, options, services); err != nil {
 			return nil, fmt.Errorf("see whether another Service has %s: %w", strings.Join(addresses, " or "), err)
 		}
 		for i := range services.Items {

@@ -15,6 +15,9 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // AllServices lists the services of a namespace, or of all that Options offer if it is
@@ -27,11 +30,14 @@ func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 	defer cancel()
 	where := c.offered()
 	if namespace != "" {
+		if err := kinds.CheckNamespace(namespace); err != nil {
+			return nil, clusterError(err)
+		}
 		if !c.offers(namespace) {
-			return nil, platform.ClusterError(fmt.Errorf("namespace %q is not one of those that are offered", namespace))
+			return nil, clusterError(fmt.Errorf("namespace %q is not one of those that are offered", namespace))
 		}
 		if err := c.mustExist(ctx, namespace); err != nil {
-			return nil, platform.ClusterError(err)
+			return nil, clusterError(err)
 		}
 		where = scope{namespace}
 	}
@@ -52,11 +58,12 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 		namespaces = map[string]bool{}
 	)
 	for _, id := range ids {
-		if _, err := flux.ParseServiceID(string(id)); err != nil {
+		namespace, _, err := componentsOf(id)
+		if err != nil {
 			wrong = append(wrong, err)
 			continue
 		}
-		if namespace, _ := id.Components(); c.offers(namespace) {
+		if c.offers(namespace) {
 			namespaces[namespace] = true
 			wanted.Add([]flux.ServiceID{id})
 		}
@@ -73,10 +80,27 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 		found, err = c.services(ctx, where, func(s *corev1.Service) bool { return wanted.Contains(idOf(s)) })
 		wrong = append(wrong, err)
 	}
-	if err := join(wrong...); err != nil {
-		return found, platform.ClusterError(err)
+	if err := redact.Join(wrong...); err != nil {
+		return found, clusterError(err)
 	}
 	return found, nil
+}
+
+// componentsOf returns the namespace and the name that an ID is made of, or an error if no
+// service can have it.
+func componentsOf(id flux.ServiceID) (namespace, name string, err error) {
+	if _, err := flux.ParseServiceID(string(id)); err != nil {
+		return "", "", err
+	}
+	namespace, name = id.Components()
+	err = kinds.CheckNamespace(namespace)
+	if err == nil {
+		err = kinds.CheckName(name)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("the service %.100q: %w", id, err)
+	}
+	return namespace, name, nil
 }
 
 // A scope is the namespaces to look at; nil means all of them.
@@ -116,8 +140,8 @@ func (c *clients) services(ctx context.Context, where scope, keep func(*corev1.S
 	go func() { listed <- c.workloads(ctx, where) }() // received below
 	now := time.Now()
 	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]foundService, metav1.ListInterface, error) {
-		page, err := c.typed.CoreV1().Services(namespace).List(ctx, options)
-		if err != nil {
+		page := &corev1.ServiceList{}
+		if err := c.api.List(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace}, options, page); err != nil {
 			return nil, nil, err
 		}
 		found := make([]foundService, 0, len(page.Items))
@@ -134,7 +158,7 @@ func (c *clients) services(ctx context.Context, where scope, keep func(*corev1.S
 		// Not all at once; perhaps one by one.
 		names, err := c.namespaceNames(ctx)
 		if err != nil {
-			return nil, platform.ClusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", seen.hidden[0]))
+			return nil, clusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", seen.hidden[0]))
 		}
 		found, seen = listScope(ctx, c, names, "services", list)
 		all = c.workloads(ctx, seen.namespaces)
@@ -144,8 +168,8 @@ func (c *clients) services(ctx context.Context, where scope, keep func(*corev1.S
 	for i := range found {
 		services = append(services, found[i].describe(all))
 	}
-	if err := join(slices.Concat(seen.hidden, all.hidden)...); err != nil {
-		return services, platform.ClusterError(err)
+	if err := redact.Join(slices.Concat(seen.hidden, all.hidden)...); err != nil {
+		return services, clusterError(err)
 	}
 	return services, nil
 }
@@ -155,7 +179,7 @@ func (c *clients) mustExist(ctx context.Context, namespace string) error {
 	err := retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
-		_, err := c.metadata.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")).Get(ctx, namespace, metav1.GetOptions{})
+		_, err := c.api.Metadata(namespaceResource, "").Get(ctx, namespace)
 		return causeOf(ctx, err)
 	})
 	if err == nil || apierrors.IsForbidden(err) { // who may see only its content may not see the namespace itself
@@ -224,7 +248,7 @@ func (s *foundService) selects(all *workloads) (*workload, error) {
 		slices.Sort(names)
 		return nil, fmt.Errorf("%w: %s", platform.ErrMultipleMatching, strings.Join(names, ", "))
 	case len(all.hidden) > 0:
-		return nil, fmt.Errorf("%w among those that could be seen: %w", platform.ErrNoMatching, join(all.hidden...))
+		return nil, fmt.Errorf("%w among those that could be seen: %w", platform.ErrNoMatching, redact.Join(all.hidden...))
 	default:
 		return nil, platform.ErrNoMatching
 	}

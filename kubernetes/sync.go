@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // Sync carries out every action, see platform.Platform and "Order of application" in the
@@ -25,27 +26,36 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	defer cancel()
 
 	failed := make([]error, len(def.Actions)) // by index of the action
-	actions := c.readAll(def.Actions, failed)
-	steps, err := c.plan(ctx, actions, def.Actions, failed)
+	var steps []*step
+	actions, err := c.readAll(ctx, def.Actions, failed)
+	if err == nil {
+		steps, err = c.plan(ctx, actions, def.Actions, failed)
+	}
 	if err == nil {
 		err = c.survey(ctx, steps)
 	}
 	if err != nil {
-		return platform.ClusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
+		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
 	}
 	steps = c.changed(steps)
-	if err := load(steps, def.Actions); err != nil {
-		return platform.ClusterError(fmt.Errorf("sync: %w", err))
+	if err := load(ctx, steps, def.Actions); err != nil {
+		return clusterError(fmt.Errorf("sync: %w", err))
 	}
 	run(ctx, link(steps), c.options.Concurrency, c.do)
 	if err := unreachable(steps); err != nil {
-		return platform.ClusterError(fmt.Errorf("sync: nothing was done: %w", err))
+		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))
+	}
+	causes := make([][]error, len(def.Actions)) // of each action, in the order of its steps
+	for i, err := range failed {
+		causes[i] = append(causes[i], err)
 	}
 	for _, s := range steps {
 		c.tellSkipped(s)
-		failed[s.action] = join(failed[s.action], s.err)
+		if s.err != nil {
+			causes[s.action] = append(causes[s.action], s.err)
+		}
 	}
-	if err := syncError(def.Actions, failed); err != nil {
+	if err := syncError(def.Actions, causes); err != nil {
 		return err
 	}
 	c.options.Metrics.LastSync.Set(float64(time.Now().UnixNano()) / 1e9)
@@ -70,13 +80,18 @@ func (c *clients) do(ctx context.Context, s *step) error {
 	begin := time.Now()
 	c.options.Metrics.InFlight.Add(1)
 	defer c.options.Metrics.InFlight.Add(-1)
+	if s.object.fresh {
+		if err := c.resolve(ctx, s.object); err != nil {
+			return err
+		}
+	}
 	unlock, err := c.writing.lock(ctx, s.object.key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	result, err := c.write(ctx, s)
-	c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: result, Took: time.Since(begin), Err: err})
+	c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: result, Took: time.Since(begin), Err: redact.Error(err)})
 	return err
 }
 
@@ -133,16 +148,20 @@ func unreachable(steps []*step) error {
 
 // syncError tells of each action that failed under its ResourceID, all of those that
 // share one.
-func syncError(actions []platform.SyncAction, failed []error) error {
-	errs := platform.SyncError{}
-	for i, err := range failed {
-		if err != nil {
+func syncError(actions []platform.SyncAction, causes [][]error) error {
+	byID := map[string][]error{}
+	for i, some := range causes {
+		if redact.Join(some...) != nil {
 			id := actions[i].ResourceID
-			errs[id] = join(errs[id], err)
+			byID[id] = append(byID[id], some...)
 		}
 	}
-	if len(errs) == 0 {
+	if len(byID) == 0 {
 		return nil
+	}
+	errs := make(platform.SyncError, len(byID))
+	for id, some := range byID {
+		errs[id] = redact.Error(redact.Join(some...))
 	}
 	return errs
 }
@@ -160,7 +179,7 @@ func (c *clients) plan(ctx context.Context, actions []action, given []platform.S
 		label := given[a.index].ResourceID
 		deletes, err1 := place.all(a.delete, a.index, label, true)
 		applies, err2 := place.all(a.apply, a.index, label, false)
-		if failed[a.index] = join(err1, err2); failed[a.index] == nil {
+		if failed[a.index] = redact.Join(err1, err2); failed[a.index] == nil {
 			steps = append(append(steps, deletes...), applies...)
 		}
 	}
@@ -185,7 +204,7 @@ func definedIn(actions []action) map[schema.GroupVersionKind]resource {
 type placer struct {
 	*clients
 	ctx     context.Context
-	known   *kinds
+	known   *served
 	defined map[schema.GroupVersionKind]resource
 	asked   bool
 	err     error // why the API server could not be asked
@@ -199,7 +218,7 @@ func (p *placer) all(defs []*definition, index int, label string, deleting bool)
 		errs  []error
 	)
 	for i, d := range defs {
-		res, fresh, err := p.find(d.gvk)
+		res, fresh, err := p.find(d.gvk, deleting)
 		var unknown *unknownKindError
 		switch {
 		case err == nil:
@@ -212,29 +231,64 @@ func (p *placer) all(defs []*definition, index int, label string, deleting bool)
 			errs = append(errs, fmt.Errorf("%s %s: %w", d.gvk.Kind, d.name, err))
 		}
 	}
-	return steps, join(errs...)
+	return steps, redact.Join(errs...)
 }
 
 // find returns the resource of a kind, and whether it is one that this Sync will have
-// defined first.
-func (p *placer) find(gvk schema.GroupVersionKind) (res resource, fresh bool, err error) {
+// defined first. What a definition in the same Sync says of a kind, the API server may
+// refuse: it orders what is applied, see resolve, and decides no deletion.
+func (p *placer) find(gvk schema.GroupVersionKind, deleting bool) (res resource, fresh bool, err error) {
 	res, err = p.known.find(gvk)
-	if err == nil {
-		return res, false, nil
+	if err != nil && !p.asked {
+		p.asked = true
+		latest, asking := p.catalog.after(p.ctx, p.known)
+		if asking != nil {
+			p.err = asking
+			return res, false, err
+		}
+		p.known = latest
+		res, err = p.known.find(gvk)
 	}
-	if r, ok := p.defined[gvk]; ok {
-		return r, true, nil
-	}
-	if p.asked {
+	defined, ok := p.defined[gvk]
+	switch {
+	case err == nil || !ok:
 		return res, false, err
-	}
-	p.asked = true
-	latest, asking := p.catalog.after(p.ctx, p.known)
-	if asking != nil {
-		p.err = asking
+	case deleting:
+		// The object is there, if it is, at a version that the server has already.
+		for _, other := range p.known.preferred {
+			if other.gvk().GroupKind() == gvk.GroupKind() {
+				return other, false, nil
+			}
+		}
 		return res, false, err
+	default:
+		return defined, true, nil
 	}
-	p.known = latest
-	res, err = p.known.find(gvk)
-	return res, false, err
+}
+
+// resolve replaces what the definition of t's kind says of it, which this Sync has applied
+// meanwhile, by what the API server says: no path is made of the former.
+func (c *clients) resolve(ctx context.Context, t *target) error {
+	ctx, cancel := c.wait(ctx)
+	defer cancel()
+	return retry(ctx, func(ctx context.Context) error {
+		known, err := c.catalog.kinds(ctx)
+		if err != nil {
+			return err
+		}
+		res, err := known.find(t.gvk)
+		if err != nil { // what is known may be older than the definition
+			if known, err = c.catalog.after(ctx, known); err != nil {
+				return err
+			}
+			if res, err = known.find(t.gvk); err != nil {
+				return notServedYet{err}
+			}
+		}
+		if res.namespaced != t.resource.namespaced {
+			return fmt.Errorf("the cluster does not serve the kind %s as its definition says", t.gvk.Kind)
+		}
+		t.resource, t.fresh = res, false
+		return nil
+	})
 }

@@ -10,8 +10,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A workload is a pod controller, reduced to what a service's description needs.
@@ -120,7 +124,7 @@ func (c *clients) workloads(ctx context.Context, where scope) *workloads {
 		})
 	}
 	lists.Wait()
-	sortErrors(found.hidden)
+	redact.Sort(found.hidden)
 	return found
 }
 
@@ -162,6 +166,13 @@ func (w *workloads) findTrouble(ctx context.Context, c *clients) {
 	}
 }
 
+// What is asked for as such, and not because a definition names it.
+var (
+	serviceResource   = corev1.SchemeGroupVersion.WithResource("services")
+	podResource       = corev1.SchemeGroupVersion.WithResource("pods")
+	namespaceResource = corev1.SchemeGroupVersion.WithResource("namespaces")
+)
+
 // A troubledPod is a pod whose containers do not run.
 type troubledPod struct {
 	namespace string
@@ -171,8 +182,8 @@ type troubledPod struct {
 
 func (c *clients) troubledPods(ctx context.Context, namespace string, options metav1.ListOptions) ([]troubledPod, metav1.ListInterface, error) {
 	options.FieldSelector = "status.phase!=Succeeded"
-	page, err := c.typed.CoreV1().Pods(namespace).List(ctx, options)
-	if err != nil {
+	page := &corev1.PodList{}
+	if err := c.api.List(ctx, api.Target{GroupVersionResource: podResource, Namespace: namespace}, options, page); err != nil {
 		return nil, nil, err
 	}
 	var troubled []troubledPod
@@ -191,59 +202,49 @@ type workloadKind struct {
 }
 
 func (c *clients) workloadKinds() []workloadKind {
-	apps, core := c.typed.AppsV1(), c.typed.CoreV1()
 	return []workloadKind{
-		{"deployments", func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-			page, err := apps.Deployments(namespace).List(ctx, options)
-			if err != nil {
-				return nil, nil, err
-			}
-			return each(page.Items, func(d *appsv1.Deployment) *workload {
+		kindOf(c, appsv1.SchemeGroupVersion.WithResource("deployments"), func(l *appsv1.DeploymentList) []appsv1.Deployment { return l.Items },
+			func(d *appsv1.Deployment) *workload {
 				return newWorkload("Deployment", d.ObjectMeta, &d.Spec.Template, deploymentRollout(d))
-			}), page, nil
-		}},
-		{"statefulsets", func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-			page, err := apps.StatefulSets(namespace).List(ctx, options)
-			if err != nil {
-				return nil, nil, err
-			}
-			return each(page.Items, func(s *appsv1.StatefulSet) *workload {
+			}),
+		kindOf(c, appsv1.SchemeGroupVersion.WithResource("statefulsets"), func(l *appsv1.StatefulSetList) []appsv1.StatefulSet { return l.Items },
+			func(s *appsv1.StatefulSet) *workload {
 				return newWorkload("StatefulSet", s.ObjectMeta, &s.Spec.Template, statefulSetRollout(s))
-			}), page, nil
-		}},
-		{"daemonsets", func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-			page, err := apps.DaemonSets(namespace).List(ctx, options)
-			if err != nil {
-				return nil, nil, err
-			}
-			return each(page.Items, func(d *appsv1.DaemonSet) *workload {
+			}),
+		kindOf(c, appsv1.SchemeGroupVersion.WithResource("daemonsets"), func(l *appsv1.DaemonSetList) []appsv1.DaemonSet { return l.Items },
+			func(d *appsv1.DaemonSet) *workload {
 				return newWorkload("DaemonSet", d.ObjectMeta, &d.Spec.Template, daemonSetRollout(d))
-			}), page, nil
-		}},
-		{"replicasets", func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-			page, err := apps.ReplicaSets(namespace).List(ctx, options)
-			if err != nil {
-				return nil, nil, err
-			}
-			return each(page.Items, func(r *appsv1.ReplicaSet) *workload {
+			}),
+		kindOf(c, appsv1.SchemeGroupVersion.WithResource("replicasets"), func(l *appsv1.ReplicaSetList) []appsv1.ReplicaSet { return l.Items },
+			func(r *appsv1.ReplicaSet) *workload {
 				if metav1.GetControllerOf(r) != nil {
 					return nil // its Deployment speaks for it
 				}
 				return newWorkload("ReplicaSet", r.ObjectMeta, &r.Spec.Template,
 					replicaRollout(r.ObjectMeta, r.Spec.Replicas, r.Status.ObservedGeneration, r.Status.Replicas, r.Status.AvailableReplicas))
-			}), page, nil
-		}},
-		{"replicationcontrollers", func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-			page, err := core.ReplicationControllers(namespace).List(ctx, options)
-			if err != nil {
-				return nil, nil, err
-			}
-			return each(page.Items, func(r *corev1.ReplicationController) *workload {
+			}),
+		kindOf(c, corev1.SchemeGroupVersion.WithResource("replicationcontrollers"), func(l *corev1.ReplicationControllerList) []corev1.ReplicationController { return l.Items },
+			func(r *corev1.ReplicationController) *workload {
 				return newWorkload("ReplicationController", r.ObjectMeta, r.Spec.Template,
 					replicaRollout(r.ObjectMeta, r.Spec.Replicas, r.Status.ObservedGeneration, r.Status.Replicas, r.Status.AvailableReplicas))
-			}), page, nil
-		}},
+			}),
 	}
+}
+
+// kindOf returns the kind of pod controller that a resource has, given what a list of it
+// holds and what each of these is reduced to.
+func kindOf[L, O any, P interface {
+	*L
+	runtime.Object
+	metav1.ListInterface
+}](c *clients, r schema.GroupVersionResource, items func(P) []O, of func(*O) *workload) workloadKind {
+	return workloadKind{r.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
+		page := P(new(L))
+		if err := c.api.List(ctx, api.Target{GroupVersionResource: r, Namespace: namespace}, options, page); err != nil {
+			return nil, nil, err
+		}
+		return each(items(page), of), page, nil
+	}}
 }
 
 // each returns what of makes of the objects, without those of which it makes nothing.

@@ -14,17 +14,18 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/util/csaupgrade"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
-func (c *clients) metadataOf(res resource, namespace string) metadata.ResourceInterface {
-	return c.metadata.Resource(res.GroupVersionResource).Namespace(namespace)
+func (c *clients) metadataOf(res resource, namespace string) api.Metadata {
+	return c.api.Metadata(res.GroupVersionResource, namespace)
 }
 
-func (c *clients) dynamicOf(res resource, namespace string) dynamic.ResourceInterface {
-	return c.dynamic.Resource(res.GroupVersionResource).Namespace(namespace)
+func (c *clients) dynamicOf(res resource, namespace string) api.Objects {
+	return c.api.Objects(res.GroupVersionResource, namespace)
 }
 
 // apply makes the object what its definition says, by server-side apply. What is known
@@ -79,7 +80,7 @@ func (c *clients) adopt(ctx context.Context, t *target) error {
 	return retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
-		live, err := objects.Get(ctx, t.key.name, metav1.GetOptions{})
+		live, err := objects.Get(ctx, t.key.name)
 		if err != nil {
 			if apierrors.IsNotFound(err) {
 				return nil
@@ -119,7 +120,7 @@ func (c *clients) awaitEstablished(ctx context.Context, t *target) error {
 	err := c.poll(ctx, func(ctx context.Context) (bool, error) {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
-		live, err := c.dynamicOf(t.resource, "").Get(ctx, t.key.name, metav1.GetOptions{})
+		live, err := c.dynamicOf(t.resource, "").Get(ctx, t.key.name)
 		if err != nil {
 			return false, causeOf(ctx, err)
 		}
@@ -164,7 +165,7 @@ func (c *clients) delete(ctx context.Context, t *target, awaitGone bool) error {
 	err = c.poll(ctx, func(ctx context.Context) (bool, error) {
 		ctx, cancel := c.request(ctx)
 		defer cancel()
-		live, err := objects.Get(ctx, t.key.name, metav1.GetOptions{})
+		live, err := objects.Get(ctx, t.key.name)
 		if apierrors.IsNotFound(err) {
 			return true, nil
 		}
@@ -181,7 +182,7 @@ func (c *clients) delete(ctx context.Context, t *target, awaitGone bool) error {
 		// Who waits in vain wants to know for what, even if the time was too short to ask.
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLookLimit)
 		defer cancel()
-		if live, err := objects.Get(last, t.key.name, metav1.GetOptions{}); err == nil {
+		if live, err := objects.Get(last, t.key.name); err == nil {
 			waiting = live.Finalizers
 		}
 	}
@@ -208,7 +209,7 @@ func (c *clients) poll(ctx context.Context, ask func(context.Context) (bool, err
 			return err
 		}
 		if stopped := sleep(ctx, wait); stopped != nil {
-			return join(stopped, err)
+			return redact.Join(stopped, err)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "sigs.k8s.io/json"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
 // What Plan writes on objects, and reads there.
@@ -117,7 +119,7 @@ func mergeStringData(content map[string]any) {
 // sign sets d.mark.
 func (d *definition) sign() error {
 	content := d.content
-	if d.GroupKind == secretKind {
+	if kinds.IsSecret(d.Kind) {
 		content = withoutValues(content)
 	}
 	text, err := json.Marshal(content) // in the order of the keys
@@ -141,7 +143,7 @@ func (d *definition) identity() string {
 func withoutValues(content map[string]any) map[string]any {
 	copied := maps.Clone(content)
 	for name, value := range content {
-		if shownInSecrets[name] {
+		if kinds.IsShownInSecrets(name) {
 			continue
 		}
 		keys, _ := value.(map[string]any)
@@ -151,6 +153,7 @@ func withoutValues(content map[string]any) map[string]any {
 		}
 		copied[name] = masked
 	}
+	maskAnnotations(copied, nil, kinds.AnnotationsWithData(content, kinds.SecretValues(content)))
 	return copied
 }
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // SetImages returns the definition with other images: images has them by the name of the
@@ -62,10 +63,10 @@ func setImages(definition []byte, images map[string]string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: no container is named %s", platform.ErrNoMatchingImages, strings.Join(missing, " or "))
 	}
 	var edits []splice
-	for _, doc := range split(definition) {
-		more, err := doc.setImages(definition, images)
+	for _, doc := range parse.Split(definition) {
+		more, err := setImagesIn(doc, definition, images)
 		if err != nil {
-			return nil, fmt.Errorf("document at line %d: %w", doc.line, err)
+			return nil, fmt.Errorf("document at line %d: %w", doc.Line, err)
 		}
 		edits = append(edits, more...)
 	}

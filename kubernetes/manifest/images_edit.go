@@ -9,6 +9,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // A use is a container's use of a node as its image.
@@ -23,16 +25,24 @@ type imageSetter struct {
 	images map[string]string
 	sites  []*node // the values of the field image, in the order in which they are found
 	uses   map[*node][]use
+	shared map[*node]agreement // of what has an anchor
 	edits  []splice
 }
 
+// An agreement is about the image that a node and all that stands for it shall have.
+type agreement struct {
+	want  string
+	alike bool // they all shall have the same
+	err   error
+}
+
 // setImages returns the edits of the whole manifest that set images in one document of it.
-func (d document) setImages(manifest []byte, images map[string]string) ([]splice, error) {
-	root, err := d.nodes()
+func setImagesIn(d parse.Document, manifest []byte, images map[string]string) ([]splice, error) {
+	root, err := nodes(d)
 	if err != nil {
 		return nil, err
 	}
-	s := imageSetter{text: d.text, images: images, uses: map[*node][]use{}}
+	s := imageSetter{text: d.Text, images: images, uses: map[*node][]use{}, shared: map[*node]agreement{}}
 	if err := s.find(root, schema.GroupKind{}); err != nil {
 		return nil, err
 	}
@@ -41,10 +51,10 @@ func (d document) setImages(manifest []byte, images map[string]string) ([]splice
 			return nil, err
 		}
 	}
-	mark := d.markAt(manifest)
+	mark := markAt(d, manifest)
 	for i := range s.edits {
-		s.edits[i].start += d.at
-		s.edits[i].end += d.at
+		s.edits[i].start += d.At
+		s.edits[i].end += d.At
 		if mark >= 0 && s.edits[i].start >= mark {
 			s.edits[i].start += len("\ufeff")
 			s.edits[i].end += len("\ufeff")
@@ -55,8 +65,8 @@ func (d document) setImages(manifest []byte, images map[string]string) ([]splice
 
 // markAt returns where in the manifest the byte order mark is that was taken off the
 // document's text, or -1.
-func (d document) markAt(manifest []byte) int {
-	content := bytes.TrimLeft(manifest[d.at:], " \t\r\n")
+func markAt(d parse.Document, manifest []byte) int {
+	content := bytes.TrimLeft(manifest[d.At:], " \t\r\n")
 	if bytes.HasPrefix(content, []byte("\ufeff")) {
 		return len(manifest) - len(content)
 	}
@@ -175,14 +185,24 @@ func (s *imageSetter) set(site *node) error {
 	return err
 }
 
-// alike says whether all that stands for a node shall have the same image as it.
+// alike says whether all that stands for a node shall have the image want.
 func (s *imageSetter) alike(anchored *node, want string) (bool, error) {
-	for _, a := range anchored.aliases {
-		if other, err := s.want(a); err != nil || other != want {
-			return false, err
+	a, known := s.shared[anchored]
+	if !known {
+		a.alike = true
+		for i, alias := range anchored.aliases {
+			other, err := s.want(alias)
+			if i == 0 {
+				a.want = other
+			}
+			if err != nil || other != a.want {
+				a.alike, a.err = false, err
+				break
+			}
 		}
+		s.shared[anchored] = a
 	}
-	return true, nil
+	return a.alike && (a.want == want || len(anchored.aliases) == 0), a.err
 }
 
 // moveAnchor gives the value that a node has now, and its anchor, to the first of those

@@ -3,11 +3,14 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
 	yamlv2 "go.yaml.in/yaml/v2"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // A node is a value in the text of a document, and where it stands there.
@@ -20,21 +23,21 @@ type node struct {
 }
 
 // nodes returns the root of a document, and its text in which the nodes are placed.
-func (d document) nodes() (*node, error) {
-	text := bytes.TrimSpace(d.text)
+func nodes(d parse.Document) (*node, error) {
+	text := bytes.TrimSpace(d.Text)
 	if bytes.HasPrefix(text, []byte("{")) && json.Valid(text) {
-		r := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(d.text)), text: d.text}
+		r := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(d.Text)), text: d.Text}
 		r.UseNumber()
 		return r.node()
 	}
 	var root yaml.Node
-	if err := yaml.Unmarshal(d.text, &root); err != nil {
-		return nil, d.explain(err)
+	if err := yaml.Unmarshal(d.Text, &root); err != nil {
+		return nil, errors.New(d.Explanation(err))
 	}
 	if len(root.Content) != 1 {
 		return nil, fmt.Errorf("it has %d values", len(root.Content))
 	}
-	b := builder{starts: lineStarts(d.text), text: d.text, known: map[*yaml.Node]*node{}}
+	b := builder{starts: lineStarts(d.Text), text: d.Text, known: map[*yaml.Node]*node{}}
 	return b.build(root.Content[0])
 }
 
@@ -43,7 +46,11 @@ type builder struct {
 	text   []byte
 	starts []int // of the lines
 	known  map[*yaml.Node]*node
+	last   position // of the node placed last; the next is mostly on the same line, further on
 }
+
+// A position in a text is where a character is.
+type position struct{ line, column, at int }
 
 func (b *builder) build(y *yaml.Node) (*node, error) {
 	n := &node{Node: *y}
@@ -71,12 +78,16 @@ func (b *builder) place(y *yaml.Node) (int, error) {
 	if y.Line < 1 || y.Line > len(b.starts) {
 		return 0, fmt.Errorf("line %d is beyond its end", y.Line)
 	}
-	at := b.starts[y.Line-1]
-	for range y.Column - 1 {
-		_, size := utf8.DecodeRune(b.text[at:])
-		at += size
+	from := position{y.Line, 1, b.starts[y.Line-1]}
+	if b.last.line == y.Line && b.last.column <= y.Column {
+		from = b.last
 	}
-	return at, nil
+	for ; from.column < y.Column; from.column++ {
+		_, size := utf8.DecodeRune(b.text[from.at:])
+		from.at += size
+	}
+	b.last = from
+	return from.at, nil
 }
 
 // lineStarts returns where lines begin, by what YAML 1.1 takes for the end of one.

@@ -1,14 +1,15 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 
-	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
 // A key is what an object is known by. The version is no part of it: the same object can
@@ -70,25 +71,23 @@ func (k key) stage() int {
 // on one line.
 func (k key) check() error {
 	if k.Kind == "" || k.name == "" {
-		return fmt.Errorf("the kind or the name is missing")
+		return errors.New("the kind or the name is missing")
 	}
-	for _, part := range []string{k.Group, k.Kind, k.namespace, k.name} {
-		if wrong := content.IsPathSegmentName(part); len(wrong) > 0 {
-			return fmt.Errorf("%q %s", part, strings.Join(wrong, ", "))
-		}
+	if err := kinds.CheckKind(k.Kind); err != nil {
+		return err
+	}
+	if err := kinds.CheckName(k.name); err != nil {
+		return err
+	}
+	if err := kinds.CheckNamespace(k.namespace); err != nil {
+		return err
+	}
+	for _, part := range []string{k.Group, k.name} {
 		if strings.ContainsFunc(part, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
-			return fmt.Errorf("%q cannot be in the name of an object", part)
+			return fmt.Errorf("%.100q cannot be in the name of an object", part)
 		}
 	}
 	return nil
-}
-
-// printable returns s, quoted if it would not show as it is.
-func printable(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return strconv.Quote(s)
-	}
-	return s
 }
 
 var (

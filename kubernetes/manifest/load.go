@@ -1,7 +1,7 @@
 package manifest
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,13 +9,16 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // What Load reads at most.
 const (
-	maxFileSize  = 16 << 20  // bytes in one file
-	maxTotalSize = 256 << 20 // bytes in all files together
-	maxObjects   = 100_000   // in all files together
+	maxFileSize  = 16 << 20         // bytes in one file
+	maxTotalSize = 256 << 20        // bytes in all files together
+	maxObjects   = parse.MaxObjects // in all files together
 )
 
 const kustomizeGroup = "kustomize.config.k8s.io"
@@ -29,7 +32,7 @@ type Ignored struct {
 }
 
 // String returns the path and the reason.
-func (i Ignored) String() string { return printable(i.Path) + ": " + i.Why }
+func (i Ignored) String() string { return redact.Name(i.Path) + ": " + i.Why }
 
 // Load returns the objects of all manifests in fsys, in the lexical order of their paths
 // and in each file from top to bottom. Each says which file and line it comes from.
@@ -56,11 +59,11 @@ func Load(fsys fs.FS) ([]Object, []Ignored, error) {
 	if fsys == nil {
 		return nil, nil, errors.New("load: there is no file system")
 	}
-	l := loader{fsys: fsys, places: map[key]string{}}
+	l := loader{fsys: fsys, places: map[key]string{}, limits: parse.NewLimits(0, maxObjects)}
 	if err := fs.WalkDir(fsys, ".", l.visit); err != nil {
 		l.failed = append(l.failed, err)
 	}
-	if err := l.failed.orNil(); err != nil {
+	if err := redact.Error(redact.Join(l.failed...)); err != nil {
 		return nil, l.ignored, err
 	}
 	return l.objects, l.ignored, nil
@@ -73,7 +76,8 @@ type loader struct {
 	objects []Object
 	places  map[key]string // of the objects
 	ignored []Ignored
-	failed  several
+	failed  []error
+	limits  *parse.Limits
 }
 
 // visit is called for each file and folder. The error it returns, if it is not about a
@@ -103,13 +107,9 @@ func (l *loader) visit(name string, entry fs.DirEntry, err error) error {
 		return nil
 	}
 	if l.size += len(data); l.size > maxTotalSize {
-		return fmt.Errorf("%s: the files have more than %d MiB together", printable(name), maxTotalSize>>20)
+		return fmt.Errorf("%s: the files have more than %d MiB together", redact.Name(name), maxTotalSize>>20)
 	}
-	l.file(name, data)
-	if len(l.objects) > maxObjects {
-		return fmt.Errorf("%s: the files have more than %d objects together", printable(name), maxObjects)
-	}
-	return nil
+	return l.file(name, data)
 }
 
 func (l *loader) folder(name string) error {
@@ -142,27 +142,32 @@ func (l *loader) read(name string) (data []byte, err error) {
 	return data, err
 }
 
-// file takes in the objects of one file.
-func (l *loader) file(name string, data []byte) {
-	objects, err := Parse(data)
+// file takes in the objects of one file. The error it returns ends the walk.
+func (l *loader) file(name string, data []byte) error {
+	l.limits.Add(len(data))
+	objects, err := parseWithin(data, l.limits)
+	if errors.Is(err, parse.ErrTooManyObjects) {
+		return fmt.Errorf("%s: the files have more than %d objects together", redact.Name(name), maxObjects)
+	}
 	if why := notManifest(name, data, objects, err); why != "" {
 		l.ignore(name, why)
-		return
+		return nil
 	}
 	if err != nil {
 		l.fail(name, err)
-		return
+		return nil
 	}
 	for _, o := range objects {
 		o.Source = name
 		k := keyOf(o.Unstructured)
 		if first, twice := l.places[k]; twice {
-			l.failed = append(l.failed, fmt.Errorf("%s: %s %s is defined a second time, first at %s", o.place(), printable(k.Kind), printable(path.Join(k.namespace, k.name)), first))
+			l.failed = append(l.failed, fmt.Errorf("%s: %s %s is defined a second time, first at %s", o.place(), redact.Name(k.Kind), redact.Name(path.Join(k.namespace, k.name)), first))
 			continue
 		}
 		l.places[k] = o.place()
 		l.objects = append(l.objects, o)
 	}
+	return nil
 }
 
 func (l *loader) ignore(name, why string) { l.ignored = append(l.ignored, Ignored{name, why}) }
@@ -173,7 +178,7 @@ func (l *loader) fail(name string, err error) {
 	if errors.As(err, &at) {
 		err = fmt.Errorf("%s: %w", at.Op, at.Err)
 	}
-	l.failed = append(l.failed, fmt.Errorf("%s: %w", printable(name), err))
+	l.failed = append(l.failed, fmt.Errorf("%s: %w", redact.Name(name), err))
 }
 
 // place says where the object was read.
@@ -184,7 +189,7 @@ func (o Object) place() string {
 	case o.Source == "":
 		return fmt.Sprintf("line %d", o.Line)
 	default:
-		return fmt.Sprintf("%s:%d", printable(o.Source), o.Line)
+		return fmt.Sprintf("%s:%d", redact.Name(o.Source), o.Line)
 	}
 }
 
@@ -216,12 +221,12 @@ func notManifest(name string, data []byte, objects []Object, err error) string {
 			return "it holds no object"
 		}
 	}
-	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+	if parse.IsUTF16(data) {
 		return "" // nobody can tell what it is
 	}
-	malformed := false
-	for _, doc := range split(data) {
-		switch looksLike(doc) {
+	malformed, limits := false, parse.NewLimits(len(data), parse.AnyNumber)
+	for _, doc := range parse.Split(data) {
+		switch looksLike(doc, limits) {
 		case anObject:
 			return ""
 		case aKustomization:
@@ -254,11 +259,11 @@ const (
 // telling finds, in a document that cannot be read, the keys that tell an object.
 var telling = regexp.MustCompile(`(?:^|[{,\s])["']?(apiVersion|kind|metadata)["']?[ \t]*:`)
 
-func looksLike(doc document) looks {
+func looksLike(doc parse.Document, limits *parse.Limits) looks {
 	found := map[string]bool{}
-	value, err := decode(doc)
+	value, err := doc.Value(context.Background(), limits)
 	if err != nil {
-		for _, match := range telling.FindAllSubmatch(doc.text, -1) {
+		for _, match := range telling.FindAllSubmatch(doc.Text, -1) {
 			found[string(match[1])] = true
 		}
 		if len(found) >= 2 {

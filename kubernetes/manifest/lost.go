@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // lost returns the paths of what the object has and the definition does not set, without
@@ -46,7 +48,7 @@ func (m merge) lost(want, have any, at trail, path string) []string {
 			if !ok {
 				continue
 			}
-			below := fmt.Sprintf("%s[%s]", path, printable(id))
+			below := fmt.Sprintf("%s[%s]", path, redact.Name(id))
 			if i, ok := places[id]; ok {
 				paths = append(paths, m.lost(w[i], item, at, below)...)
 			} else {

@@ -3,8 +3,11 @@ package manifest
 import (
 	"maps"
 	"reflect"
+	"slices"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
 // What is shown in place of the values of a Secret.
@@ -13,14 +16,10 @@ const (
 	maskedChanged = "*** (changed)"
 )
 
-// shownInSecrets has the fields of a Secret that may be shown. Any other might be its
-// data under a name that was mistyped.
-var shownInSecrets = map[string]bool{"apiVersion": true, "kind": true, "metadata": true, "type": true, "immutable": true}
-
 // show returns the difference between two contents of one object, either of which may be
 // nil, as a person may see it.
 func show(k key, before, after map[string]any, place string) string {
-	if k.Kind == secretKind.Kind { // of whatever group
+	if kinds.IsSecret(k.Kind) {
 		before, after = mask(before, after)
 	}
 	if place == "" {
@@ -41,21 +40,51 @@ func asYAML(content map[string]any) string {
 }
 
 // mask returns copies of two contents of a Secret that tell which keys there are and
-// which of them differ, and nothing else.
+// which of them differ, and nothing else. An annotation that may hold a copy of a value is
+// masked too.
 func mask(before, after map[string]any) (maskedBefore, maskedAfter map[string]any) {
+	values := slices.Concat(kinds.SecretValues(before), kinds.SecretValues(after))
+	copies := slices.Concat(kinds.AnnotationsWithData(before, values), kinds.AnnotationsWithData(after, values))
 	maskedBefore, maskedAfter = maps.Clone(before), maps.Clone(after)
 	for name, value := range before {
-		if !shownInSecrets[name] {
+		if !kinds.IsShownInSecrets(name) {
 			maskedBefore[name] = maskValue(value, nil, false)
 		}
 	}
 	for name, value := range after {
-		if !shownInSecrets[name] {
+		if !kinds.IsShownInSecrets(name) {
 			old, there := before[name]
 			maskedAfter[name] = maskValue(value, old, there)
 		}
 	}
+	if len(copies) > 0 {
+		old, _ := dig(before, "metadata", "annotations").(map[string]any)
+		maskAnnotations(maskedBefore, nil, copies)
+		maskAnnotations(maskedAfter, old, copies)
+	}
 	return maskedBefore, maskedAfter
+}
+
+// maskAnnotations masks the annotations named, in metadata that it copies. It compares with
+// old.
+func maskAnnotations(content, old map[string]any, names []string) {
+	meta, _ := content["metadata"].(map[string]any)
+	annotations, ok := meta["annotations"].(map[string]any)
+	if !ok {
+		return
+	}
+	meta, annotations = maps.Clone(meta), maps.Clone(annotations)
+	for _, name := range names {
+		if value, ok := annotations[name]; ok {
+			before, there := old[name]
+			annotations[name] = masked
+			if there && !reflect.DeepEqual(value, before) {
+				annotations[name] = maskedChanged
+			}
+		}
+	}
+	meta["annotations"] = annotations
+	content["metadata"] = meta
 }
 
 // maskValue masks a value, or each value in a map. It compares with old if that is there.

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // PlanOptions adjust a Plan. The zero value plans no deletions.
@@ -153,7 +154,7 @@ func define(objects []Object, s scopes) ([]*definition, map[key]*definition, err
 	var (
 		list   = make([]*definition, 0, len(objects))
 		byKey  = make(map[key]*definition, len(objects))
-		failed several
+		failed []error
 	)
 	fail := func(o Object, err error) {
 		if place := o.place(); place != "" {
@@ -183,7 +184,7 @@ func define(objects []Object, s scopes) ([]*definition, map[key]*definition, err
 		list, byKey[k] = append(list, d), d
 	}
 	slices.SortFunc(list, func(a, b *definition) int { return a.compare(b.key) })
-	return list, byKey, failed.orNil()
+	return list, byKey, redact.Error(redact.Join(failed...))
 }
 
 // leftOut is the comment in which an Export says that it has no Secrets.
@@ -255,7 +256,7 @@ func (p *planner) compare(d, live *definition) (map[string]any, string) {
 	case set == "" || set == p.options.SyncSet:
 		reasons = append(reasons, "it is taken over: no plan for this sync set has made it")
 	default:
-		reasons = append(reasons, fmt.Sprintf("it is taken over from sync set %q", printable(set)))
+		reasons = append(reasons, fmt.Sprintf("it is taken over from sync set %q", redact.Name(set)))
 	}
 	switch {
 	case !m.addEmpty:

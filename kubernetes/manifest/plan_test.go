@@ -250,7 +250,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"a nil object", "", []manifest.Object{{}}, demo, "plan: object 1 of those desired is nil"},
 		{"an empty object", "", []manifest.Object{{Unstructured: &unstructured.Unstructured{}}}, demo, "plan: the kind or the name is missing"},
 		{"a name that is none", "", parse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"a\\nb\"}\n"), demo, `line 1: "a\nb" cannot be in the name of an object`},
-		{"a path for a name", "", parse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a/b}\n"), demo, `line 1: "a/b" may not contain '/'`},
+		{"a path for a name", "", []manifest.Object{{Unstructured: &unstructured.Unstructured{Object: map[string]any{"kind": "A", "metadata": map[string]any{"name": "a/b"}}}}}, demo, `plan: the name "a/b" is not one: may not contain '/'`},
 		{"labels that are none", "", parse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: [x]}\n"), demo, "line 1: default:configmap/a: metadata.labels is not a map"},
 		{"what cannot be sent", "", []manifest.Object{{Unstructured: &unstructured.Unstructured{Object: map[string]any{"kind": "A", "metadata": map[string]any{"name": "a"}, "x": make(chan int)}}}}, demo, "json: unsupported type"},
 		{"a set's name", "", nil, manifest.PlanOptions{SyncSet: "a b"}, `plan: the name of the sync set, "a b"`},

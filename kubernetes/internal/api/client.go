@@ -1,0 +1,214 @@
+// Package api is a connection to an API server. It makes the paths of all requests, of
+// segments that are checked, and its errors quote nothing that is secret.
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
+)
+
+// A Client asks an API server. All its methods may be called by many goroutines at once.
+type Client struct {
+	// Discovery tells which kinds the server has.
+	Discovery *discovery.DiscoveryClient
+
+	protobuf rest.Interface // built-in kinds
+	metadata metadata.Interface
+	dynamic  dynamic.Interface // JSON; whole objects of any kind
+}
+
+// NewClient returns a client for the API server that config leads to. It contacts nothing
+// yet.
+func NewClient(config *rest.Config) (*Client, error) {
+	config = rest.CopyConfig(config)
+	inner, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, err
+	}
+	next := inner.Transport
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	outer := *inner
+	outer.Transport = transport{prefix: strings.TrimSuffix(base.Path, "/"), next: next}
+	return newClient(config, &outer)
+}
+
+func newClient(config *rest.Config, transport *http.Client) (*Client, error) {
+	var (
+		c   Client
+		err error
+	)
+	if c.Discovery, err = discovery.NewDiscoveryClientForConfigAndClient(config, transport); err != nil {
+		return nil, err
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(dynamic.ConfigFor(config), transport); err != nil {
+		return nil, err
+	}
+	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), transport); err != nil {
+		return nil, err
+	}
+	protobuf := rest.CopyConfig(config)
+	protobuf.ContentType = runtime.ContentTypeProtobuf
+	protobuf.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	protobuf.GroupVersion = &schema.GroupVersion{}
+	protobuf.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	protobuf.APIPath = "/"
+	c.protobuf, err = rest.UnversionedRESTClientForConfigAndClient(protobuf, transport)
+	return &c, err
+}
+
+// Get gets one object of a built-in kind.
+func (c *Client) Get(ctx context.Context, t Target, into runtime.Object) error {
+	ctx, path, err := aim(ctx, t)
+	if err != nil {
+		return err
+	}
+	return c.protobuf.Get().AbsPath(path).Do(ctx).Into(into)
+}
+
+// List lists objects of a built-in kind.
+func (c *Client) List(ctx context.Context, t Target, options metav1.ListOptions, into runtime.Object) error {
+	ctx, path, err := aim(ctx, t)
+	if err != nil {
+		return err
+	}
+	return c.protobuf.Get().AbsPath(path).SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).Do(ctx).Into(into)
+}
+
+// ListJSON lists objects of any kind, and returns the answer as it is.
+func (c *Client) ListJSON(ctx context.Context, t Target, options metav1.ListOptions) ([]byte, error) {
+	ctx, path, err := aim(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return c.protobuf.Get().AbsPath(path).
+		SetHeader("Accept", runtime.ContentTypeJSON).
+		SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).
+		Do(ctx).Raw()
+}
+
+// Metadata asks for objects of a resource, in a namespace or in all, by their metadata.
+func (c *Client) Metadata(r schema.GroupVersionResource, namespace string) Metadata {
+	return Metadata{Target{GroupVersionResource: r, Namespace: namespace}, c.metadata.Resource(r).Namespace(namespace)}
+}
+
+// Objects asks for whole objects of a resource, in a namespace or in all.
+func (c *Client) Objects(r schema.GroupVersionResource, namespace string) Objects {
+	return Objects{Target{GroupVersionResource: r, Namespace: namespace}, c.dynamic.Resource(r).Namespace(namespace)}
+}
+
+// aimAt returns a context for requests about the object of that name.
+func (t Target) aimAt(ctx context.Context, name string) (context.Context, error) {
+	if err := kinds.CheckName(name); err != nil {
+		return nil, err
+	}
+	t.Name = name
+	ctx, _, err := aim(ctx, t)
+	return ctx, err
+}
+
+// Metadata is a resource whose objects are known by their metadata. Its methods are those of
+// metadata.ResourceInterface.
+type Metadata struct {
+	all  Target
+	next metadata.ResourceInterface
+}
+
+// Get gets one object.
+func (m Metadata) Get(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
+	ctx, err := m.all.aimAt(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return m.next.Get(ctx, name, metav1.GetOptions{})
+}
+
+// List lists objects.
+func (m Metadata) List(ctx context.Context, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	ctx, _, err := aim(ctx, m.all)
+	if err != nil {
+		return nil, err
+	}
+	return m.next.List(ctx, options)
+}
+
+// Patch patches one object.
+func (m Metadata) Patch(ctx context.Context, name string, kind types.PatchType, patch []byte, options metav1.PatchOptions) (*metav1.PartialObjectMetadata, error) {
+	ctx, err := m.all.aimAt(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return m.next.Patch(ctx, name, kind, patch, options)
+}
+
+// Delete deletes one object.
+func (m Metadata) Delete(ctx context.Context, name string, options metav1.DeleteOptions) error {
+	ctx, err := m.all.aimAt(ctx, name)
+	if err != nil {
+		return err
+	}
+	return m.next.Delete(ctx, name, options)
+}
+
+// Objects is a resource whose objects are had whole. Its methods are those of
+// dynamic.ResourceInterface.
+type Objects struct {
+	all  Target
+	next dynamic.ResourceInterface
+}
+
+// Get gets one object.
+func (o Objects) Get(ctx context.Context, name string) (*unstructured.Unstructured, error) {
+	ctx, err := o.all.aimAt(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return o.next.Get(ctx, name, metav1.GetOptions{})
+}
+
+// List lists objects.
+func (o Objects) List(ctx context.Context, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	ctx, _, err := aim(ctx, o.all)
+	if err != nil {
+		return nil, err
+	}
+	return o.next.List(ctx, options)
+}
+
+// Watch watches objects.
+func (o Objects) Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	ctx, _, err := aim(ctx, o.all)
+	if err != nil {
+		return nil, err
+	}
+	return o.next.Watch(ctx, options)
+}
+
+// Create makes one object.
+func (o Objects) Create(ctx context.Context, object *unstructured.Unstructured, options metav1.CreateOptions) (*unstructured.Unstructured, error) {
+	ctx, _, err := aim(ctx, o.all)
+	if err != nil {
+		return nil, err
+	}
+	return o.next.Create(ctx, object, options)
+}

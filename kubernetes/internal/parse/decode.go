@@ -1,0 +1,308 @@
+package parse
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v2"
+	yamlv3 "go.yaml.in/yaml/v3"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
+)
+
+// Value returns the document's content in the form of package unstructured: maps, slices,
+// strings, booleans, int64, float64 and nil. Its errors hold no value of the document.
+func (d Document) Value(ctx context.Context, limits *Limits) (any, error) {
+	done, err := turn(ctx, len(d.Text))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	text := bytes.TrimSpace(d.Text)
+	if bytes.HasPrefix(text, []byte("{")) {
+		if value, err, isJSON := decodeJSON(text); isJSON {
+			return value, d.at(err)
+		}
+	}
+	if err := d.checkYAML(ctx, limits); err != nil {
+		return nil, err
+	}
+	var raw, more any
+	decoder := yaml.NewDecoder(reader{ctx, bytes.NewReader(d.Text)})
+	decoder.SetStrict(true)
+	if err := decoder.Decode(&raw); err != nil {
+		return nil, d.explain(ctx, err)
+	}
+	// What follows an end mark, or a JSON object, would be lost without a word.
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, d.at(errors.New("more follows after its end, without a line --- before it"))
+	}
+	value, err := plain(raw, 0)
+	return value, d.at(err)
+}
+
+// at says of an error in which document it is.
+func (d Document) at(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("document at line %d: %w", d.Line, err)
+}
+
+// decodeJSON decodes JSON strictly. What is not JSON may still be YAML.
+func decodeJSON(text []byte) (value any, err error, isJSON bool) {
+	if !json.Valid(text) {
+		return nil, nil, false
+	}
+	if err := checkJSON(text); err != nil {
+		return nil, err, true
+	}
+	strict, err := kjson.UnmarshalStrict(text, &value)
+	if err == nil && len(strict) > 0 {
+		err = strict[0]
+	}
+	if err != nil {
+		err = errors.New(hideAll.Text(err.Error()))
+	}
+	return value, err, true
+}
+
+// hideAll hides what a parser quotes, which may be of a Secret: it does not know yet.
+var hideAll = redact.Of(true, nil)
+
+// checkJSON bounds the depth and the number of values of valid JSON.
+func checkJSON(text []byte) error {
+	values, depth := 1, 0
+	inString := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == ',':
+			values++
+		case c == '{' || c == '[':
+			values++ // its first; one too many for an empty one
+			if depth++; depth > maxDepth {
+				return errDepth
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return checkDensity(values, len(text))
+}
+
+var errDepth = fmt.Errorf("nested more than %d deep", maxDepth)
+
+// checkYAML bounds what a document becomes before it is made.
+func (d Document) checkYAML(ctx context.Context, limits *Limits) error {
+	if err := d.checkDirectives(limits); err != nil {
+		return d.at(err)
+	}
+	// Each value or pair begins at one of these. In a large text some of them are within
+	// scalars, which counts against it.
+	n := 0
+	for _, c := range d.Text {
+		switch c {
+		case '\n', '\r', ',', '[', '{':
+			n++
+		}
+	}
+	n += bytes.Count(d.Text, []byte("- ")) + bytes.Count(d.Text, []byte("? "))
+	if err := checkDensity(n, len(d.Text)); err != nil {
+		return d.at(err)
+	}
+	if bytes.IndexByte(d.Text, '&') < 0 || bytes.IndexByte(d.Text, '*') < 0 {
+		return nil // it has no alias
+	}
+	var root yamlv3.Node // which holds aliases as such
+	switch err := yamlv3.NewDecoder(reader{ctx, bytes.NewReader(d.Text)}).Decode(&root); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return d.explain(ctx, err)
+	}
+	e := expansion{known: map[*yamlv3.Node]*extent{}}
+	all, err := e.of(&root)
+	switch {
+	case err != nil:
+		return d.at(err)
+	case all.depth > maxDepth:
+		return d.at(errDepth)
+	case !e.aliases:
+		return nil
+	}
+	return d.at(limits.expand(all.bytes))
+}
+
+// An expansion finds out how large the values of a document are once each alias is replaced
+// by what it stands for.
+type expansion struct {
+	known   map[*yamlv3.Node]*extent // of what has an anchor
+	aliases bool
+}
+
+// An extent is how large a value is.
+type extent struct {
+	bytes int64 // at most expansionMax
+	depth int
+	open  bool // it is not known yet
+}
+
+// expansionMax keeps sums from running over.
+const expansionMax = math.MaxInt64 / 4
+
+// perValue is what a value takes beside its text.
+const perValue = 32
+
+func (e *expansion) of(n *yamlv3.Node) (extent, error) {
+	if n.Kind == yamlv3.AliasNode {
+		e.aliases = true
+		known := e.known[n.Alias]
+		if known == nil || known.open {
+			return extent{}, errors.New("an anchor's value contains itself")
+		}
+		return *known, nil
+	}
+	sum := &extent{bytes: perValue + int64(len(n.Value)), open: true}
+	if n.Anchor != "" {
+		e.known[n] = sum
+	}
+	for _, child := range n.Content {
+		below, err := e.of(child)
+		if err != nil {
+			return extent{}, err
+		}
+		sum.bytes = min(sum.bytes+below.bytes, expansionMax)
+		sum.depth = max(sum.depth, below.depth)
+	}
+	sum.depth++
+	sum.open = false
+	return *sum, nil
+}
+
+var yamlLine = regexp.MustCompile(`\bline \d+`)
+
+// explain makes an error of the YAML decoder speak of lines of the manifest.
+func (d Document) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return d.at(errors.New(d.Explanation(err)))
+}
+
+// Explanation returns the text of an error of a YAML decoder about the document, with lines
+// of the manifest and without values.
+func (d Document) Explanation(err error) string {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	text = redact.Line(strings.TrimPrefix(text, "unmarshal errors:"))
+	text = yamlLine.ReplaceAllStringFunc(hideAll.Text(text), func(s string) string {
+		n, _ := strconv.Atoi(strings.TrimPrefix(s, "line "))
+		return "line " + strconv.Itoa(n+d.Line-1)
+	})
+	if bytes.Contains(d.Text, []byte("{{")) {
+		text += ` (it has "{{": is it a template that was never rendered?)`
+	}
+	return text
+}
+
+// plain turns what the YAML decoder returns into the form that Value promises, by the
+// rules of sigs.k8s.io/yaml, without the way over JSON text, which costs as much as the
+// parsing.
+func plain(value any, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, errDepth
+	}
+	switch v := value.(type) {
+	case map[any]any:
+		m := make(map[string]any, len(v))
+		for key, value := range v {
+			name, err := plainKey(key)
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := m[name]; ok {
+				return nil, fmt.Errorf("key %.100q is there twice", name)
+			}
+			if m[name], err = plain(value, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return m, nil
+	case []any:
+		list := make([]any, len(v))
+		for i, item := range v {
+			var err error
+			if list[i], err = plain(item, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return list, nil
+	case string:
+		if !utf8.ValidString(v) {
+			return nil, errors.New("a string is not UTF-8")
+		}
+		return v, nil
+	case int:
+		return int64(v), nil
+	case uint64:
+		return float64(v), nil
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, fmt.Errorf("the number %v has no place in an object", v)
+		}
+		if whole := int64(v); v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return whole, nil
+		}
+		return v, nil
+	case nil, bool, int64:
+		return v, nil
+	default:
+		return nil, fmt.Errorf("a value of type %T has no place in an object", value)
+	}
+}
+
+func plainKey(key any) (string, error) {
+	switch k := key.(type) {
+	case string:
+		if !utf8.ValidString(k) {
+			return "", errors.New("a key is not UTF-8")
+		}
+		return k, nil
+	case int, int64, uint64, bool, float64:
+		return fmt.Sprint(k), nil
+	default:
+		return "", fmt.Errorf("a key is not a string, but %s", kindOf(key))
+	}
+}
+
+// kindOf says what a value is, without the value.
+func kindOf(value any) string {
+	switch value.(type) {
+	case nil:
+		return "nothing"
+	case []any:
+		return "a list"
+	case map[string]any, map[any]any:
+		return "a map"
+	case string:
+		return "a string"
+	case bool:
+		return "a boolean"
+	default:
+		return "a number"
+	}
+}

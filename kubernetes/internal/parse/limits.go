@@ -1,0 +1,116 @@
+package parse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync/atomic"
+)
+
+// maxDepth bounds how deep the values of a document, and Lists in Lists, may nest. No real
+// object comes near it.
+const maxDepth = 500
+
+// How many objects are read at most.
+const (
+	MaxObjects = 100_000     // in one Sync or Load where nobody says otherwise
+	AnyNumber  = math.MaxInt // where only the size counts
+)
+
+// What a text may become. Beyond a floor that no small text reaches by accident, both bounds
+// grow with its size: what it costs to read a text is a multiple of its size.
+const (
+	// valuesFloor and bytesPerValue bound how many values a text may hold: a value takes up
+	// to 300 bytes in memory, and one in a text of manifests has some 15 bytes.
+	valuesFloor   = 128 << 10
+	bytesPerValue = 4
+	// expansionFloor and expansionFactor bound how many bytes aliases and tags may make of a
+	// text.
+	expansionFloor  = 1 << 20
+	expansionFactor = 10
+	// largeDocument is the size from which on documents are decoded one at a time.
+	largeDocument = 1 << 20
+)
+
+// Limits bounds what the texts of one call may become together. It may be used by many
+// goroutines at once.
+type Limits struct {
+	maxObjects int
+	objects    atomic.Int64 // that have been read
+	expansion  atomic.Int64 // bytes that aliases and tags may still make
+}
+
+// NewLimits returns the limits for texts of size bytes together, which may hold maxObjects
+// objects.
+func NewLimits(size, maxObjects int) *Limits {
+	l := &Limits{maxObjects: maxObjects}
+	l.expansion.Store(expansionFloor)
+	l.Add(size)
+	return l
+}
+
+// Add allows for another text.
+func (l *Limits) Add(size int) { l.expansion.Add(expansionFactor * int64(size)) }
+
+// ErrTooManyObjects is matched by the error about a text with more objects than may be read.
+var ErrTooManyObjects = errors.New("too many objects")
+
+func (l *Limits) addObject() error {
+	if l.objects.Add(1) > int64(l.maxObjects) {
+		return fmt.Errorf("%w: more than %d", ErrTooManyObjects, l.maxObjects)
+	}
+	return nil
+}
+
+func (l *Limits) expand(bytes int64) error {
+	if l.expansion.Add(-bytes) < 0 {
+		return errors.New("its aliases or tags stand for far more than its size")
+	}
+	return nil
+}
+
+// errDense is about a text that holds too many values for its size.
+var errDense = fmt.Errorf("it has too many values for its size, more than one in %d bytes", bytesPerValue)
+
+func checkDensity(values, size int) error {
+	if values > valuesFloor+size/bytesPerValue {
+		return errDense
+	}
+	return nil
+}
+
+// decoding holds a token for whoever decodes a large document, of which a process has no
+// more than one in memory at a time.
+var decoding = make(chan struct{}, 1)
+
+// turn waits until a document of that size may be decoded. The function must be called when
+// it is.
+func turn(ctx context.Context, size int) (func(), error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if size < largeDocument {
+		return func() {}, nil
+	}
+	select {
+	case decoding <- struct{}{}:
+		return func() { <-decoding }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// A reader reads until its context ends.
+type reader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.Reader.Read(p)
+}
