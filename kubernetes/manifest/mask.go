@@ -1,11 +1,12 @@
 package manifest
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v2"
 
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
@@ -28,9 +29,32 @@ func show(k key, before, after map[string]any, place string) string {
 	return unified(k.String()+" (cluster)", k.String()+" ("+place+")", asYAML(before), asYAML(after))
 }
 
+// maxShown is how many values an object may have to be shown: to write many takes far more
+// memory than to read them, and nobody reads that much. The largest definitions of kinds have
+// some 30,000.
+const maxShown = 100_000
+
+func countValues(value any) int {
+	n := 1
+	switch v := value.(type) {
+	case map[string]any:
+		for _, below := range v {
+			n += countValues(below)
+		}
+	case []any:
+		for _, below := range v {
+			n += countValues(below)
+		}
+	}
+	return n
+}
+
 func asYAML(content map[string]any) string {
 	if content == nil {
 		return ""
+	}
+	if n := countValues(content); n > maxShown {
+		return fmt.Sprintf("(%d values, too many to be shown)\n", n)
 	}
 	out, err := yaml.Marshal(content)
 	if err != nil {

@@ -23,9 +23,9 @@ type Object struct {
 // requests can be made. Parse fails as a whole: it returns all objects, or an error about
 // the first document that is wrong, which holds no value of it.
 //
-// What it takes to read data is bounded by its size. It is an error if a document of more
-// than 512 KiB holds more than one value in four bytes, if aliases stand for more than ten
-// times the size of data and 1 MiB, or if values nest more than 500 deep.
+// What it takes to read data is bounded by its size. It is an error if a document holds more
+// than a million values, or more than one in eight bytes and 128 Ki, if aliases stand for more
+// than ten times the size of data and 1 MiB, or if values nest more than 500 deep.
 func Parse(data []byte) ([]Object, error) {
 	return parseWithin(data, parse.NewLimits(len(data), parse.AnyNumber))
 }

@@ -102,7 +102,7 @@ func checkJSON(text []byte) error {
 			depth--
 		}
 	}
-	return checkDensity(values, len(text))
+	return checkValues(values, len(text))
 }
 
 var errDepth = fmt.Errorf("nested more than %d deep", maxDepth)
@@ -122,7 +122,7 @@ func (d Document) checkYAML(ctx context.Context, limits *Limits) error {
 		}
 	}
 	n += bytes.Count(d.Text, []byte("- ")) + bytes.Count(d.Text, []byte("? "))
-	if err := checkDensity(n, len(d.Text)); err != nil {
+	if err := checkValues(n, len(d.Text)); err != nil {
 		return d.at(err)
 	}
 	if bytes.IndexByte(d.Text, '&') < 0 || bytes.IndexByte(d.Text, '*') < 0 {

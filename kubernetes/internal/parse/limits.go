@@ -22,10 +22,11 @@ const (
 // What a text may become. Beyond a floor that no small text reaches by accident, both bounds
 // grow with its size: what it costs to read a text is a multiple of its size.
 const (
-	// valuesFloor and bytesPerValue bound how many values a text may hold: a value takes up
-	// to 300 bytes in memory, and one in a text of manifests has some 15 bytes.
+	// These bound how many values a document may hold. A value takes up to 500 bytes in
+	// memory, and has some 15 in manifests.
 	valuesFloor   = 128 << 10
-	bytesPerValue = 4
+	bytesPerValue = 8
+	maxValues     = 1 << 20
 	// expansionFloor and expansionFactor bound how many bytes aliases and tags may make of a
 	// text.
 	expansionFloor  = 1 << 20
@@ -71,12 +72,13 @@ func (l *Limits) expand(bytes int64) error {
 	return nil
 }
 
-// errDense is about a text that holds too many values for its size.
-var errDense = fmt.Errorf("it has too many values for its size, more than one in %d bytes", bytesPerValue)
-
-func checkDensity(values, size int) error {
-	if values > valuesFloor+size/bytesPerValue {
-		return errDense
+// checkValues returns an error if a document of size bytes holds more values than it may.
+func checkValues(values, size int) error {
+	switch {
+	case values > maxValues:
+		return fmt.Errorf("it has more than %d values; split it into documents", maxValues)
+	case values > valuesFloor+size/bytesPerValue:
+		return fmt.Errorf("it has too many values for its size, more than one in %d bytes", bytesPerValue)
 	}
 	return nil
 }

@@ -29,14 +29,15 @@ type multiError []error
 func (m multiError) Error() string {
 	var b strings.Builder
 	for i, err := range m {
-		if i == maxJoined || b.Len() > MaxText {
+		text := err.Error()
+		if i == maxJoined || i > 0 && b.Len()+len(text) > MaxText-100 {
 			fmt.Fprintf(&b, "; and %d more", len(m)-i)
 			break
 		}
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		b.WriteString(err.Error())
+		b.WriteString(text)
 	}
 	return b.String()
 }
