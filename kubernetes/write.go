@@ -38,8 +38,12 @@ func (c *clients) apply(ctx context.Context, t *target, seen *observation) error
 		}
 	}
 	err := c.patch(ctx, t)
-	if isImmutable(err) && t.recreate() {
+	switch {
+	case !isImmutable(err):
+	case t.recreate():
 		err = c.recreate(ctx, t, err)
+	default:
+		err = fmt.Errorf("%w (with the annotation %s: 'true' in its definition it would be deleted and made again)", err, recreateAnnotation)
 	}
 	if err != nil {
 		return err

@@ -60,6 +60,8 @@ var forms = []form{
 	// Validation: spec.x: Invalid value: "a": why.
 	{regexp.MustCompile(`(?:(?:Invalid|Unsupported|Duplicate) value|Not found|Too many|Too few): `), Object.quoted},
 	// Schemas of server-side apply: .spec.x: expected string, got &value.valueUnstructured{Value:1}.
+	// What is found where a map or a list is wanted may be anything, also a secret.
+	{regexp.MustCompile(`expected (?:map|list), got `), func(o Object, _, rest string) (int, string) { return Content().got("", rest) }},
 	{regexp.MustCompile(`expected [a-z ()]+, got `), Object.got},
 	// The decoder of older API servers quotes what is around an error.
 	{regexp.MustCompile(`error found in #\d+ byte of `), func(_ Object, _, rest string) (int, string) { return len(rest), Hidden }},
