@@ -45,8 +45,11 @@ func TestHostileNamesReachNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cluster, requests := w.tapped(t, kubernetes.Options{Timeout: 10 * time.Second}, nil)
 			calls := map[string]func() error{
-				"AllServices":  func() error { _, err := cluster.AllServices(name, nil); return err },
-				"SomeServices": func() error { _, err := cluster.SomeServices([]flux.ServiceID{flux.MakeServiceID(name, "a")}); return err },
+				"AllServices": func() error { _, err := cluster.AllServices(name, nil); return err },
+				"SomeServices": func() error {
+					_, err := cluster.SomeServices([]flux.ServiceID{flux.MakeServiceID(name, "a")})
+					return err
+				},
 				"SomeServices, name": func() error {
 					_, err := cluster.SomeServices([]flux.ServiceID{flux.MakeServiceID(w.namespace, name)})
 					return err

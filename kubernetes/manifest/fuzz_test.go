@@ -142,6 +142,47 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
+// FuzzPlanOfExport checks that, whatever somebody passes off as an Export, a plan deletes
+// nothing but what carries the marks of its set, and says what is wrong in a short line.
+func FuzzPlanOfExport(f *testing.F) {
+	for _, seed := range []string{"", data, inSet(data), docs(namespaceProd, widgetCRD, widget, claim), inSet(docs(namespaceProd, data)),
+		"kind: [", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ..}\n", "a: &a [*a]", "# Secrets left out: 9999999999999999999\n"} {
+		f.Add([]byte(seed))
+	}
+	desired, err := manifest.Parse([]byte(cm("wanted")))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, export []byte) {
+		def, report, err := manifest.Plan(export, desired, manifest.PlanOptions{SyncSet: "demo", DeleteBudget: 1 << 20, AllowDeleteNamespaces: true, AllowDeleteCRDs: true, AllowDeletePVCs: true})
+		if err != nil {
+			if len(err.Error()) > 4<<10 || strings.ContainsAny(err.Error(), "\n\r\x1b") {
+				t.Errorf("not a short line: %q", err)
+			}
+			return
+		}
+		marked := 0
+		objects, err := manifest.Parse(export)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			if o.GetLabels()[manifest.SyncSetLabel] == "demo" && o.GetAnnotations()[manifest.DefinitionHashAnnotation] != "" {
+				marked++
+			}
+		}
+		deletions := 0
+		for _, a := range def.Actions {
+			if len(a.Delete) > 0 {
+				deletions++
+			}
+		}
+		if deletions > marked || deletions != len(report.Delete) {
+			t.Errorf("%d deletions, of %d objects that are marked: %s", deletions, marked, report)
+		}
+	})
+}
+
 // onlyInSecrets says whether the sentinels occur in nothing but values of Secrets.
 func onlyInSecrets(text []byte, sentinels ...string) bool {
 	objects, err := manifest.Parse(text)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // SetImages returns the definition with other images: images has them by the name of the
@@ -37,7 +38,7 @@ import (
 func SetImages(definition []byte, images map[string]string) ([]byte, error) {
 	result, err := setImages(definition, images)
 	if err != nil {
-		return nil, fmt.Errorf("set images: %w", err)
+		return nil, redact.Error(fmt.Errorf("set images: %w", err))
 	}
 	return result, nil
 }

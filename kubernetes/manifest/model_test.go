@@ -136,7 +136,10 @@ func fillIn(content map[string]any) {
 	spec["progressDeadlineSeconds"] = int64(600)
 	containers, _ := pod["containers"].([]any)
 	for _, item := range containers {
-		container := item.(map[string]any)
+		container, ok := item.(map[string]any)
+		if !ok {
+			continue // the API server would refuse it
+		}
 		container["imagePullPolicy"] = "Always"
 		if env, ok := container["env"].([]any); ok && len(env) == 0 {
 			delete(container, "env")
@@ -148,8 +151,7 @@ func fillIn(content map[string]any) {
 		}
 		ports, _ := container["ports"].([]any)
 		for _, p := range ports {
-			port := p.(map[string]any)
-			if port["protocol"] == nil {
+			if port, ok := p.(map[string]any); ok && port["protocol"] == nil {
 				port["protocol"] = "TCP"
 			}
 		}

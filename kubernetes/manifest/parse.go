@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // An Object is one object of a manifest.
@@ -24,8 +25,8 @@ type Object struct {
 // the first document that is wrong, which holds no value of it.
 //
 // What it takes to read data is bounded by its size. It is an error if a document holds more
-// than a million values, or more than one in eight bytes and 128 Ki, if aliases stand for more
-// than ten times the size of data and 1 MiB, or if values nest more than 500 deep.
+// than a million values, or more than half a million and one in eight bytes, if aliases stand
+// for more than ten times the size of data and 1 MiB, or if values nest more than 500 deep.
 func Parse(data []byte) ([]Object, error) {
 	return parseWithin(data, parse.NewLimits(len(data), parse.AnyNumber))
 }
@@ -38,7 +39,7 @@ func parseWithin(data []byte, limits *parse.Limits) ([]Object, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, redact.Error(err)
 	}
 	return objects, nil
 }

@@ -146,6 +146,32 @@ merged: {<<: *l, z: 1}
 	assert.Equal(t, want, back)
 }
 
+// Directives before a separator belong to the document after it.
+func TestParseDirectives(t *testing.T) {
+	tagged := "%TAG ! tag:yaml.org,2002:\n---\n" + strings.Replace(cm("a"), "kind:", "kind: !str", 1)
+	for name, text := range map[string]string{
+		"alone":               tagged,
+		"after a document":    cm("b") + "...\n# note\n" + tagged,
+		"with a version":      strings.Replace(tagged, "---", "%YAML 1.2\n---", 1),
+		"with a comment":      "# first\n" + strings.Replace(tagged, "---", "# then\n\n---", 1),
+		"only a version":      "%YAML 1.2\n---\n" + cm("a"),
+		"of nothing":          cm("a") + "...\n%TAG ! tag:yaml.org,2002:\n---\n---\n",
+		"before the next":     tagged + "---\n" + cm("b"),
+		"no directive at all": cm("a") + "  text: |\n    %TAG x\n",
+	} {
+		objects, err := manifest.Parse([]byte(text))
+		if assert.NoError(t, err, name) {
+			assert.Equal(t, "a", objects[max(0, strings.Count(name, "after"))].GetName(), name)
+		}
+	}
+	_, err := manifest.Parse([]byte(tagged + "---\n" + strings.Replace(cm("b"), "kind:", "kind: !nowhere!str", 1)))
+	require.ErrorContains(t, err, "undefined tag handle", "a directive is for one document")
+
+	images, err := manifest.SetImages([]byte("# ä\n%TAG ! tag:yaml.org,2002:\n---\napiVersion: v1\nkind: !str Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: 'x:1'}]}\n"), map[string]string{"c": "x:2"})
+	require.NoError(t, err)
+	assert.Equal(t, "# ä\n%TAG ! tag:yaml.org,2002:\n---\napiVersion: v1\nkind: !str Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: 'x:2'}]}\n", string(images))
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(cm("a") + "---\n" + cm("b")))
 	f.Add([]byte(`{"apiVersion":"v1","kind":"List","items":[{"metadata":{"name":"a"}}]}`))

@@ -54,8 +54,8 @@ func (e *DeleteBudgetError) Error() string {
 	if most := 20; len(names) > most {
 		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
 	}
-	return fmt.Sprintf("plan: %d of the %d objects of sync set %q would be deleted, and the budget is %d: %s%s",
-		len(e.IDs), e.Owned, e.SyncSet, e.Budget, strings.Join(names, ", "), more)
+	return redact.Line(fmt.Sprintf("plan: %d of the %d objects of sync set %q would be deleted, and the budget is %d: %s%s",
+		len(e.IDs), e.Owned, e.SyncSet, e.Budget, strings.Join(names, ", "), more))
 }
 
 // Plan returns what to Sync so that a cluster, of which current is the Export, becomes as
@@ -82,11 +82,11 @@ func (e *DeleteBudgetError) Error() string {
 func Plan(current []byte, desired []Object, options PlanOptions) (platform.SyncDef, Report, error) {
 	p, err := newPlanner(current, desired, options)
 	if err != nil {
-		return platform.SyncDef{}, Report{}, fmt.Errorf("plan: %w", err)
+		return platform.SyncDef{}, Report{}, redact.Error(fmt.Errorf("plan: %w", err))
 	}
 	for _, d := range p.desired {
 		if err := p.apply(d); err != nil {
-			return platform.SyncDef{}, Report{}, fmt.Errorf("plan: %v: %w", d.key, err)
+			return platform.SyncDef{}, Report{}, redact.Error(fmt.Errorf("plan: %v: %w", d.key, err))
 		}
 	}
 	if p.options.SyncSet != "" {

@@ -71,6 +71,11 @@ func TestReportOfASecret(t *testing.T) {
 		"apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: {b: hunter2}}\n",
 		"apiVersion: example.com/v1\nkind: Secret\nmetadata: {name: s}\nspec: {password: hunter2}\n",
 		"apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {kubectl.kubernetes.io/last-applied-configuration: hunter2}}\n",
+		// Copies that tools leave.
+		"apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {example.com/applied: '{\"data\":{\"a\":\"hunter2\"}}'}}\n",
+		"apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {example.com/note: it is hunter2}}\nstringData: {a: hunter2}\n",
+		"apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {example.com/note: it is hunter2}}\ndata: {a: aHVudGVyMg==, b: aHVudGVyMw==}\n",
+		"apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {example.com/packed: " + strings.Repeat("hunter2", 50) + "}}\n",
 	} {
 		for _, report := range []manifest.Report{
 			planned(t, "", text), planned(t, text, strings.Replace(text, "hunter2", "hunter3", 1)), planned(t, docs(text, cm("x")), cm("x")),
@@ -90,6 +95,9 @@ func TestTheHashOfASecret(t *testing.T) {
 	assert.Equal(t, mark(secret), mark(strings.Replace(secret, "hunter4", "x", 1)))
 	assert.NotEqual(t, mark(secret), mark(strings.Replace(secret, "plain:", "other:", 1)))
 	assert.NotEqual(t, mark(data), mark(strings.Replace(data, "'1'", "'2'", 1)))
+	copied := strings.Replace(secret, "metadata: {", "metadata: {annotations: {note: it is hunter4}, ", 1)
+	require.NotEqual(t, secret, copied)
+	assert.Equal(t, mark(copied), mark(strings.ReplaceAll(copied, "hunter4", "x5")), "nor on a copy of one in an annotation")
 	assert.Equal(t, mark(data), mark(inSet(data)), "the label that a plan sets is no part of the definition")
 }
 

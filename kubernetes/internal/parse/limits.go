@@ -22,10 +22,11 @@ const (
 // What a text may become. Beyond a floor that no small text reaches by accident, both bounds
 // grow with its size: what it costs to read a text is a multiple of its size.
 const (
-	// These bound how many values a document may hold. A value takes up to 500 bytes in
-	// memory, and has some 15 in manifests.
-	valuesFloor   = 128 << 10
+	// These bound how many values a document may hold: one in bytesPerValue, but always fewValues,
+	// which is what a ConfigMap with a table of numbers may seem to have, and never more than
+	// maxValues. A value takes up to 500 bytes in memory, and has some 15 in manifests.
 	bytesPerValue = 8
+	fewValues     = 1 << 19
 	maxValues     = 1 << 20
 	// expansionFloor and expansionFactor bound how many bytes aliases and tags may make of a
 	// text.
@@ -74,11 +75,8 @@ func (l *Limits) expand(bytes int64) error {
 
 // checkValues returns an error if a document of size bytes holds more values than it may.
 func checkValues(values, size int) error {
-	switch {
-	case values > maxValues:
-		return fmt.Errorf("it has more than %d values; split it into documents", maxValues)
-	case values > valuesFloor+size/bytesPerValue:
-		return fmt.Errorf("it has too many values for its size, more than one in %d bytes", bytesPerValue)
+	if most := min(max(fewValues, size/bytesPerValue), maxValues); values > most {
+		return fmt.Errorf("it has more than %d values, which is too many for a document of its size", most)
 	}
 	return nil
 }
