@@ -135,9 +135,31 @@ func function(file, name string) (string, error) {
 	return "", fmt.Errorf("%s has no function %s", file, name)
 }
 
+// SECURITY.md names the tests that hold what it says: each of them is there.
+func TestSECURITYNamesItsTests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
+	require.NoError(t, err)
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, named)
+	tests := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(source, -1) {
+			tests[string(match[1])] = true
+		}
+		return err
+	}))
+	for _, match := range named {
+		assert.True(t, tests[match[1]], "%s is nowhere", match[1])
+	}
+}
+
 // What the documents lead to is there.
 func TestLinksLeadSomewhere(t *testing.T) {
-	for _, name := range []string{"README.md", "DESIGN.md", "CHANGELOG.md", "CONTRIBUTING.md"} {
+	for _, name := range []string{"README.md", "DESIGN.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		require.NoError(t, err)
 		for _, match := range link.FindAllStringSubmatch(string(text), -1) {

@@ -77,6 +77,25 @@ func TestTenantsAreDenied(t *testing.T) {
 	}
 }
 
+// Somebody with the credentials of a service cannot be a daemon.
+func TestServiceIsNoDaemon(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, withTenants)
+	said := make(chan error, 16)
+	hostile := dial(t, s.ClientURL(), as("service"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { said <- err }))
+	for _, subject := range []string{"flux.v1.a.rpc.*", "flux.v1.*.rpc.>", "flux.v1.a.in.>", ">"} {
+		_, err := hostile.SubscribeSync(subject)
+		require.NoError(t, err)
+		require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "subscribe %s", subject)
+	}
+	require.NoError(t, hostile.Publish("flux.v1.a.re.BUS.CALL", nil))
+	require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "answer")
+
+	done := make(chan error, 1)
+	newBus(t, dial(t, s.ClientURL(), as("service")), quick).Subscribe("a", &platform.MockPlatform{}, done)
+	require.ErrorIs(t, within(t, done, "the denial"), nats.ErrPermissionViolation)
+}
+
 // What a permits is enough, and what it denies is said by name.
 func TestBusWithPermissions(t *testing.T) {
 	noLeaks(t)

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 )
@@ -55,7 +55,7 @@ func segment(what, text string) error {
 	if text == "" {
 		return fmt.Errorf("the %s is empty", what)
 	}
-	return first(what, text, path.IsValidPathSegmentName(text))
+	return first(what, text, content.IsPathSegmentName(text))
 }
 
 // first returns the first of what is wrong with a text as an error. The text is quoted, and

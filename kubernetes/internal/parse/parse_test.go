@@ -18,12 +18,9 @@ func configMap(name, rest string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\n%s", name, rest)
 }
 
-func each(ctx context.Context, text string, limits *parse.Limits) (names []string, err error) {
-	err = parse.Each(ctx, []byte(text), limits, func(o parse.Object) error {
-		names = append(names, fmt.Sprintf("%d %s", o.Line, o.GetName()))
-		return nil
-	})
-	return names, err
+func read(t *testing.T, text string, limits *parse.Limits) error {
+	t.Helper()
+	return parse.Each(t.Context(), []byte(text), limits, func(parse.Object) error { return nil })
 }
 
 // Reading ends with its context: before a document, and within one.
@@ -56,21 +53,21 @@ func TestEachFailsWithWhatStopsIt(t *testing.T) {
 // Limits are those of all texts that share them.
 func TestLimitsAreShared(t *testing.T) {
 	limits := parse.NewLimits(0, 3)
-	_, err := each(t.Context(), configMap("a", "---\n")+configMap("b", ""), limits)
+	err := read(t, configMap("a", "---\n")+configMap("b", ""), limits)
 	require.NoError(t, err)
-	_, err = each(t.Context(), configMap("a", ""), limits)
+	err = read(t, configMap("a", ""), limits)
 	require.NoError(t, err)
-	_, err = each(t.Context(), configMap("a", ""), limits)
+	err = read(t, configMap("a", ""), limits)
 	require.ErrorIs(t, err, parse.ErrTooManyObjects)
 
 	limits = parse.NewLimits(0, parse.AnyNumber)
 	aliased := configMap("a", "a: &a "+strings.Repeat("x", 1000)+"\nb: ["+strings.Repeat("*a,", 700)+"]")
-	_, err = each(t.Context(), aliased, limits)
+	err = read(t, aliased, limits)
 	require.NoError(t, err, "half a megabyte of aliases is no bomb")
-	_, err = each(t.Context(), aliased, limits)
+	err = read(t, aliased, limits)
 	require.ErrorContains(t, err, "far more than its size", "many of it are")
 	limits.Add(1 << 20)
-	_, err = each(t.Context(), aliased, limits)
+	err = read(t, aliased, limits)
 	require.NoError(t, err, "in a text as large they are not")
 }
 
@@ -83,7 +80,7 @@ func TestOrdinaryTexts(t *testing.T) {
 		"a list in JSON":    `{"apiVersion":"v1","kind":"List","items":[` + strings.Repeat(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","managedFields":[{"fieldsV1":{"f:data":{".":{},"f:a":{}}}}]},"data":{"a":"b"}},`, 30_000) + `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}]}`,
 		"a star and an and": configMap("a", "data: {a: '&', b: '*'}"),
 	} {
-		_, err := each(t.Context(), text, parse.NewLimits(len(text), parse.AnyNumber))
+		err := read(t, text, parse.NewLimits(len(text), parse.AnyNumber))
 		assert.NoError(t, err, name)
 	}
 }
