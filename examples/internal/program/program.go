@@ -34,19 +34,29 @@ func Main(name string, run func(ctx context.Context, log *slog.Logger, args []st
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return
 	case errors.Is(err, ErrUsage):
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		fmt.Fprintf(os.Stderr, "%s: %s\n", name, Line(err.Error()))
 		os.Exit(2)
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name, Line(err.Error()))
 	os.Exit(1)
 }
 
-// NewLogger returns a logger of which each record is one line: of an error it writes the
-// text, and no more, where slog would add the stack that some errors have.
+// NewLogger returns a logger of which each record is one line, and no longer for what others
+// have made it quote, see Line. Of an error it writes the text, and no more, where slog would
+// add the stack that some errors have.
 func NewLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(err.Error())
+		switch a.Value.Kind() {
+		case slog.KindString:
+			a.Value = slog.StringValue(Line(a.Value.String()))
+		case slog.KindAny:
+			switch v := a.Value.Any().(type) {
+			case error:
+				a.Value = slog.StringValue(Line(v.Error()))
+			case slog.Level: // of the record
+			default:
+				a.Value = slog.StringValue(Line(fmt.Sprintf("%+v", v)))
+			}
 		}
 		return a
 	}}))
