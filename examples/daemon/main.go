@@ -116,7 +116,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("GET /healthz", program.Health(d.check))
 	mux.HandleFunc("GET /livez", program.Live)
-	server, err := program.Serve(c.listen, mux, 10*time.Second, log)
+	server, err := program.Serve(c.listen, mux, program.Limits{Call: 10 * time.Second, Body: 10 * time.Second}, log)
 	if err != nil {
 		return err
 	}

@@ -133,7 +133,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	outer := http.NewServeMux()
 	outer.Handle("GET /healthz", health) // needs no token, and tells nothing worth one
 	outer.Handle("/", guard(token, bounded(mux)))
-	server, err := program.Serve(c.listen, outer, c.call, log)
+	server, err := program.Serve(c.listen, outer, program.Limits{Call: c.call}, log)
 	if err != nil {
 		return err
 	}

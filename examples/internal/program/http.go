@@ -17,45 +17,61 @@ import (
 // A Server serves HTTP. Serve starts its goroutine, Close ends it.
 type Server struct {
 	server *http.Server
+	intake *intake
+	addr   net.Addr
 	log    *slog.Logger
 	failed chan error // one error, should it stop serving before Close
 }
 
-// Serve serves HTTP. A request may take as long as limit, and its header is small. How long
-// its body may take to come is the handler's to say: a limit of the server's would end the
-// contexts of long requests too.
-func Serve(addr string, handler http.Handler, limit time.Duration, log *slog.Logger) (*Server, error) {
+// Serve serves HTTP. A request's header is small, and its body comes within limits.Body; the
+// handler gets no body with methods that have no use for one, such as GET.
+func Serve(addr string, handler http.Handler, limits Limits, log *slog.Logger) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("serve HTTP: %w", err)
 	}
+	return serve(listener, handler, limits, log), nil
+}
+
+func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog.Logger) *Server {
+	limits = limits.orDefaults()
+	in := newIntake(handler, limits)
 	s := &Server{
 		server: &http.Server{
-			Handler:           handler,
+			Handler:           in,
 			ReadHeaderTimeout: 10 * time.Second,
-			WriteTimeout:      time.Minute + limit,
+			WriteTimeout:      limits.Body + limits.Call,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    16 << 10,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+			// It would read the body of OPTIONS * with no limit of time.
+			DisableGeneralOptionsHandler: true,
 		},
+		intake: in,
+		addr:   listener.Addr(),
 		log:    log,
 		failed: make(chan error, 1),
 	}
-	log.Info("serving HTTP", "addr", listener.Addr().String())
+	log.Info("serving HTTP", "addr", s.addr.String())
 	go func() {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	}()
-	return s, nil
+	return s
 }
+
+// Addr returns the address that is served.
+func (s *Server) Addr() net.Addr { return s.addr }
 
 // Failed returns a channel on which comes why the server has stopped by itself.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Close takes no more requests and waits for those under way. When ctx ends it cuts them
-// off, which ends their contexts, and is an error.
+// Close takes no more requests. It cuts off those whose body has not come, for nothing has
+// begun because of them, and waits for the others. When ctx ends it cuts these off too, which
+// ends their contexts, and is an error.
 func (s *Server) Close(ctx context.Context) error {
+	s.intake.cutOff()
 	err := s.server.Shutdown(ctx)
 	if err != nil {
 		s.server.Close()
@@ -101,7 +117,7 @@ func Health(check func(context.Context) error) http.Handler {
 		err := last.err
 		<-turn
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			http.Error(w, Line(err.Error()), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
