@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +21,9 @@ type api struct {
 	instances []flux.InstanceID // to be listed
 	measure   platform.Metrics
 	maxBody   int64
+	bodies    *budget
+	slots     *slots
+	probes    *slots        // of the list: it shows a daemon that has no free slot, too
 	limit     time.Duration // of each request
 	log       *slog.Logger
 }
@@ -32,33 +31,60 @@ type api struct {
 // routes is the API. What it answers is JSON, but for an export. With a status below 300 it
 // is whole; with another it has an error, and beside it the part of the result that there
 // is, see problem. A request that is cancelled cancels what it has begun.
-func (a *api) routes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/instances", a.list)
-	mux.HandleFunc("GET /v1/instances/{instance}", a.with(a.status))
-	mux.HandleFunc("GET /v1/instances/{instance}/services", a.with(a.services)) // ?namespace=x, or ?id=x/y&id=...
-	mux.HandleFunc("GET /v1/instances/{instance}/export", a.with(a.export))     // YAML
-	mux.HandleFunc("POST /v1/instances/{instance}/sync", a.with(a.sync))        // YAML, or files of a form, or a syncRequest
-	mux.HandleFunc("POST /v1/instances/{instance}/apply", a.with(a.apply))      // ?service=x/y&async=true, and a definition
+func (a *api) routes() *router {
+	rt := new(router)
+	rt.add("GET /v1/instances", http.HandlerFunc(a.list))
+	rt.add("GET /v1/instances/{instance}", a.with(a.status))
+	rt.add("GET /v1/instances/{instance}/services", a.with(a.services)) // ?namespace=x, or ?id=x/y&id=...
+	rt.add("GET /v1/instances/{instance}/export", a.with(a.export))     // YAML
+	rt.add("POST /v1/instances/{instance}/sync", a.with(a.sync))        // YAML, or files of a form, or JSON, see syncDef
+	rt.add("POST /v1/instances/{instance}/apply", a.with(a.apply))      // ?service=x/y&async=true, and a definition
+	return rt
 }
 
-// bodyLimit is how long a request's body may take to come.
-const bodyLimit = time.Minute
+// handler is all that the service serves.
+func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
+	inner := a.routes()
+	inner.add("GET /metrics", metrics)
+	guarded := guard(token, inner)
+	open := new(router)
+	open.add("GET /healthz", health) // needs no token, and tells nothing worth one
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			open.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
 
-// with has a handler do its work on the platform that the path names, with the request's
-// body in memory.
-func (a *api) with(handle func(http.ResponseWriter, *http.Request, platform.Platform)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// An onPlatform does its work on a platform, with a body that is in memory. It may use it up.
+type onPlatform func(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks)
+
+// with has a handler do its work on the platform that the path names.
+func (a *api) with(handle onPlatform) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		instance, err := program.InstanceID(r.PathValue("instance"))
 		if err != nil {
 			a.fail(w, r, badRequest{err}, nil)
 			return
 		}
-		body, err := a.read(w, r)
-		if err != nil {
-			a.fail(w, r, badRequest{fmt.Errorf("read the request's body: %w", err)}, nil)
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil { // r.URL.Query would leave out what it cannot read
+			a.fail(w, r, badRequest{fmt.Errorf("read the query: %w", err)}, nil)
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		body, release, err := a.readBody(w, r)
+		defer release()
+		if err != nil {
+			a.fail(w, r, err, nil)
+			return
+		}
+		leave, err := a.slots.take(instance)
+		if err != nil {
+			a.fail(w, r, err, nil)
+			return
+		}
+		defer leave()
 		ctx, cancel := context.WithTimeout(r.Context(), a.limit)
 		defer cancel()
 		p, err := a.connect(ctx, instance)
@@ -66,22 +92,8 @@ func (a *api) with(handle func(http.ResponseWriter, *http.Request, platform.Plat
 			a.fail(w, r, err, nil)
 			return
 		}
-		handle(w, r, p)
-	}
-}
-
-// read reads the body of a request, all of it: only then does the server notice when whoever
-// asked goes away.
-func (a *api) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	connection := http.NewResponseController(w)
-	if err := connection.SetReadDeadline(time.Now().Add(bodyLimit)); err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.maxBody))
-	if err != nil {
-		return nil, err
-	}
-	return body, connection.SetReadDeadline(time.Time{}) // or it would end a long call
+		handle(w, r, p, body)
+	})
 }
 
 // connect returns the instance as a platform whose calls are measured and obey ctx. Whether
@@ -126,6 +138,12 @@ func (a *api) list(w http.ResponseWriter, r *http.Request) {
 	var asking sync.WaitGroup
 	for i, instance := range a.instances {
 		asking.Go(func() {
+			leave, err := a.probes.take(instance)
+			if err != nil {
+				statuses[i] = instanceStatus{Instance: instance, problem: problemOf(err)}
+				return
+			}
+			defer leave()
 			p, err := a.connect(ctx, instance)
 			if err != nil {
 				statuses[i] = instanceStatus{Instance: instance, problem: problemOf(err)}
@@ -138,7 +156,7 @@ func (a *api) list(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"instances": statuses})
 }
 
-func (a *api) status(w http.ResponseWriter, r *http.Request, p platform.Platform) {
+func (a *api) status(w http.ResponseWriter, r *http.Request, p platform.Platform, _ *chunks) {
 	s, err := statusOf(flux.InstanceID(r.PathValue("instance")), p)
 	if err != nil {
 		answer(w, statusCode(err), s)
@@ -157,7 +175,7 @@ type service struct {
 	Excuse     string               `json:"excuse,omitempty"` // for the containers that are not known
 }
 
-func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platform) {
+func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platform, _ *chunks) {
 	var found []platform.Service
 	var err error
 	query := r.URL.Query()
@@ -177,7 +195,7 @@ func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platfo
 	}
 	shown := make([]service, 0, len(found))
 	for _, s := range found {
-		shown = append(shown, service{s.ID, s.IP, s.Metadata, s.Status, s.ContainersOrNil(), s.Containers.Excuse})
+		shown = append(shown, service{s.ID, s.IP, s.Metadata, s.Status, s.ContainersOrNil(), program.Line(s.Containers.Excuse)})
 	}
 	result := map[string]any{"services": shown}
 	if err != nil {
@@ -187,7 +205,7 @@ func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platfo
 	answer(w, http.StatusOK, result)
 }
 
-func (a *api) export(w http.ResponseWriter, r *http.Request, p platform.Platform) {
+func (a *api) export(w http.ResponseWriter, r *http.Request, p platform.Platform, _ *chunks) {
 	manifests, err := p.Export()
 	if err != nil {
 		a.fail(w, r, err, map[string]any{"manifests": string(manifests)})
@@ -197,8 +215,8 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, p platform.Platform
 	w.Write(manifests) //nolint:errcheck // whoever asked has gone
 }
 
-func (a *api) sync(w http.ResponseWriter, r *http.Request, p platform.Platform) {
-	def, err := syncDef(r)
+func (a *api) sync(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks) {
+	def, err := syncDef(r.Header, body)
 	if err == nil {
 		err = p.Sync(def)
 	}
@@ -209,88 +227,15 @@ func (a *api) sync(w http.ResponseWriter, r *http.Request, p platform.Platform) 
 	answer(w, http.StatusOK, map[string]any{"actions": len(def.Actions)})
 }
 
-// A syncRequest is a platform.SyncDef in JSON.
-type syncRequest struct {
-	Actions []struct {
-		ResourceID string `json:"resourceID"`
-		Delete     string `json:"delete"`
-		Apply      string `json:"apply"`
-	} `json:"actions"`
-}
-
-// syncDef reads what is to be synced: a syncRequest; the files of a form, those of the field
-// "delete" to be deleted and those of "apply" to be applied; or manifests as they are.
-func syncDef(r *http.Request) (def platform.SyncDef, err error) {
-	switch kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind {
-	case "application/json":
-		var asked syncRequest
-		decoder := json.NewDecoder(r.Body)
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&asked); err != nil {
-			return def, badRequest{fmt.Errorf("read the request: %w", err)}
-		}
-		for _, one := range asked.Actions {
-			def.Actions = append(def.Actions, platform.SyncAction{
-				ResourceID: one.ResourceID, Delete: []byte(one.Delete), Apply: []byte(one.Apply)})
-		}
-	case "multipart/form-data":
-		if def, err = formDef(r); err != nil {
-			return def, badRequest{fmt.Errorf("read the form: %w", err)}
-		}
-	default:
-		text, err := io.ReadAll(r.Body)
-		if err != nil {
-			return def, badRequest{fmt.Errorf("read the manifests: %w", err)}
-		}
-		if len(text) > 0 {
-			def.Actions = []platform.SyncAction{{ResourceID: "request", Apply: text}}
-		}
-	}
-	if len(def.Actions) == 0 {
-		return def, badRequest{errors.New("the request has nothing to sync in it")}
-	}
-	return def, nil
-}
-
-// formDef reads the files of a form one by one, each into memory.
-func formDef(r *http.Request) (def platform.SyncDef, err error) {
-	parts, err := r.MultipartReader()
-	if err != nil {
-		return def, err
-	}
-	for {
-		part, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
-			return def, nil
-		} else if err != nil {
-			return def, err
-		}
-		text, err := io.ReadAll(part)
-		if err != nil {
-			return def, err
-		}
-		action := platform.SyncAction{ResourceID: part.FileName()}
-		switch part.FormName() {
-		case "apply":
-			action.Apply = text
-		case "delete":
-			action.Delete = text
-		default:
-			return def, fmt.Errorf("there is a field %q; want files in the fields apply and delete", part.FormName())
-		}
-		def.Actions = append(def.Actions, action)
-	}
-}
-
-func (a *api) apply(w http.ResponseWriter, r *http.Request, p platform.Platform) {
-	if err := applyDefinition(r, p); err != nil {
+func (a *api) apply(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks) {
+	if err := applyDefinition(r, p, body.bytes()); err != nil {
 		a.fail(w, r, err, nil)
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"applied": r.URL.Query().Get("service")})
 }
 
-func applyDefinition(r *http.Request, p platform.Platform) error {
+func applyDefinition(r *http.Request, p platform.Platform, definition []byte) error {
 	id, err := flux.ParseServiceID(r.URL.Query().Get("service"))
 	if err != nil {
 		return badRequest{err}
@@ -300,10 +245,6 @@ func applyDefinition(r *http.Request, p platform.Platform) error {
 		if async, err = strconv.ParseBool(text); err != nil {
 			return badRequest{fmt.Errorf("async=%q: want true or false", text)}
 		}
-	}
-	definition, err := io.ReadAll(r.Body)
-	if err != nil {
-		return badRequest{fmt.Errorf("read the definition: %w", err)}
 	}
 	return p.Apply([]platform.ServiceDefinition{{ServiceID: id, NewDefinition: definition, Async: async}})
 }

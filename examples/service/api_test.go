@@ -2,13 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"mime/multipart"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,22 +17,37 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/examples/internal/program"
 	"github.com/platformbus/platform/flux"
 )
 
-// serve has the instance "a" be p, if it is not nil, and returns the API's address.
-func serve(t *testing.T, p platform.Platform, token string) string {
-	t.Helper()
+// newAPI has the instance "a" be p, if it is not nil.
+func newAPI(p platform.Platform) *api {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	if p != nil {
 		bus.Subscribe("a", p, nil)
 	}
-	a := &api{bus: bus, instances: []flux.InstanceID{"a", "b"}, maxBody: 1 << 10, limit: time.Minute, log: slog.New(slog.DiscardHandler)}
-	mux := http.NewServeMux()
-	a.routes(mux)
-	s := httptest.NewServer(guard(token, bounded(mux)))
-	t.Cleanup(s.Close)
-	return s.URL
+	return &api{bus: bus, instances: []flux.InstanceID{"a", "b"}, maxBody: 1 << 10, bodies: newBudget(1 << 20),
+		slots: newSlots(maxRequests), probes: newSlots(0), limit: time.Minute, log: slog.New(slog.DiscardHandler)}
+}
+
+// start serves an API as the program does, and returns its address.
+func start(t testing.TB, a *api, token string) string {
+	t.Helper()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics 1\n") }) //nolint:errcheck // the test fails
+	health := http.HandlerFunc(program.Live)
+	s, err := program.Serve("127.0.0.1:0", a.handler(token, metrics, health), program.Limits{}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		assert.NoError(t, s.Close(context.Background()))
+	})
+	return "http://" + s.Addr().String()
+}
+
+func serve(t *testing.T, p platform.Platform, token string) string {
+	t.Helper()
+	return start(t, newAPI(p), token)
 }
 
 // ask returns the status and the text of an answer.
@@ -41,7 +56,7 @@ func ask(t *testing.T, method, url, body string, header ...string) (int, string)
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
 	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+		r.Header.Add(header[i], header[i+1])
 		if header[i] == "Host" {
 			r.Host = header[i+1]
 		}
@@ -72,7 +87,7 @@ func TestErrors(t *testing.T) {
 		for _, path := range []string{"/v1/instances/a/export", "/v1/instances/a"} {
 			code, text := ask(t, "GET", url+path, "")
 			assert.Equal(t, tt.code, code, "%s: %v", path, tt.err)
-			var p problem
+			var p struct{ Error, Help string }
 			require.NoError(t, json.Unmarshal([]byte(text), &p))
 			assert.Equal(t, "boom", p.Error)
 			assert.Contains(t, p.Help, tt.help, path)
@@ -163,13 +178,49 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v1/instances/a/sync", strings.Repeat("x", 1<<10+1), "", 413, "too large"},
 		{"POST", "/v1/instances/a/apply", "x", "", 400, "service"},
 		{"POST", "/v1/instances/a/apply?service=a/b&async=maybe", "x", "", 400, "true or false"},
-		{"GET", "/v1/instances/a/sync", "", "", 405, ""},
-		{"GET", "/v2", "", "", 404, ""},
+		{"POST", "/v1/instances/a/sync", "x", "text/", 400, "read Content-Type"},
+		{"GET", "/v1/instances/a/services?id=a/b;c", "", "", 400, "read the query"},
+		{"GET", "/v1/instances/a/sync", "", "", 405, `the method \"GET\"`},
+		{"DELETE", "/v1/instances/a", "", "", 405, "want GET or HEAD"},
+		{"POST", "/healthz", "", "", 405, "want GET or HEAD"},
+		{"GET", "/v2", "", "", 404, `\"/v2\"`},
+		{"GET", "/", "", "", 404, "nothing at the path"},
+		{"GET", "//v1/instances", "", "", 404, "nothing at the path"},
+		{"GET", "/v1/./instances", "", "", 404, "nothing at the path"},
+		{"GET", "/v1/instances/", "", "", 400, "empty"},
 	} {
 		code, text := ask(t, tt.method, url+tt.path, tt.body, "Content-Type", tt.kind)
 		assert.Equal(t, tt.code, code, tt.path)
+		var p struct{ Error string }
+		require.NoError(t, json.Unmarshal([]byte(text), &p), text)
+		assert.NotEmpty(t, p.Error)
 		assert.Contains(t, text, tt.want, tt.path)
 	}
+}
+
+// What is refused says which methods there are.
+func TestAllow(t *testing.T) {
+	url := serve(t, &platform.MockPlatform{}, "")
+	for path, want := range map[string]string{"/v1/instances": "GET, HEAD", "/v1/instances/a/sync": "POST"} {
+		r, err := http.NewRequestWithContext(t.Context(), "DELETE", url+path, nil)
+		require.NoError(t, err)
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
+		assert.Equal(t, want, resp.Header.Get("Allow"))
+	}
+}
+
+// An instance's ID is a segment of the path as it is escaped.
+func TestEscapedInstance(t *testing.T) {
+	a := newAPI(nil)
+	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
+	bus.Subscribe("a/b", &platform.MockPlatform{VersionAnswer: "7"}, nil)
+	a.bus = bus
+	code, text := ask(t, "GET", start(t, a, "")+"/v1/instances/a%2Fb", "")
+	assert.Equal(t, http.StatusOK, code)
+	assert.Contains(t, text, `"instance": "a/b"`)
 }
 
 func TestList(t *testing.T) {
@@ -198,6 +249,16 @@ func TestGuard(t *testing.T) {
 		{with, []string{"Authorization", "Bearer "}, 401},
 		{with, []string{"Authorization", "Basic " + token}, 401},
 		{with, []string{"Authorization", "Bearer " + token}, 200},
+		{with, []string{"Authorization", "bearer  " + token}, 200},
+		{with, []string{"Authorization", token}, 401},
+		{with, []string{"Authorization", "Bearer" + token}, 401},
+		{with, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 401},
+		{with, []string{"Authorization", "Bearer " + token, "Sec-Fetch-Site", "cross-site"}, 403},
+		{without, []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{without, []string{"Sec-Fetch-Site", "same-site"}, 403},
+		{without, []string{"Sec-Fetch-Site", "none", "Sec-Fetch-Site", "cross-site"}, 403},
+		{without, []string{"Sec-Fetch-Site", "same-origin"}, 200},
+		{without, []string{"Sec-Fetch-Site", "none"}, 200},
 		{with, []string{"Authorization", "Bearer " + token, "Host", "service.example"}, 200},
 		{without, nil, 200},
 		{without, []string{"Host", "localhost"}, 200},
@@ -208,31 +269,16 @@ func TestGuard(t *testing.T) {
 		code, text := ask(t, "GET", tt.url, "", tt.header...)
 		assert.Equal(t, tt.code, code, "%v: %s", tt.header, text)
 		assert.NotContains(t, text, token)
+		assert.True(t, json.Valid([]byte(text)), text)
 	}
-	code, _ := ask(t, "POST", without+"/a/sync", "kind: A", "Origin", "http://page.example")
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "DELETE"} {
+		code, text := ask(t, method, without+"/a/sync", "", "Sec-Fetch-Site", "cross-site")
+		assert.Equal(t, http.StatusForbidden, code, method)
+		assert.True(t, method == "HEAD" || json.Valid([]byte(text)), text)
+	}
+	code, text := ask(t, "POST", without+"/a/sync", "kind: A", "Origin", "http://page.example")
 	assert.Equal(t, http.StatusForbidden, code, "a web page asks")
-}
-
-// Beyond what may be under way, a request is refused at once.
-func TestBounded(t *testing.T) {
-	release, begun := make(chan struct{}), make(chan struct{}, maxRequests)
-	h := bounded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- struct{}{}; <-release }))
-	ended := make(chan struct{}, maxRequests)
-	for range maxRequests {
-		go func() {
-			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
-			ended <- struct{}{}
-		}()
-		<-begun
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
-	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
-	close(release)
-	for range maxRequests {
-		<-ended
-	}
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	assert.Contains(t, text, `"error": "the request comes from a web page`)
 }
 
 func TestArguments(t *testing.T) {
@@ -246,6 +292,8 @@ func TestArguments(t *testing.T) {
 		"-unheard-of":               {"-unheard-of"},
 		"can be reached from else":  {"-nats", "nats://127.0.0.1:4222", "-listen", "0.0.0.0:0"},
 		"-listen :0 can be reached": {"-nats", "nats://127.0.0.1:4222", "-listen", ":0"},
+		"-max-bodies is 1;":         {"-embedded-nats", "-max-body", "2", "-max-bodies", "1"},
+		"-max-body is 0":            {"-embedded-nats", "-max-body", "0"},
 		"asks nobody who they are":  {"-embedded-nats=0.0.0.0:0"},
 		"want an address such as":   {"-embedded-nats=yes"},
 		"holds credentials":         {"-nats", "nats://user:hidden@127.0.0.1:1"},

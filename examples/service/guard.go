@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -14,24 +13,53 @@ import (
 // from another origin or under another name for our address.
 func guard(token string, next http.Handler) http.Handler {
 	wanted := sha256.Sum256([]byte(token))
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	allowed := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if token == "" {
 			if !isLocalName(r.Host) {
-				answer(w, http.StatusForbidden, problemOf(errors.New("the request is for another host than localhost")))
+				refuse(w, http.StatusForbidden, "the request is for another host than localhost")
 				return
 			}
 			next.ServeHTTP(w, r)
 			return
 		}
-		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		given, ok := bearer(r.Header)
 		is := sha256.Sum256([]byte(given)) // of equal length, so that the comparison takes equal time
-		if subtle.ConstantTimeCompare(wanted[:], is[:]) != 1 {
+		if subtle.ConstantTimeCompare(wanted[:], is[:]) != 1 || !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			answer(w, http.StatusUnauthorized, problemOf(errors.New("the request has no Authorization header with the right bearer token")))
+			refuse(w, http.StatusUnauthorized, "the request has no Authorization header with the right bearer token")
 			return
 		}
 		next.ServeHTTP(w, r)
-	}))
+	})
+	// The protection lets GET through, for pages may link to others; nothing links to us.
+	// It also looks at Origin, which older browsers send with what changes something.
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(refusePage))
+	sameOrigin := protection.Handler(allowed)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, site := range r.Header.Values("Sec-Fetch-Site") {
+			if site != "same-origin" && site != "none" {
+				refusePage(w, r)
+				return
+			}
+		}
+		sameOrigin.ServeHTTP(w, r)
+	})
+}
+
+func refusePage(w http.ResponseWriter, _ *http.Request) {
+	refuse(w, http.StatusForbidden, "the request comes from a web page of another site")
+}
+
+// bearer returns the token of the only Authorization header. The name of a scheme is
+// case-insensitive, and one or more spaces follow it (RFC 9110, section 11.4).
+func bearer(h http.Header) (token string, ok bool) {
+	values := h.Values("Authorization")
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	return strings.TrimLeft(token, " "), ok && strings.EqualFold(scheme, "Bearer")
 }
 
 func isLocalName(host string) bool {
@@ -39,22 +67,4 @@ func isLocalName(host string) bool {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), "80")
 	}
 	return isLoopback(host)
-}
-
-// maxRequests is how many requests may be under way, each with its body in memory.
-const maxRequests = 64
-
-// bounded refuses requests beyond maxRequests, at once.
-func bounded(next http.Handler) http.Handler {
-	places := make(chan struct{}, maxRequests)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
-			next.ServeHTTP(w, r)
-		default:
-			w.Header().Set("Retry-After", "1")
-			answer(w, http.StatusServiceUnavailable, problemOf(errors.New("too many requests are under way; try again")))
-		}
-	})
 }

@@ -13,8 +13,9 @@
 // SERVICE_TOKEN; the token, and all else, then go as they are, so that what ends TLS stands
 // in front.
 //
-// On SIGTERM it takes no more requests, waits for those under way, and exits with 0; with 1
-// if they take longer than -drain-timeout. It exits with 2 if it was called wrongly.
+// On SIGTERM it takes no more requests, cuts off those whose body has not come, waits for the
+// others, and exits with 0; with 1 if they take longer than -drain-timeout. It exits with 2 if
+// it was called wrongly.
 package main
 
 import (
@@ -24,7 +25,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -48,6 +48,7 @@ type config struct {
 	listen    string
 	tokenFile string
 	maxBody   int64
+	maxBodies int64
 	call      time.Duration
 	drain     time.Duration
 }
@@ -69,12 +70,15 @@ func parse(args []string) (c config, err error) {
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` of the API; others than loopback's need a token")
 	flags.StringVar(&c.tokenFile, "token-file", "", "`file` with the bearer token that requests must have (or set SERVICE_TOKEN)")
 	flags.Int64Var(&c.maxBody, "max-body", 16<<20, "limit of a request's body, in `bytes`")
+	flags.Int64Var(&c.maxBodies, "max-bodies", 256<<20, "limit of the bodies of all requests under way together, in `bytes`; the process takes about three times as much")
 	flags.DurationVar(&c.call, "call-timeout", 15*time.Minute, "limit of each request")
 	flags.DurationVar(&c.drain, "drain-timeout", 15*time.Minute, "limit of waiting for requests under way, on SIGTERM")
 	if err := program.Parse(flags, args); err != nil {
 		return c, err
 	}
 	switch {
+	case c.maxBody <= 0 || c.maxBodies < c.maxBody:
+		return c, program.Usage("-max-body is %d and -max-bodies is %d; want the first above 0 and the second at least as large", c.maxBody, c.maxBodies)
 	case c.embedded != "" && c.nats.URL != "":
 		return c, program.Usage("-embedded-nats and -nats (or NATS_URL) are both set, and only one server can be used")
 	case c.embedded == "" && c.nats.URL == "":
@@ -120,20 +124,15 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 		return err
 	}
 
-	a := &api{bus: bus, instances: c.instances, measure: ofCalls, maxBody: c.maxBody, limit: c.call, log: log}
-	mux := http.NewServeMux()
-	a.routes(mux)
-	mux.Handle("GET /metrics", metrics)
+	a := &api{bus: bus, instances: c.instances, measure: ofCalls, maxBody: c.maxBody, bodies: newBudget(c.maxBodies),
+		slots: newSlots(maxRequests), probes: newSlots(0), limit: c.call, log: log}
 	health := program.Health(func(context.Context) error {
 		if !conn.IsConnected() {
 			return fmt.Errorf("NATS cannot be reached: the connection is %v", conn.Status())
 		}
 		return nil
 	})
-	outer := http.NewServeMux()
-	outer.Handle("GET /healthz", health) // needs no token, and tells nothing worth one
-	outer.Handle("/", guard(token, bounded(mux)))
-	server, err := program.Serve(c.listen, outer, program.Limits{Call: c.call}, log)
+	server, err := program.Serve(c.listen, a.handler(token, metrics, health), program.Limits{Call: c.call}, log)
 	if err != nil {
 		return err
 	}
