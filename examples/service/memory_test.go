@@ -140,4 +140,3 @@ func peakMemory() (int64, error) {
 	_, err = fmt.Sscan(after, &kilobytes)
 	return kilobytes << 10, err
 }
-
