@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,40 +19,44 @@ import (
 type stuck struct {
 	platform.MockPlatform
 	begun   chan struct{} // has room for all calls of a test
-	release chan struct{} // closed by the test
+	release func()
+	end     <-chan struct{} // closed by release
 }
 
 func newStuck() *stuck {
-	return &stuck{begun: make(chan struct{}, 10*maxRequests), release: make(chan struct{})}
+	end := make(chan struct{})
+	return &stuck{begun: make(chan struct{}, 10*maxRequests), release: sync.OnceFunc(func() { close(end) }), end: end}
 }
 
 func (s *stuck) Ping() error { return nil }
 
 func (s *stuck) Version() (string, error) {
 	s.begun <- struct{}{}
-	<-s.release
+	<-s.end
 	return "stuck", nil
 }
 
-// An answered is what came back, for goroutines that may not fail a test.
-type answered struct {
-	code int
-	text string
-}
-
 // begin asks n times at once for the state of something, and returns when the calls have begun.
-func begin(t *testing.T, n int, url string, begun <-chan struct{}) <-chan answered {
-	t.Helper()
-	answers := make(chan answered, n)
+// The statuses of the answers come on the channel, or what went wrong.
+func begin(n int, url string, begun <-chan struct{}) <-chan any {
+	answers := make(chan any, n)
 	for range n {
-		go func() {
-			code, text := ask(t, "GET", url, "")
-			answers <- answered{code, text}
+		go func() { // ends when the platform is released
+			resp, err := http.Get(url)
+			if err != nil {
+				answers <- err
+				return
+			}
+			resp.Body.Close()
+			answers <- resp.StatusCode
 		}()
 		<-begun
 	}
 	return answers
 }
+
+// patient asks for what must not wait for a platform that is stuck.
+var patient = &http.Client{Timeout: time.Minute}
 
 // What is with one instance is at most its share, so that a daemon that never answers does
 // not stop the others.
@@ -60,9 +66,10 @@ func TestInstancesShare(t *testing.T) {
 	bus := a.bus.(*platform.StandaloneMessageBus)
 	bus.Subscribe("b", &platform.MockPlatform{VersionAnswer: "7"}, nil)
 	url := start(t, a, "") + "/v1/instances/"
-	answers := begin(t, maxPerInstance, url+"a", bad.begun)
+	t.Cleanup(bad.release) // before the server is closed, which waits
+	answers := begin(maxPerInstance, url+"a", bad.begun)
 
-	resp, err := http.Get(url + "a")
+	resp, err := patient.Get(url + "a")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
@@ -73,9 +80,9 @@ func TestInstancesShare(t *testing.T) {
 
 	code, text := ask(t, "GET", url+"b", "")
 	assert.Equal(t, http.StatusOK, code, text)
-	close(bad.release)
+	bad.release()
 	for range maxPerInstance {
-		assert.Equal(t, http.StatusOK, (<-answers).code)
+		assert.Equal(t, http.StatusOK, <-answers)
 	}
 	code, _ = ask(t, "GET", url+"a", "")
 	assert.Equal(t, http.StatusOK, code)
@@ -122,22 +129,25 @@ func TestListWithStuckInstance(t *testing.T) {
 	a := newAPI(bad)
 	a.bus.(*platform.StandaloneMessageBus).Subscribe("b", &platform.MockPlatform{VersionAnswer: "7"}, nil)
 	url := start(t, a, "") + "/v1/instances"
-	answers := begin(t, maxPerInstance, url, bad.begun)
+	t.Cleanup(bad.release) // before the server is closed, which waits
+	answers := begin(maxPerInstance, url, bad.begun)
 
-	code, text := ask(t, "GET", url, "")
-	assert.Equal(t, http.StatusOK, code)
+	resp, err := patient.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
 	var got struct {
 		Instances []struct{ Version, Error string }
 	}
-	require.NoError(t, json.Unmarshal([]byte(text), &got))
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&got))
 	require.Len(t, got.Instances, 2)
 	assert.Contains(t, got.Instances[0].Error, `requests to instance "a" are under way`)
 	assert.Equal(t, "7", got.Instances[1].Version)
 	assert.Zero(t, a.slots.taken)
 
-	close(bad.release)
+	bad.release()
 	for range maxPerInstance {
-		assert.Equal(t, http.StatusOK, (<-answers).code)
+		assert.Equal(t, http.StatusOK, <-answers)
 	}
 	assert.Empty(t, a.probes.of)
 }
