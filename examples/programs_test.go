@@ -1,8 +1,11 @@
 package examples_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -275,6 +278,26 @@ func TestServiceDrains(t *testing.T) {
 	done := within(t, rollout, "the rollout's answer")
 	assert.Equal(t, http.StatusOK, done.code, done.text)
 	assert.Equal(t, 0, b.service.exitCode())
+}
+
+// A request whose body does not come is cut off when the service is told to end.
+func TestServiceEndsWithoutMissingBodies(t *testing.T) {
+	service := start(t, "service", nil, "-embedded-nats=127.0.0.1:0")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(service.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST %s/sync HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n", shop)
+	require.NoError(t, err)
+	answers := bufio.NewReader(conn)
+	status, err := answers.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, status, "100 Continue", "it waits for the body")
+	require.NoError(t, service.Signal(syscall.SIGTERM))
+	rest, err := io.ReadAll(answers)
+	require.NoError(t, err)
+	assert.Contains(t, string(rest), "503 Service Unavailable")
+	assert.Contains(t, string(rest), "the program is ending")
+	assert.Equal(t, 0, service.exitCode())
 }
 
 // With the server embedded, two programs are all that is needed.
