@@ -39,7 +39,7 @@ var layers = map[string]layer{
 		others: []string{"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors"},
 	},
 	"kubernetes": {
-		own:     []string{"kubernetes", ".", "flux", "internal/collector"},
+		own:     []string{"kubernetes", ".", "flux", "internal/collector", "internal/oneline"},
 		inTests: []string{"internal/controlplane"},
 		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
@@ -51,6 +51,7 @@ var layers = map[string]layer{
 	"internal":          {own: []string{"internal"}},
 	"internal/natstest": {own: []string{"internal/natstest"}, others: []string{"github.com/nats-io", "github.com/stretchr/testify"}},
 	"internal/process":  {own: []string{"internal/process"}, others: []string{}},
+	"internal/oneline":  {own: []string{"internal/oneline"}, others: []string{}},
 	"internal/collector": {
 		own:    []string{"internal/collector"},
 		others: []string{"github.com/prometheus/client_golang"},
@@ -74,11 +75,11 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify"},
 	},
 	"examples/service": { // knows nothing of Kubernetes
-		own:   []string{"examples/service", "examples/internal", "natsbus", ".", "flux"},
+		own:   []string{"examples/service", "examples/internal", "natsbus", ".", "flux", "internal/oneline"},
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	"examples/internal": {
-		own:   []string{"examples/internal", "natsbus", "flux"},
+		own:   []string{"examples/internal", "natsbus", "flux", "internal/oneline"},
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	// Modules of their own.

@@ -14,6 +14,7 @@ import (
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/examples/internal/program"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 // A badRequest is an error of whoever asked.
@@ -81,9 +82,9 @@ func failuresOf[ID ~string](causes map[ID]error) failures {
 	shown := make(failures, 0, min(len(causes), maxFailures))
 	seen := make(map[string]bool)
 	for _, id := range slices.Sorted(maps.Keys(causes)) {
-		one := failure{program.Line(string(id)), "no cause given"}
+		one := failure{oneline.Line(string(id)), "no cause given"}
 		if err := causes[id]; err != nil {
-			one.text = program.Line(err.Error())
+			one.text = oneline.Line(err.Error())
 		}
 		// Two IDs that differ in what is not shown have one entry, and the second is counted.
 		if !seen[one.id] {
@@ -112,10 +113,10 @@ func helped(err error) error {
 }
 
 func problemOf(err error) *problem {
-	p := &problem{Error: program.Line(err.Error())}
+	p := &problem{Error: oneline.Line(err.Error())}
 	var helpful flux.HelpfulError
 	if errors.As(err, &helpful) {
-		p.Help = program.Lines(helpful.Base().Help)
+		p.Help = oneline.Lines(helpful.Base().Help)
 	}
 	var ofSync platform.SyncError
 	var ofApply platform.ApplyError
@@ -181,7 +182,7 @@ const retryAfter = 1
 // logFailure logs nothing of what a request's query and body say: they may hold secrets, and
 // errors quote them. So the error's text is logged only if there is neither.
 func (a *api) logFailure(r *http.Request, code int, p *problem) {
-	about := []any{"method", program.Line(r.Method), "path", program.Line(r.URL.Path), "status", code}
+	about := []any{"method", oneline.Line(r.Method), "path", oneline.Line(r.URL.Path), "status", code}
 	switch {
 	case p.Failures != nil:
 		about = append(about, "failures", len(p.Failures))

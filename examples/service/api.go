@@ -13,6 +13,7 @@ import (
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/examples/internal/program"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 // An api lets others use, over HTTP, the instances that a bus leads to.
@@ -195,7 +196,7 @@ func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platfo
 	}
 	shown := make([]service, 0, len(found))
 	for _, s := range found {
-		shown = append(shown, service{s.ID, s.IP, s.Metadata, s.Status, s.ContainersOrNil(), program.Line(s.Containers.Excuse)})
+		shown = append(shown, service{s.ID, s.IP, s.Metadata, s.Status, s.ContainersOrNil(), oneline.Line(s.Containers.Excuse)})
 	}
 	result := map[string]any{"services": shown}
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 // A Server serves HTTP. Serve starts its goroutine, Close ends it.
@@ -117,7 +119,7 @@ func Health(check func(context.Context) error) http.Handler {
 		err := last.err
 		<-turn
 		if err != nil {
-			http.Error(w, Line(err.Error()), http.StatusServiceUnavailable)
+			http.Error(w, oneline.Line(err.Error()), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

@@ -124,7 +124,7 @@ type incoming struct {
 func (b *incoming) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
-	case err == io.EOF: //nolint:errorlint // readers return it bare
+	case err == io.EOF:
 		if b.forget(time.Time{}) {
 			b.header.Del("Connection")
 		}

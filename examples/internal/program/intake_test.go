@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,19 +127,21 @@ func TestTricklingBody(t *testing.T) {
 		s := startServer()
 		start := time.Now()
 		client := s.send(t, "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
-		go func() { // ends when the server closes the connection
+		var writer sync.WaitGroup
+		writer.Go(func() { // ends when the server closes the connection
 			for tick := time.NewTicker(time.Second); ; <-tick.C {
 				if _, err := client.Write([]byte("x")); err != nil {
 					tick.Stop()
 					return
 				}
 			}
-		}()
+		})
 		all, err := io.ReadAll(client)
 		require.NoError(t, err)
 		assert.Contains(t, string(all), ErrSlowBody.Error())
 		assert.Less(t, time.Since(start), 2*time.Minute)
 		require.NoError(t, s.Close(t.Context()))
+		writer.Wait()
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 // ErrUsage is matched by errors about how a program was called.
@@ -34,10 +35,10 @@ func Main(name string, run func(ctx context.Context, log *slog.Logger, args []st
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return
 	case errors.Is(err, ErrUsage):
-		fmt.Fprintf(os.Stderr, "%s: %s\n", name, Line(err.Error()))
+		fmt.Fprintf(os.Stderr, "%s: %s\n", name, oneline.Line(err.Error()))
 		os.Exit(2)
 	}
-	fmt.Fprintf(os.Stderr, "%s: %s\n", name, Line(err.Error()))
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name, oneline.Line(err.Error()))
 	os.Exit(1)
 }
 
@@ -48,14 +49,14 @@ func NewLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Value.Kind() {
 		case slog.KindString:
-			a.Value = slog.StringValue(Line(a.Value.String()))
+			a.Value = slog.StringValue(oneline.Line(a.Value.String()))
 		case slog.KindAny:
 			switch v := a.Value.Any().(type) {
 			case error:
-				a.Value = slog.StringValue(Line(v.Error()))
+				a.Value = slog.StringValue(oneline.Line(v.Error()))
 			case slog.Level: // of the record
 			default:
-				a.Value = slog.StringValue(Line(fmt.Sprintf("%+v", v)))
+				a.Value = slog.StringValue(oneline.Line(fmt.Sprintf("%+v", v)))
 			}
 		}
 		return a

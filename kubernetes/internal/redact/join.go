@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 // maxJoined is how many failures of one thing a text names.
@@ -30,7 +32,7 @@ func (m multiError) Error() string {
 	var b strings.Builder
 	for i, err := range m {
 		text := err.Error()
-		if i == maxJoined || i > 0 && b.Len()+len(text) > MaxText-100 {
+		if i == maxJoined || i > 0 && b.Len()+len(text) > oneline.Max-100 {
 			fmt.Fprintf(&b, "; and %d more", len(m)-i)
 			break
 		}

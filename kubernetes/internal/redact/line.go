@@ -3,60 +3,25 @@ package redact
 import (
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/platformbus/platform/internal/oneline"
 )
 
-// MaxText is how long a text of an error is at most, in bytes.
-const MaxText = 4 << 10
-
-// Line returns a text on one line, without what cannot be printed, and cut if it is longer
-// than MaxText.
+// Line returns a text as oneline.Line does; what is written over several lines, as the API
+// server and YAML parsers do, is put on one.
 func Line(text string) string {
-	cut := ""
-	if len(text) > 2*MaxText { // no more than this is looked at
-		text, cut = head(text, 2*MaxText), "…"
+	if len(text) > 4*oneline.Max {
+		text = text[:4*oneline.Max] // no more than this is looked at
 	}
-	if strings.ContainsFunc(text, isUnprintable) {
+	if strings.ContainsAny(text, "\r\n\t") {
 		text = strings.Join(strings.Fields(text), " ")
-		var b strings.Builder
-		for i := 0; i < len(text); {
-			r, size := utf8.DecodeRuneInString(text[i:])
-			switch {
-			case r == utf8.RuneError && size == 1:
-				b.WriteString(`\x` + strconv.FormatUint(uint64(text[i])|0x100, 16)[1:])
-			case isUnprintable(r):
-				quoted := strconv.QuoteRuneToASCII(r)
-				b.WriteString(quoted[1 : len(quoted)-1])
-			default:
-				b.WriteRune(r)
-			}
-			i += size
-		}
-		text = b.String()
 	}
-	if len(text) > MaxText-len("…") {
-		text, cut = head(text, MaxText-len("…")), "…"
-	}
-	return text + cut
-}
-
-// isUnprintable says whether a character does not show as itself on a line: control
-// characters, other line ends, marks that change the direction of writing, bytes that are no
-// UTF-8.
-func isUnprintable(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r) }
-
-// head returns the first n bytes of a text, without half a character at their end.
-func head(text string, n int) string {
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
+	return oneline.Line(text)
 }
 
 // Name returns a name as it is, or quoted if it would not show as it is.
 func Name(name string) string {
-	if strings.ContainsFunc(name, isUnprintable) {
+	if !oneline.IsPlain(name) {
 		return strconv.Quote(name)
 	}
 	return name

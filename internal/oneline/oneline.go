@@ -1,4 +1,5 @@
-package program
+// Package oneline makes texts that quote others fit to be shown: in an error, a log, a terminal.
+package oneline
 
 import (
 	"fmt"
@@ -8,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxText is how long a text may be that is shown or logged, in bytes.
-const maxText = 4 << 10
+// Max is how long a text is at most, in bytes.
+const Max = 4 << 10
 
 // Line returns what may be shown or logged of a text that quotes others: an error may hold
 // the name of a file, a resource ID, or a manifest that a stranger sent. It is one line of at
@@ -22,11 +23,11 @@ func Line(text string) string { return printable(text, false) }
 func Lines(text string) string { return printable(text, true) }
 
 func printable(text string, keepNewlines bool) string {
-	if len(text) <= maxText && strings.IndexFunc(text, func(r rune) bool { return !isPlain(r, keepNewlines) }) < 0 {
+	if len(text) <= Max && strings.IndexFunc(text, func(r rune) bool { return !isPlain(r, keepNewlines) }) < 0 {
 		return text
 	}
 	var b strings.Builder
-	room := maxText - len("… (18446744073709551615 more bytes)")
+	room := Max - len("… (18446744073709551615 more bytes)")
 	end := 0 // of b, where the mark of a text that is too long would begin
 	cut := 0 // of text, likewise
 	for i := 0; i < len(text); {
@@ -44,11 +45,16 @@ func printable(text string, keepNewlines bool) string {
 		if b.Len() <= room {
 			end, cut = b.Len(), i
 		}
-		if b.Len() > maxText {
+		if b.Len() > Max {
 			return fmt.Sprintf("%s… (%d more bytes)", b.String()[:end], len(text)-cut)
 		}
 	}
 	return b.String()
+}
+
+// IsPlain says whether a text is displayed as it is, on one line, whatever its length.
+func IsPlain(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return !isPlain(r, false) }) < 0
 }
 
 // isPlain says whether a character is displayed as itself. U+FFFD is not: it is also what

@@ -1,0 +1,28 @@
+package program_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/platformbus/platform/examples/internal/program"
+)
+
+type label string
+
+// Whatever is logged, a record is a line, and its values are bounded.
+func TestLoggerWritesLines(t *testing.T) {
+	for _, value := range []any{
+		strings.Repeat("x", 1<<20) + "\n", errors.New(strings.Repeat("x", 1<<20) + "\n"), label("a\n" + strings.Repeat("x", 1<<20)),
+	} {
+		var b bytes.Buffer
+		program.NewLogger(&b).Warn("one\ntwo", "value", value, slog.Group("of", "value", value))
+		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
+		assert.Less(t, b.Len(), 9<<10)
+		assert.Contains(t, b.String(), "level=WARN")
+	}
+}
