@@ -13,10 +13,25 @@
 //
 // Sync returns a SyncError, Apply an ApplyError, with an entry for each thing that
 // failed; the text names the object, what was attempted, and the server's own reason.
-// All other errors are a ClusterError. What may pass by itself (the server is busy, a
+// An entry is one line of at most 4 KiB. All other errors are a ClusterError. What may pass by itself (the server is busy, a
 // webhook is not up, a connection was lost) is tried again, with growing pauses, for as
 // long as the call may take; nothing else is. The errors of package
 // k8s.io/apimachinery/pkg/api/errors are in the chain.
+//
+// # What errors, events and the log do not show
+//
+// The API server, webhooks and parsers quote what they complain of. Paths and reasons stay;
+// left out, as "(hidden)", are the values of Secrets and of fields that often hold one
+// (data, a container's environment, arguments and command), and whatever is more than one
+// value, such as a template. This holds for errors in the chain too.
+//
+// # Hostile input
+//
+// Definitions, names and IDs may come from strangers. A name that cannot be one segment of a
+// request's path is an error, and no request has a path but one that was made of checked
+// segments. What a definition may become in memory is bounded by its size, and the number of
+// objects in a Sync by Options.MaxObjects. Of a CustomResourceDefinition in the same Sync
+// only what the API server serves of it is believed.
 //
 // # Order of application
 //

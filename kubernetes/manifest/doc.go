@@ -5,7 +5,8 @@
 //
 // A manifest is YAML or JSON of any number of documents. A document is one object, or a
 // List of them, to any depth. Input is taken to be hostile: an anchor bomb, a nesting
-// bomb and a duplicate key are errors, sizes are bounded, and no input makes it panic.
+// bomb, a duplicate key and a name that cannot be in a request's path are errors, what a text
+// becomes in memory is bounded by its size (see [Parse]), and no input makes it panic.
 // YAML is read as kubectl reads it (YAML 1.1: on and yes are booleans), and strictly.
 //
 // # A GitOps loop
@@ -38,8 +39,10 @@
 // # Secrets
 //
 // Neither the report nor an error shows a value of a Secret, nor anything derived from
-// one; it says which keys there are, and which change. Nor is a value part of the hash in
-// the annotation. What is to be applied holds the values.
+// one; it says which keys there are, and which change. Annotations of a Secret that may hold a
+// copy of its data are masked too. Nor is a value part of the hash in the annotation. What is
+// to be applied holds the values. Errors hold no value of anything, since what cannot be read
+// may be a Secret.
 //
 // # Concurrency
 //
@@ -48,7 +51,7 @@
 //
 // # Errors
 //
-// An error is one line. It says which document is meant, by its file where there is one
+// An error is one line of at most 4 KiB. It says which document is meant, by its file where there is one
 // and the line it begins at, and what is wrong. Where several things are wrong, it says
 // all of them.
 package manifest
