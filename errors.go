@@ -9,6 +9,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 // These errors all represent logical problems with platform configuration, and may
@@ -154,7 +155,8 @@ func asFatal(err error) (FatalError, bool) {
 }
 
 // describe lists failures in the order of their IDs, so that the same failures
-// always read, log and compare alike.
+// always read, log and compare alike. An ID may be of any form, as the name of a file that
+// somebody sent; it is shown on the line, and not at any length.
 func describe[ID ~string](failures map[ID]error) string {
 	if len(failures) == 0 {
 		return "no failure recorded"
@@ -164,7 +166,7 @@ func describe[ID ~string](failures map[ID]error) string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s: %v", id, orNoCause(failures[id]))
+		fmt.Fprintf(&b, "%s: %v", oneline.Line(string(id)), orNoCause(failures[id]))
 	}
 	return b.String()
 }

@@ -202,3 +202,10 @@ func TestMapErrorsReadAlikeEveryTime(t *testing.T) {
 		require.Equal(t, synced.Unwrap(), synced.Unwrap())
 	}
 }
+
+// An ID may be anything; it breaks no line, and fills none.
+func TestFailuresOfOddIDs(t *testing.T) {
+	boom := errors.New("boom")
+	assert.Equal(t, `a\nb\x1b[2J: boom`, platform.SyncError{"a\nb\x1b[2J": boom}.Error())
+	assert.Less(t, len(platform.ApplyError{flux.ServiceID(strings.Repeat("x", 1<<20)): boom}.Error()), 5<<10)
+}

@@ -35,7 +35,7 @@ type layer struct {
 var layers = map[string]layer{
 	"flux": {own: []string{"flux"}, others: []string{}},
 	".": {
-		own:    []string{".", "flux", "internal/collector"},
+		own:    []string{".", "flux", "internal/collector", "internal/oneline"},
 		others: []string{"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors"},
 	},
 	"kubernetes": {

@@ -2,6 +2,8 @@ package kubernetes_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -166,4 +168,37 @@ spec:
 	pins := schema.GroupVersionResource{Group: w.namespace + ".example.com", Version: "v1", Resource: "pins"}
 	_, err := w.dynamic(t).Resource(pins).Namespace(w.namespace).Get(t.Context(), "a", metav1.GetOptions{})
 	assert.True(t, apierrors.IsNotFound(err), "%v", err)
+}
+
+// What discovery lists, which an aggregated API server may write, goes into no path
+// unchecked either.
+func TestHostileDiscoveryReachesNothing(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	const groups = `{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","metadata":{},"items":[%s]}`
+	group := func(name, version, resource string) string {
+		return fmt.Sprintf(`{"metadata":{"name":%q},"versions":[{"version":%q,"resources":[{"resource":%q,"responseKind":{"group":%[1]q,"version":%[2]q,"kind":"Foo"},"scope":"Namespaced","singularResource":"foo","verbs":["list","get","patch","create","delete"]}]}]}`,
+			name, version, resource)
+	}
+	hostile := fmt.Sprintf(groups, strings.Join([]string{
+		group("a.example.com", "v1", ".."), group("b.example.com", "v1", "..%2fsecrets"), group("c.example.com", "..", "foos"),
+		group("../api", "v1", "secrets"), group("e.example.com", "v1/namespaces", "foos"),
+	}, ","))
+	cluster, requests := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if r.URL.Path != "/apis" {
+			return next.RoundTrip(r)
+		}
+		response := refusal(r, http.StatusOK, "", "")
+		response.Header.Set("Content-Type", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+		response.Body, response.ContentLength = io.NopCloser(strings.NewReader(hostile)), int64(len(hostile))
+		return response, nil
+	})
+	_, err := cluster.Export()
+	require.Error(t, err)
+	for _, what := range []string{`".."`, `"..%2fsecrets"`, `"../api"`, `"v1/namespaces"`} {
+		assert.ErrorContains(t, err, what)
+	}
+	require.Error(t, cluster.Sync(def(apply("a", "apiVersion: a.example.com/v1\nkind: Foo\nmetadata: {name: a}"), remove("b", "apiVersion: b.example.com/v1\nkind: Foo\nmetadata: {name: a}"))))
+	for _, request := range requests.take("") {
+		assert.Regexp(t, `^[A-Z]+( metadata)? /(api|apis|api/v1/(namespaces/`+w.namespace+`/)?[a-z]+)$`, request)
+	}
 }

@@ -41,7 +41,7 @@
 // Neither the report nor an error shows a value of a Secret, nor anything derived from
 // one; it says which keys there are, and which change. Annotations of a Secret that may hold a
 // copy of its data are masked too. Nor is a value part of the hash in the annotation. What is
-// to be applied holds the values. Errors hold no value of anything, since what cannot be read
+// to be applied holds the values. Errors hold no value of what was read, since what cannot be read
 // may be a Secret.
 //
 // # Concurrency
