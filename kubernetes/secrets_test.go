@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -22,16 +21,7 @@ import (
 
 // A shown collects what a Cluster shows to others: its log, its events, its errors and what
 // is in them.
-type shown struct {
-	mu   sync.Mutex
-	text strings.Builder // guarded by mu
-}
-
-func (s *shown) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
+type shown struct{ lockedBuffer }
 
 func (s *shown) event(e kubernetes.Event) {
 	fmt.Fprintf(s, "event %s %s %s", e.Object, e.Result, e.Progress)
@@ -50,12 +40,6 @@ func (s *shown) error(err error) {
 			fmt.Fprintf(s, "causes %v\n", status.ErrStatus.Details.Causes)
 		}
 	}
-}
-
-func (s *shown) all() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 // shows returns a Cluster, and what it shows.
@@ -116,7 +100,7 @@ func TestNoSecretIsShown(t *testing.T) {
 				shown.error(entry)
 				assert.Contains(t, entry.Error(), c.says, id)
 			}
-			assert.NotRegexp(t, secretForms, shown.all())
+			assert.NotRegexp(t, secretForms, shown.take())
 		})
 	}
 }
@@ -148,9 +132,10 @@ spec:
 	assert.Contains(t, text, "field is immutable")
 	assert.Contains(t, text, "platform/recreate")
 	require.NoError(t, cluster.Sync(def(apply("job", recreatable(changed)))))
-	assert.Contains(t, shown.all(), "recreate an object that cannot be changed")
-	assert.NotRegexp(t, secretForms, shown.all())
-	assert.NotContains(t, shown.all(), "loader:2")
+	all := shown.take()
+	assert.Contains(t, all, "recreate an object that cannot be changed")
+	assert.NotRegexp(t, secretForms, all)
+	assert.NotContains(t, all, "loader:2")
 }
 
 // A policy may quote what it likes of what it is shown.
@@ -189,7 +174,7 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 	err := cluster.Sync(def(apply("a", definition)))
 	shown.error(err)
 	assert.Contains(t, syncErrors(t, err)["a"], "word is (hidden) of vault")
-	assert.NotRegexp(t, secretForms, shown.all())
+	assert.NotRegexp(t, secretForms, shown.take())
 }
 
 // An error is short and on one line, whatever it quotes: of this process, of the parser, of

@@ -80,7 +80,7 @@ func call(method string, input []byte) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := kubernetes.NewCluster(config, kubernetes.Options{Timeout: 15 * time.Second, Namespace: os.Getenv("NAMESPACE")})
+	cluster, err := kubernetes.NewCluster(config, kubernetes.Options{Timeout: 6 * time.Second, Namespace: os.Getenv("NAMESPACE")})
 	if err != nil {
 		return err
 	}
