@@ -8,9 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -202,27 +200,9 @@ func strictSyncDef(contentType string, body []byte) (actions []platform.SyncActi
 	return actions, ok && len(actions) > 0
 }
 
-var escapes = regexp.MustCompile(`\\(?:u([0-9a-fA-F]{4})|.)`)
-
 func strictJSON(body []byte) (actions []platform.SyncAction, ok bool) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return nil, false
-	}
-	for rest := body; ; { // each surrogate is half of a pair
-		at := escapes.FindSubmatchIndex(rest)
-		if at == nil {
-			break
-		}
-		unit := hexOf(rest, at)
-		rest = rest[at[1]:]
-		if unit>>11 != 0xd8>>3 {
-			continue
-		}
-		next := escapes.FindSubmatchIndex(rest)
-		if unit >= 0xdc00 || next == nil || next[0] != 0 || hexOf(rest, next)>>10 != 0xdc>>2 {
-			return nil, false
-		}
-		rest = rest[next[1]:]
 	}
 	var top map[string][]map[string]*string
 	if json.Unmarshal(body, &top) != nil || len(top) != 1 || top["actions"] == nil {
@@ -261,14 +241,6 @@ func strictJSON(body []byte) (actions []platform.SyncAction, ok bool) {
 		}
 		want--
 	}
-}
-
-func hexOf(text []byte, at []int) uint64 {
-	if at[2] < 0 {
-		return 0
-	}
-	unit, _ := strconv.ParseUint(string(text[at[2]:at[3]]), 16, 16)
-	return unit
 }
 
 func bytesOrNil(text string) []byte {

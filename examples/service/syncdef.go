@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"unicode/utf8"
+
+	kjson "sigs.k8s.io/json"
 
 	"github.com/platformbus/platform"
 )
@@ -59,11 +63,11 @@ func syncDef(h http.Header, body *chunks) (def platform.SyncDef, err error) {
 
 // add adds an action, unless there are too many or it does nothing.
 func add(def *platform.SyncDef, action platform.SyncAction) error {
-	switch n := len(def.Actions) + 1; {
-	case n > maxActions:
+	switch {
+	case len(def.Actions) == maxActions:
 		return errTooManyActions
 	case len(action.Delete) == 0 && len(action.Apply) == 0:
-		return fmt.Errorf("action %d is empty: it has nothing to delete and nothing to apply", n)
+		return errors.New("it is empty: it has nothing to delete and nothing to apply")
 	}
 	def.Actions = append(def.Actions, action)
 	return nil
@@ -74,47 +78,88 @@ func add(def *platform.SyncDef, action platform.SyncAction) error {
 //	{"actions": [{"resourceID": "web.yaml", "delete": "…", "apply": "…"}, …]}
 //
 // A member of an action may be missing or null. Unknown and duplicate keys are errors, also
-// those that differ in case from what is wanted.
+// those that differ in case from what is wanted: a program that checks a request before it
+// comes here must not read another request than we do.
 func jsonDef(body *chunks) (def platform.SyncDef, err error) {
-	j := newJSONReader(body)
-	err = j.object("the request", func(key string) error {
-		if key != "actions" {
-			return j.unknown(key, "actions")
-		}
-		return j.array(key, func() error {
-			if len(def.Actions) == maxActions {
-				return errTooManyActions
-			}
-			action, err := jsonAction(j)
-			if err != nil {
-				return err
-			}
-			return add(&def, action)
-		})
-	})
-	if err == nil {
-		err = j.end()
+	d := json.NewDecoder(body)
+	if err := expect(d, json.Delim('{')); err != nil {
+		return def, err
 	}
-	return def, err
+	for first := true; d.More(); first = false {
+		switch key, err := d.Token(); {
+		case err != nil:
+			return def, err
+		case key != "actions":
+			return def, fmt.Errorf("unknown field %.100q; want actions", key)
+		case !first:
+			return def, fmt.Errorf("duplicate field %q", key)
+		}
+		if err := jsonActions(d, &def); err != nil {
+			return def, err
+		}
+	}
+	if err := expect(d, json.Delim('}')); err != nil {
+		return def, err
+	}
+	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // documented to be bare
+		return def, errors.New("there is more after its end")
+	}
+	return def, nil
 }
 
-func jsonAction(j *jsonReader) (action platform.SyncAction, err error) {
-	err = j.object("an action", func(key string) (err error) {
-		switch key {
-		case "resourceID":
-			var id []byte
-			id, err = j.stringOrNull(key)
-			action.ResourceID = string(id)
-		case "delete":
-			action.Delete, err = j.stringOrNull(key)
-		case "apply":
-			action.Apply, err = j.stringOrNull(key)
-		default:
-			err = j.unknown(key, "resourceID, delete or apply")
-		}
+// jsonActions reads an array of actions, one at a time: many small ones would take far more
+// memory than their text.
+func jsonActions(d *json.Decoder, def *platform.SyncDef) error {
+	if err := expect(d, json.Delim('[')); err != nil {
 		return err
-	})
-	return action, err
+	}
+	for d.More() {
+		if len(def.Actions) == maxActions {
+			return errTooManyActions
+		}
+		var text json.RawMessage
+		if err := d.Decode(&text); err != nil {
+			return err
+		}
+		if !utf8.Valid(text) {
+			return fmt.Errorf("action %d: it is not UTF-8", len(def.Actions)+1)
+		}
+		var one struct {
+			ResourceID string `json:"resourceID"`
+			Delete     string `json:"delete"`
+			Apply      string `json:"apply"`
+		}
+		strict, err := kjson.UnmarshalStrict(text, &one)
+		if err == nil && len(strict) > 0 {
+			err = strict[0]
+		}
+		action := platform.SyncAction{ResourceID: one.ResourceID}
+		if one.Delete != "" {
+			action.Delete = []byte(one.Delete)
+		}
+		if one.Apply != "" {
+			action.Apply = []byte(one.Apply)
+		}
+		if err == nil {
+			err = add(def, action)
+		}
+		if err != nil {
+			return fmt.Errorf("action %d: %w", len(def.Actions)+1, err)
+		}
+	}
+	return expect(d, json.Delim(']'))
+}
+
+func expect(d *json.Decoder, wanted json.Delim) error {
+	switch token, err := d.Token(); {
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	case token != wanted:
+		return fmt.Errorf("at byte %d: want %v", d.InputOffset(), wanted)
+	}
+	return nil
 }
 
 const (
@@ -146,7 +191,7 @@ func formDef(body *chunks, boundary string) (def platform.SyncDef, err error) {
 			return def, err
 		}
 		if err := add(&def, action); err != nil {
-			return def, err
+			return def, fmt.Errorf("part %d: %w", len(def.Actions)+1, err)
 		}
 	}
 }
