@@ -77,12 +77,6 @@ func (c *chunks) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *chunks) WriteByte(b byte) error {
-	c.room()[0] = b
-	c.wrote(1)
-	return nil
-}
-
 func (c *chunks) Read(p []byte) (int, error) {
 	if c.size == 0 {
 		return 0, io.EOF

@@ -101,7 +101,7 @@ func jsonDef(body *chunks) (def platform.SyncDef, err error) {
 	if err := expect(d, json.Delim('}')); err != nil {
 		return def, err
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // documented to be bare
+	if _, err := d.Token(); err != io.EOF {
 		return def, errors.New("there is more after its end")
 	}
 	return def, nil
