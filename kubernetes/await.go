@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -231,6 +232,13 @@ func (w *rolloutWait) see(ctx context.Context, object *unstructured.Unstructured
 		w.failed[a.target] = err
 		return
 	}
+	hide := func(text string) string { return text }
+	if result.Status != status.CurrentStatus {
+		if body, err := object.MarshalJSON(); err == nil {
+			hide = redact.Of(false, body).Text
+		}
+	}
+	result.Message = hide(result.Message)
 	if a.progress != result.Message && result.Status == status.InProgressStatus {
 		w.tell(Event{ID: a.label, Object: a.key.String(), Result: Waiting, Progress: result.Message})
 	}
@@ -241,7 +249,7 @@ func (w *rolloutWait) see(ctx context.Context, object *unstructured.Unstructured
 		delete(w.left, a.key)
 	case status.FailedStatus:
 		for _, condition := range result.Conditions {
-			a.progress = fmt.Sprintf("%s: %s", condition.Reason, strings.TrimSuffix(condition.Message, "."))
+			a.progress = fmt.Sprintf("%s: %s", condition.Reason, strings.TrimSuffix(hide(condition.Message), "."))
 		}
 		w.fail(ctx, a, errStalled(a.progress))
 	}
@@ -306,7 +314,20 @@ func troubleOf(pod *corev1.Pod) []string {
 			reasons = append(reasons, fmt.Sprintf("%s: %s", c.Reason, c.Message))
 		}
 	}
+	for i := range reasons {
+		reasons[i] = withoutSecrets(reasons[i], pod.Spec)
+	}
 	return reasons
+}
+
+// withoutSecrets returns what may be shown of a text about pods: container runtimes and
+// webhooks quote arguments and environment.
+func withoutSecrets(text string, spec corev1.PodSpec) string {
+	body, err := json.Marshal(map[string]any{"spec": spec})
+	if err != nil {
+		return redact.Hidden
+	}
+	return redact.Line(redact.Of(false, body).Text(text))
 }
 
 // computeStatus is kstatus', which knows ReplicationControllers only by the kind that

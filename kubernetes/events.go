@@ -102,6 +102,7 @@ func (c *clients) tell(e Event) {
 		c.options.Metrics.Objects.With("result", string(e.Result)).Add(1)
 	}
 	if c.options.Events != nil {
+		e.Progress, e.Err = redact.Line(e.Progress), redact.Error(e.Err)
 		c.options.Events(e)
 	}
 }

@@ -48,7 +48,7 @@ func hostileTexts() []hostileText {
 		return b.String()
 	}
 	const far = "stand for far more than its size"
-	const many = "too many for a document of its size"
+	const many = "values"
 	return []hostileText{
 		{"a scalar, aliased", aConfigMap + "data:\n  a: &a " + big + "\n" + numbered(30_000/3, "  b%d: *a\n"), far},
 		{"a scalar in a list, aliased", aConfigMap + "a: &a " + big + "\nb: [" + times(30_000, "*a,") + "]", far},
@@ -65,12 +65,17 @@ func hostileTexts() []hostileText {
 		{"lists in lists in blocks", aConfigMap + "a:\n  " + times(100_000, "- "), "exceeded max depth"},
 		{"maps in maps", aConfigMap + "a: " + times(9_000, "{a: ") + times(9_000, "}"), "deep"},
 		{"JSON, lists in lists", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"a":` + times(9_000, "[") + times(9_000, "]") + "}", "deep"},
-		{"JSON, empty objects", `{"apiVersion":"v1","kind":"List","items":[` + times(1<<20, "{},") + "{}]}", many},
+		{"JSON, empty objects", `{"apiVersion":"v1","kind":"List","items":[` + times(1<<20, "{},") + "{}]}", "apiVersion is missing"},
+		{"JSON, many empty objects", `{"apiVersion":"v1","kind":"List","items":[` + times(5<<20, "{},") + "{}]}", many},
+		{"JSON, small objects", `{"apiVersion":"v1","kind":"List","items":[` + times(1<<20, `{"":0},`) + "{}]}", "apiVersion is missing"},
 		{"JSON, a key many times", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"a":{` + times(60_000, `"k":1,`) + `"k":1}}`, "duplicate"},
 		{"YAML, empty objects", "apiVersion: v1\nkind: List\nitems: [" + times(5<<20, "{},") + "]", many},
 		{"YAML, keys without values", aConfigMap + "a: {" + numbered(1_200_000, "%d,") + "}", many},
 		{"YAML, keys without values, as many as there may be", aConfigMap + "a: {" + numbered(450_000, "%d,") + "}", ""},
 		{"YAML, empty lines of a list", aConfigMap + "a:\n" + times(1<<20, "-\n"), many},
+		{"maps of one key", aConfigMap + "a: [" + times(180_000, "{a},") + "]", many},
+		{"maps of one key, in documents", times(8, "---\n"+aConfigMap+"a: ["+times(100_000, "{a},")+"]\n"), many},
+		{"a long key of bytes that are quoted, twice", aConfigMap + "a: &a \"" + times(1<<20, "\u00a0") + "\"\nb: {" + times(9, "*a : 1,") + "}", far},
 		{"keys of one map", aConfigMap + "data:\n" + numbered(60_000, "  k%d: ''\n"), ""},
 		{"a key many times", aConfigMap + "data:\n" + times(60_000, "  k: ''\n"), "already set"},
 		{"a long key many times", aConfigMap + "a: &a " + big + "\nb: {" + times(20_000, "*a : 1,") + "}", far},
@@ -96,7 +101,11 @@ func TestHostileTexts(t *testing.T) {
 			t.Run(method+"/"+c.name, func(t *testing.T) {
 				got := callHostile(t, w, program, method, c.text)
 				fmt.Fprintf(&table, "%-14s %-45s %8d KB in %8.1f MB, %6.2f s: %.100s\n", method, c.name, len(c.text)>>10, float64(got.KB)/1024, got.Seconds, got.Error)
-				assert.Less(t, got.KB, hostileFloorKB+hostileFactor*len(c.text)/1024, "memory, in KB")
+				factor := hostileFactor
+				if method == "load" { // it reads what is no manifest a second time, to say what it is
+					factor = 2 * hostileFactor
+				}
+				assert.Less(t, got.KB, hostileFloorKB+factor*len(c.text)/1024, "memory, in KB")
 				assert.Less(t, len(got.Error), 5<<10)
 				assert.NotContains(t, got.Error, "\n")
 				if c.says != "" {

@@ -18,6 +18,9 @@ type objectKey struct {
 // String names the object for an error, as in "Deployment default/web".
 func (k objectKey) String() string {
 	name := redact.Name(k.name)
+	if most := 300; len(name) > most { // no API server has it
+		name = name[:most] + "…"
+	}
 	if k.namespace == "" {
 		return k.Kind + " " + name
 	}

@@ -62,7 +62,7 @@ func deploymentRollout(d *appsv1.Deployment) rollout {
 		late := c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded"
 		refused := c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue
 		if (late || refused) && !r.unseen {
-			r.stalled = fmt.Sprintf("%s: %s", c.Reason, c.Message)
+			r.stalled = fmt.Sprintf("%s: %s", c.Reason, withoutSecrets(c.Message, d.Spec.Template.Spec))
 		}
 	}
 	return r

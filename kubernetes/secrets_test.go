@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -198,4 +199,47 @@ func TestErrorsAreBounded(t *testing.T) {
 	require.Error(t, err)
 	assert.LessOrEqual(t, len(err.Error()), 4<<10)
 	assert.False(t, bytes.ContainsAny([]byte(err.Error()), "\n\x1b"))
+}
+
+// What the API server, a policy or a container's runtime says of what is there already is
+// shown without it too.
+func TestNoLiveSecretIsShown(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: main, image: 'example.com/x:1', args: [ARG], env: [{name: A, value: ARG}]}]}"
+	cluster, shown := w.shows(t)
+	require.NoError(t, cluster.Sync(def(apply("p", strings.ReplaceAll(pod, "ARG", secretWord)))))
+	err := cluster.Sync(def(apply("p", strings.ReplaceAll(pod, "ARG", "another"))))
+	shown.error(err)
+	assert.Contains(t, syncErrors(t, err)["p"], "Forbidden: pod updates may not change fields other than")
+	assert.NotRegexp(t, secretForms, shown.take())
+
+	// What is called secrets, or has a value that the API server's words have too, is told as ever.
+	plain := strings.NewReplacer("{port: 80}", "{port: 80, nodePort: 80}", "spec:", "spec:\n  type: NodePort").Replace(service("secrets", "web"))
+	words := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere-at-all}\ndata: {k: namespaces, x: found}"
+	got := syncErrors(t, cluster.Sync(def(apply("service", plain), apply("words", words))))
+	assert.Contains(t, got["service"], "Invalid value: 80")
+	assert.Contains(t, got["words"], `namespaces "nowhere-at-all" not found`)
+
+	// A field that cannot be changed is known for that, whatever the text holds.
+	job := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x-words}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: 'example.com/x:1', args: [immutable, value, changed]}]}}}"
+	require.NoError(t, cluster.Sync(def(apply("job", job))))
+	require.NoError(t, cluster.Sync(def(apply("job", recreatable(strings.Replace(job, "x:1", "x:2", 1))))))
+}
+
+// Warnings are in the log, without what they quote.
+func TestNoSecretIsShownByAWarning(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	shown := &shown{}
+	options := kubernetes.Options{Namespace: w.namespace, Logger: slog.New(slog.NewTextHandler(shown, nil))}
+	cluster, _ := w.tapped(t, options, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		response, err := next.RoundTrip(r)
+		if err == nil && r.Method == http.MethodPatch {
+			response.Header.Add("Warning", fmt.Sprintf(`299 - "word is %s of vault"`, base64.StdEncoding.EncodeToString([]byte(secretWord))))
+		}
+		return response, err
+	})
+	require.NoError(t, cluster.Sync(def(apply("a", "apiVersion: v1\nkind: Secret\nmetadata: {name: vault}\nstringData: {word: correct-horse}"))))
+	log := shown.take()
+	assert.Contains(t, log, "word is (hidden) of vault")
+	assert.NotRegexp(t, secretForms, log)
 }

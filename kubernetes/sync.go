@@ -91,7 +91,7 @@ func (c *clients) do(ctx context.Context, s *step) error {
 	}
 	defer unlock()
 	result, err := c.write(ctx, s)
-	c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: result, Took: time.Since(begin), Err: redact.Error(err)})
+	c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: result, Took: time.Since(begin), Err: err})
 	return err
 }
 

@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +38,7 @@ func (c *clients) apply(ctx context.Context, t *target, seen *observation) error
 	}
 	err := c.patch(ctx, t)
 	switch {
-	case !isImmutable(err):
+	case !api.IsImmutable(err):
 	case t.recreate():
 		err = c.recreate(ctx, t, err)
 	default:
@@ -108,14 +107,6 @@ func (c *clients) adopt(ctx context.Context, t *target) error {
 		return causeOf(ctx, err)
 	})
 }
-
-// isImmutable says whether the server refused a change because a field cannot be changed.
-// There is no code for it, only the wordings of validation, of CEL rules and of webhooks.
-func isImmutable(err error) bool {
-	return (apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)) && immutable.MatchString(err.Error())
-}
-
-var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|modif)|can ?not be (change|update|modif)|updates to .* are forbidden|can(not|'t) change|failed rule: .*\boldSelf\b`)
 
 // awaitEstablished waits until the API server serves what a CustomResourceDefinition
 // defines.

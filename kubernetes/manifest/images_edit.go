@@ -26,6 +26,7 @@ type imageSetter struct {
 	sites  []*node // the values of the field image, in the order in which they are found
 	uses   map[*node][]use
 	shared map[*node]agreement // of what has an anchor
+	wants  map[*node]wanted    // see want
 	edits  []splice
 }
 
@@ -42,7 +43,7 @@ func setImagesIn(d parse.Document, manifest []byte, images map[string]string) ([
 	if err != nil {
 		return nil, err
 	}
-	s := imageSetter{text: d.Text, images: images, uses: map[*node][]use{}, shared: map[*node]agreement{}}
+	s := imageSetter{text: d.Text, images: images, uses: map[*node][]use{}, shared: map[*node]agreement{}, wants: map[*node]wanted{}}
 	if err := s.find(root, schema.GroupKind{}); err != nil {
 		return nil, err
 	}
@@ -127,8 +128,23 @@ func (s *imageSetter) note(container *node) error {
 	return nil
 }
 
+// A wanted is what a node's uses want of it together.
+type wanted struct {
+	image string
+	err   error
+}
+
 // want returns the image that a node shall have, or "" if that is the one it has.
 func (s *imageSetter) want(site *node) (string, error) {
+	w, known := s.wants[site]
+	if !known {
+		w.image, w.err = s.agree(site)
+		s.wants[site] = w
+	}
+	return w.image, w.err
+}
+
+func (s *imageSetter) agree(site *node) (string, error) {
 	uses := s.uses[site]
 	if len(uses) == 0 {
 		return "", nil

@@ -25,8 +25,9 @@ type Object struct {
 // the first document that is wrong, which holds no value of it.
 //
 // What it takes to read data is bounded by its size. It is an error if a document holds more
-// than a million values, or more than half a million and one in eight bytes, if aliases stand
-// for more than ten times the size of data and 1 MiB, or if values nest more than 500 deep.
+// than a million values, if data holds more than half a million and one in eight bytes, if
+// aliases stand for more than ten times the size of data and 1 MiB, or if values nest more
+// than 500 deep.
 func Parse(data []byte) ([]Object, error) {
 	return parseWithin(data, parse.NewLimits(len(data), parse.AnyNumber))
 }

@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"path"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,7 +50,7 @@ func NewClient(config *rest.Config) (*Client, error) {
 		next = http.DefaultTransport
 	}
 	outer := *inner
-	outer.Transport = transport{prefix: strings.TrimSuffix(base.Path, "/"), next: next}
+	outer.Transport = transport{prefix: strings.TrimSuffix(path.Clean("/"+base.Path), "/"), next: next}
 	return newClient(config, &outer)
 }
 
@@ -79,29 +80,29 @@ func newClient(config *rest.Config, transport *http.Client) (*Client, error) {
 
 // Get gets one object of a built-in kind.
 func (c *Client) Get(ctx context.Context, t Target, into runtime.Object) error {
-	ctx, path, err := aim(ctx, t)
+	ctx, at, err := aim(ctx, t)
 	if err != nil {
 		return err
 	}
-	return c.protobuf.Get().AbsPath(path).Do(ctx).Into(into)
+	return c.protobuf.Get().AbsPath(at).Do(ctx).Into(into)
 }
 
 // List lists objects of a built-in kind.
 func (c *Client) List(ctx context.Context, t Target, options metav1.ListOptions, into runtime.Object) error {
-	ctx, path, err := aim(ctx, t)
+	ctx, at, err := aim(ctx, t)
 	if err != nil {
 		return err
 	}
-	return c.protobuf.Get().AbsPath(path).SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).Do(ctx).Into(into)
+	return c.protobuf.Get().AbsPath(at).SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).Do(ctx).Into(into)
 }
 
 // ListJSON lists objects of any kind, and returns the answer as it is.
 func (c *Client) ListJSON(ctx context.Context, t Target, options metav1.ListOptions) ([]byte, error) {
-	ctx, path, err := aim(ctx, t)
+	ctx, at, err := aim(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	return c.protobuf.Get().AbsPath(path).
+	return c.protobuf.Get().AbsPath(at).
 		SetHeader("Accept", runtime.ContentTypeJSON).
 		SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).
 		Do(ctx).Raw()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/platformbus/platform/internal/oneline"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
@@ -31,15 +33,24 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response, err := t.next.RoundTrip(r)
-	if err != nil || response.StatusCode < http.StatusBadRequest {
+	if err != nil {
 		return response, err
 	}
-	return redacted(response, objectOf(r))
+	if warnings := response.Header["Warning"]; len(warnings) > 0 {
+		o := t.objectOf(r)
+		for i, warning := range warnings {
+			warnings[i] = o.Text(warning)
+		}
+	}
+	if response.StatusCode < http.StatusBadRequest {
+		return response, nil
+	}
+	return redacted(response, t.objectOf(r))
 }
 
 // objectOf returns what a request is about, for its answer to be redacted: the definition
 // that it sends, if it sends one.
-func objectOf(r *http.Request) redact.Object {
+func (t transport) objectOf(r *http.Request) redact.Object {
 	var body []byte
 	if r.GetBody != nil {
 		if reader, err := r.GetBody(); err == nil {
@@ -47,30 +58,45 @@ func objectOf(r *http.Request) redact.Object {
 			reader.Close()
 		}
 	}
-	return redact.Of(isAboutSecrets(r.URL.Path), body)
+	return redact.Of(kinds.IsSecretResource(resourceOf(strings.TrimPrefix(r.URL.Path, t.prefix))), body)
 }
 
-func isAboutSecrets(path string) bool {
-	for segment := range strings.SplitSeq(path, "/") {
-		if kinds.IsSecretResource(segment) {
-			return true
-		}
+// resourceOf returns the plural of the resource that a path is about, or "".
+func resourceOf(path string) string {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	skip := len([]string{"apis", "group", "version"})
+	if segments[0] == "api" {
+		skip--
 	}
-	return false
+	if len(segments) <= skip {
+		return ""
+	}
+	segments = segments[skip:]
+	if segments[0] == "namespaces" && len(segments) > 2 {
+		segments = segments[2:]
+	}
+	return segments[0]
 }
 
-// maxRefusal is how much is read of an answer that says no.
-const maxRefusal = 8 << 20
+const (
+	// maxRefusal is how much is read of an answer that says no, in bytes.
+	maxRefusal = 4 << 20
+	// maxCauses is how many causes of a refusal are kept.
+	maxCauses = 100
+)
 
 // redacted returns a response that says no, without what its text quotes of o. A body that
 // is no Status, such as a proxy's page, becomes plain text.
 func redacted(response *http.Response, o redact.Object) (*http.Response, error) {
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal+1))
 	response.Body.Close()
 	if err != nil {
 		return nil, err
 	}
-	if status := readStatus(body); status != nil {
+	if status := readStatus(body); len(body) > maxRefusal {
+		body = []byte("the API server says no, in a text that is too long to be shown")
+		response.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	} else if status != nil {
 		redactStatus(status, o)
 		if body, err = json.Marshal(status); err != nil {
 			return nil, err
@@ -99,17 +125,44 @@ func readStatus(body []byte) *metav1.Status {
 	return status
 }
 
+// causeImmutable is the type of a cause that a refusal gets here if its text, of which parts
+// may be hidden or cut afterwards, says that a field cannot be changed.
+const causeImmutable metav1.CauseType = "PlatformFieldImmutable"
+
+// immutable matches the wordings of validation, of CEL rules and of webhooks. There is no code
+// for it.
+var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|modif)|can ?not be (change|update|modif)|updates to .* are forbidden|can(not|'t) change|failed rule: .*\boldSelf\b`)
+
+// IsImmutable says whether the server refused a change because a field cannot be changed.
+func IsImmutable(err error) bool { return apierrors.HasStatusCause(err, causeImmutable) }
+
 // redactStatus takes off the texts of a status what they quote of o.
 func redactStatus(status *metav1.Status, o redact.Object) {
-	status.Message = redact.Line(o.Text(status.Message))
-	if status.Details == nil {
-		return
+	isImmutable := false
+	switch status.Reason {
+	case metav1.StatusReasonInvalid, metav1.StatusReasonForbidden, metav1.StatusReasonBadRequest:
+		isImmutable = immutable.MatchString(status.Message)
 	}
-	for i := range status.Details.Causes {
-		cause := &status.Details.Causes[i]
-		// A cause has the path apart from what is wrong there.
-		text := o.Text(cause.Field + ": " + cause.Message)
-		cause.Message = redact.Line(strings.TrimPrefix(text, cause.Field+": "))
+	status.Message = redact.Line(o.Text(status.Message))
+	if details := status.Details; details != nil {
+		details.Causes = details.Causes[:min(len(details.Causes), maxCauses)]
+		for i := range details.Causes {
+			cause := &details.Causes[i]
+			// A cause has the path apart from what is wrong there.
+			text := cause.Message[:min(len(cause.Message), 2*oneline.Max)]
+			text, ok := strings.CutPrefix(o.Text(cause.Field+": "+text), cause.Field+": ")
+			if !ok { // the path itself holds a value
+				text = redact.Hidden
+				cause.Field = ""
+			}
+			cause.Message = redact.Line(text)
+		}
+	}
+	if isImmutable {
+		if status.Details == nil {
+			status.Details = &metav1.StatusDetails{}
+		}
+		status.Details.Causes = append(status.Details.Causes, metav1.StatusCause{Type: causeImmutable})
 	}
 }
 

@@ -43,6 +43,10 @@ func IsShownInSecret(path string) bool {
 // data that it was derived from: compressed, say.
 const maxAnnotation = 256
 
+// maxCompared is how many pairs of an annotation and a value are compared. Beyond, any
+// annotation may hold any value.
+const maxCompared = 100_000
+
 // AnnotationsWithData returns the names of those annotations of a Secret that may hold a copy
 // of its data, as tools leave there to compare with: what has one of the values in it, what
 // is an object or a list itself, and what is long.
@@ -50,10 +54,11 @@ func AnnotationsWithData(secret map[string]any, values []string) []string {
 	metadata, _ := secret["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
 	var names []string
+	all := len(annotations)*len(values) > maxCompared
 	for name, value := range annotations {
 		text, ok := value.(string)
 		trimmed := strings.TrimSpace(text)
-		if !ok || len(text) > maxAnnotation || strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[") ||
+		if !ok || all || len(text) > maxAnnotation || strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[") ||
 			slices.ContainsFunc(values, func(v string) bool { return strings.Contains(text, v) }) {
 			names = append(names, name)
 		}
@@ -80,7 +85,7 @@ func SecretValues(secret map[string]any) []string {
 				return
 			}
 			values = append(values, v)
-			if plain, err := base64.StdEncoding.DecodeString(v); err == nil {
+			if plain, err := base64.StdEncoding.DecodeString(v); err == nil && len(plain) > 0 {
 				values = append(values, string(plain))
 			}
 			values = append(values, base64.StdEncoding.EncodeToString([]byte(v)))

@@ -102,7 +102,10 @@ func checkJSON(text []byte) error {
 			depth--
 		}
 	}
-	return checkValues(values, len(text))
+	if values > maxValuesOfJSON {
+		return fmt.Errorf("it has more than %d values", maxValuesOfJSON)
+	}
+	return nil
 }
 
 var errDepth = fmt.Errorf("nested more than %d deep", maxDepth)
@@ -112,31 +115,26 @@ func (d Document) checkYAML(ctx context.Context, limits *Limits) error {
 	if err := d.checkDirectives(limits); err != nil {
 		return d.at(err)
 	}
-	// Each value or pair begins at one of these. In a large text some of them are within
-	// scalars, which counts against it.
-	n := 0
-	for _, c := range d.Text {
-		switch c {
-		case '\n', '\r', ',', '[', '{':
-			n++
+	n := d.atMost()
+	if n > fewValues && len(d.Text) <= preciseSize {
+		root, err := d.tree(ctx)
+		if err != nil {
+			return err
 		}
+		n = count(root)
 	}
-	n += bytes.Count(d.Text, []byte("- ")) + bytes.Count(d.Text, []byte("? "))
-	if err := checkValues(n, len(d.Text)); err != nil {
+	if err := limits.read(n); err != nil {
 		return d.at(err)
 	}
 	if bytes.IndexByte(d.Text, '&') < 0 || bytes.IndexByte(d.Text, '*') < 0 {
 		return nil // it has no alias
 	}
-	var root yamlv3.Node // which holds aliases as such
-	switch err := yamlv3.NewDecoder(reader{ctx, bytes.NewReader(d.Text)}).Decode(&root); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return d.explain(ctx, err)
+	root, err := d.tree(ctx)
+	if err != nil || root == nil {
+		return err
 	}
 	e := expansion{known: map[*yamlv3.Node]*extent{}}
-	all, err := e.of(&root)
+	all, err := e.of(root)
 	switch {
 	case err != nil:
 		return d.at(err)
@@ -145,7 +143,55 @@ func (d Document) checkYAML(ctx context.Context, limits *Limits) error {
 	case !e.aliases:
 		return nil
 	}
-	return d.at(limits.expand(all.bytes))
+	return d.at(limits.expand(all.bytes - e.written))
+}
+
+// preciseSize is for how large a document its values are counted precisely if there may be
+// too many: to do so takes up to 200 bytes for each.
+const preciseSize = 768 << 10
+
+// atMost returns how many values the document may hold. Each begins at one of the bytes that
+// are counted; some of these may be within scalars.
+func (d Document) atMost() int {
+	n := 0
+	for i, c := range d.Text {
+		switch c {
+		case '\n', '\r', ',', '[':
+			n++
+		case '{':
+			if n++; i+1 < len(d.Text) && d.Text[i+1] != '}' {
+				n += mapValues
+			}
+		}
+	}
+	return n + bytes.Count(d.Text, []byte("- ")) + bytes.Count(d.Text, []byte("? "))
+}
+
+// count returns how many values a tree holds.
+func count(n *yamlv3.Node) int {
+	if n == nil {
+		return 0
+	}
+	sum := 1
+	if n.Kind == yamlv3.MappingNode && len(n.Content) > 0 {
+		sum += mapValues
+	}
+	for _, child := range n.Content {
+		sum += count(child)
+	}
+	return sum
+}
+
+// tree returns the document as a tree, which holds aliases as such, or nil if it is empty.
+func (d Document) tree(ctx context.Context) (*yamlv3.Node, error) {
+	root := &yamlv3.Node{}
+	switch err := yamlv3.NewDecoder(reader{ctx, bytes.NewReader(d.Text)}).Decode(root); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, d.explain(ctx, err)
+	}
+	return root, nil
 }
 
 // An expansion finds out how large the values of a document are once each alias is replaced
@@ -153,6 +199,7 @@ func (d Document) checkYAML(ctx context.Context, limits *Limits) error {
 type expansion struct {
 	known   map[*yamlv3.Node]*extent // of what has an anchor
 	aliases bool
+	written int64 // what the values take that the document has without its aliases
 }
 
 // An extent is how large a value is.
@@ -164,6 +211,10 @@ type extent struct {
 
 // expansionMax keeps sums from running over.
 const expansionMax = math.MaxInt64 / 4
+
+// quotedKey is how many times its size a key takes in the decoder's error about one that is
+// there twice.
+const quotedKey = 8
 
 // perValue is what a value takes beside its text.
 const perValue = 32
@@ -178,13 +229,17 @@ func (e *expansion) of(n *yamlv3.Node) (extent, error) {
 		return *known, nil
 	}
 	sum := &extent{bytes: perValue + int64(len(n.Value)), open: true}
+	e.written += sum.bytes
 	if n.Anchor != "" {
 		e.known[n] = sum
 	}
-	for _, child := range n.Content {
+	for i, child := range n.Content {
 		below, err := e.of(child)
 		if err != nil {
 			return extent{}, err
+		}
+		if n.Kind == yamlv3.MappingNode && i%2 == 0 && child.Kind == yamlv3.AliasNode {
+			below.bytes = min(below.bytes*quotedKey, expansionMax)
 		}
 		sum.bytes = min(sum.bytes+below.bytes, expansionMax)
 		sum.depth = max(sum.depth, below.depth)

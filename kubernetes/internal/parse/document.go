@@ -57,7 +57,7 @@ func Split(data []byte) []Document {
 			directives, content = -1, !isBlank(text[len("---"):])
 		case isMark(text, "..."):
 			content = false
-		case !content && bytes.HasPrefix(text, []byte("%TAG")):
+		case !content && bytes.HasPrefix(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("%TAG")):
 			if directives < 0 {
 				directives, directivesLine = at, line
 			}

@@ -22,12 +22,17 @@ const (
 // What a text may become. Beyond a floor that no small text reaches by accident, both bounds
 // grow with its size: what it costs to read a text is a multiple of its size.
 const (
-	// These bound how many values a document may hold: one in bytesPerValue, but always fewValues,
-	// which is what a ConfigMap with a table of numbers may seem to have, and never more than
-	// maxValues. A value takes up to 500 bytes in memory, and has some 15 in manifests.
+	// These bound how many values the texts of a call may hold together: one in bytesPerValue,
+	// beside fewValues, which is what a ConfigMap with a table of numbers has; and how many a
+	// document may hold. A value takes up to 500 bytes in memory, a map that of mapValues, and
+	// manifests have one in some 15 bytes.
 	bytesPerValue = 8
 	fewValues     = 1 << 19
 	maxValues     = 1 << 20
+	mapValues     = 3
+	// maxValuesOfJSON is how many a document in JSON may hold. It needs no other bound: decoded
+	// without a tree, it takes at most some 50 times its size.
+	maxValuesOfJSON = 4 << 20
 	// expansionFloor and expansionFactor bound how many bytes aliases and tags may make of a
 	// text.
 	expansionFloor  = 1 << 20
@@ -41,6 +46,7 @@ const (
 type Limits struct {
 	maxObjects int
 	objects    atomic.Int64 // that have been read
+	values     atomic.Int64 // that may still be read
 	expansion  atomic.Int64 // bytes that aliases and tags may still make
 }
 
@@ -48,13 +54,17 @@ type Limits struct {
 // objects.
 func NewLimits(size, maxObjects int) *Limits {
 	l := &Limits{maxObjects: maxObjects}
+	l.values.Store(fewValues)
 	l.expansion.Store(expansionFloor)
 	l.Add(size)
 	return l
 }
 
 // Add allows for another text.
-func (l *Limits) Add(size int) { l.expansion.Add(expansionFactor * int64(size)) }
+func (l *Limits) Add(size int) {
+	l.values.Add(int64(size) / bytesPerValue)
+	l.expansion.Add(expansionFactor * int64(size))
+}
 
 // ErrTooManyObjects is matched by the error about a text with more objects than may be read.
 var ErrTooManyObjects = errors.New("too many objects")
@@ -73,10 +83,13 @@ func (l *Limits) expand(bytes int64) error {
 	return nil
 }
 
-// checkValues returns an error if a document of size bytes holds more values than it may.
-func checkValues(values, size int) error {
-	if most := min(max(fewValues, size/bytesPerValue), maxValues); values > most {
-		return fmt.Errorf("it has more than %d values, which is too many for a document of its size", most)
+// read takes the values of a document from those that may be read.
+func (l *Limits) read(values int) error {
+	if values > maxValues {
+		return fmt.Errorf("it has more than %d values", maxValues)
+	}
+	if l.values.Add(-int64(values)) < 0 {
+		return errors.New("it has too many values for its size")
 	}
 	return nil
 }

@@ -74,11 +74,15 @@ func TestLimitsAreShared(t *testing.T) {
 // Anchors, merged maps and Lists as people write them stay within all limits.
 func TestOrdinaryTexts(t *testing.T) {
 	for name, text := range map[string]string{
-		"anchors":           configMap("a", "x: &x {a: 1}\ny: *x\nz: {<<: *x, b: 2}"),
-		"a table as text":   configMap("a", "data:\n  table: |\n"+strings.Repeat("    1,2,3,4,5,6,7,8,9\n", 50_000)),
-		"a dashboard":       configMap("a", "data:\n  board.json: '"+strings.Repeat(`{"a":1,"b":[2]},`, 60_000)+"'"),
-		"a list in JSON":    `{"apiVersion":"v1","kind":"List","items":[` + strings.Repeat(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","managedFields":[{"fieldsV1":{"f:data":{".":{},"f:a":{}}}}]},"data":{"a":"b"}},`, 30_000) + `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}]}`,
-		"a star and an and": configMap("a", "data: {a: '&', b: '*'}"),
+		"anchors":                       configMap("a", "x: &x {a: 1}\ny: *x\nz: {<<: *x, b: 2}"),
+		"a table as text":               configMap("a", "data:\n  table: |\n"+strings.Repeat("    1,2,3,4,5,6,7,8,9\n", 50_000)),
+		"a sparse table as text":        configMap("a", "data:\n  table: |\n"+strings.Repeat("    "+strings.Repeat(",", 200)+"\n", 3_000)),
+		"one alias in a large document": configMap("a", "x: &x 1\ny: *x\na:\n"+strings.Repeat("- a: 1\n  b: 2\n", 60_000)),
+		"one alias beside a list":       configMap("a", "x: &x 1\ny: *x\na: ["+strings.Repeat("1,", 200_000)+"]"),
+		"a mark before directives":      "\ufeff%TAG ! tag:yaml.org,2002:\n---\n" + configMap("a", "b: !str c"),
+		"a dashboard":                   configMap("a", "data:\n  board.json: '"+strings.Repeat(`{"a":1,"b":[2]},`, 60_000)+"'"),
+		"a list in JSON":                `{"apiVersion":"v1","kind":"List","items":[` + strings.Repeat(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","managedFields":[{"fieldsV1":{"f:data":{".":{},"f:a":{}}}}]},"data":{"a":"b"}},`, 30_000) + `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}]}`,
+		"a star and an and":             configMap("a", "data: {a: '&', b: '*'}"),
 	} {
 		err := read(t, text, parse.NewLimits(len(text), parse.AnyNumber))
 		assert.NoError(t, err, name)

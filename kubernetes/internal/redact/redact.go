@@ -4,8 +4,7 @@
 package redact
 
 import (
-	"cmp"
-	"encoding/base64"
+	"bytes"
 	"encoding/json"
 	"regexp"
 	"slices"
@@ -22,35 +21,46 @@ const Hidden = "(hidden)"
 // not taken for a Secret.
 type Object struct {
 	secret  bool
-	values  []string // that no text may show, whatever its form; the longest first
-	content bool     // no value at all may be shown
+	values  values // that no text may show, whatever its form
+	content bool   // no value at all may be shown
 }
 
-// Of returns an object of a kind, of which body, if it is not nil, is the definition in JSON.
+// Of returns an object that is a Secret or not, of which body, if it is not nil, is the
+// definition in JSON.
 func Of(secret bool, body []byte) Object {
 	o := Object{secret: secret}
 	var content map[string]any
-	if json.Unmarshal(body, &content) == nil {
-		o.values = secretValues(content, secret)
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber() // to see numbers as they are written
+	if decoder.Decode(&content) == nil {
+		kind, _ := content["kind"].(string)
+		o.secret = secret || kinds.IsSecret(kind)
+		o.values = valuesOf(content, o.secret)
 	}
 	return o
 }
 
-// Content returns o as one of which no value may be shown, secret or not: for a log, which
-// never gets the content of a definition.
+// Content returns an object of which no value may be shown: for a log, which never gets the
+// content of a definition.
 func Content() Object { return Object{secret: true, content: true} }
+
+// maxRead is how much of a text is looked at, in bytes. More than oneline.Max of it is not
+// shown, but what is hidden takes no room.
+const maxRead = 64 << 10
 
 // Text returns what may be shown of a text about o.
 func (o Object) Text(text string) string {
-	if len(o.values) > 0 {
-		text = o.withoutValues(text)
+	cut := len(text) > maxRead
+	if cut {
+		text = text[:maxRead]
 	}
-	return o.withoutQuotes(text)
+	// First by the forms, which a value that is hidden elsewhere might destroy.
+	return o.values.hide(o.withoutQuotes(text), cut)
 }
 
 // A form is one in which texts quote a value.
 type form struct {
-	begin *regexp.Regexp
+	begin string // matches what comes before the value
 	// hide returns where the value ends that begins at the start of rest, and what is shown
 	// in its place, given the path that the text names, which may be empty.
 	hide func(o Object, path, rest string) (end int, shown string)
@@ -58,55 +68,93 @@ type form struct {
 
 var forms = []form{
 	// Validation: spec.x: Invalid value: "a": why.
-	{regexp.MustCompile(`(?:(?:Invalid|Unsupported|Duplicate) value|Not found|Too many|Too few): `), Object.quoted},
-	// Schemas of server-side apply: .spec.x: expected string, got &value.valueUnstructured{Value:1}.
+	{`(?:(?:Invalid|Unsupported|Duplicate) value|Not found|Too many|Too few): `, Object.quoted},
+	// Validation of what may not be changed shows the difference on the lines that follow.
+	{`Forbidden: `, func(_ Object, _, rest string) (int, string) {
+		if end := strings.IndexByte(rest, '\n') + 1; end > 0 {
+			return len(rest), rest[:end] + Hidden
+		}
+		return 0, ""
+	}},
 	// What is found where a map or a list is wanted may be anything, also a secret.
-	{regexp.MustCompile(`expected (?:map|list), got `), func(o Object, _, rest string) (int, string) { return Content().got("", rest) }},
-	{regexp.MustCompile(`expected [a-z ()]+, got `), Object.got},
+	{`expected (?:map|list), got `, func(_ Object, _, rest string) (int, string) { return Content().got("", rest) }},
+	// Schemas of server-side apply: .spec.x: expected string, got &value.valueUnstructured{Value:1}.
+	{`expected [a-z ()]+, got `, Object.got},
+	// Elements of lists, in schemas and in conflicts.
+	{`duplicate entries for key \[`, Object.element},
+	{`(?:args|command)\[="`, func(_ Object, _, rest string) (int, string) { return max(quoteEnd(rest, '"')-1, 0), Hidden }},
 	// The decoder of older API servers quotes what is around an error.
-	{regexp.MustCompile(`error found in #\d+ byte of `), func(_ Object, _, rest string) (int, string) { return len(rest), Hidden }},
-	// Numbers and times that cannot be decoded.
-	{regexp.MustCompile(`cannot unmarshal number `), func(_ Object, _, rest string) (int, string) {
+	{`error found in #\d+ byte of `, toTheEnd},
+	// Numbers, times and URLs that cannot be decoded.
+	{`cannot unmarshal number `, func(_ Object, _, rest string) (int, string) {
 		return len(rest) - len(strings.TrimLeft(rest, "+-.0123456789eE")), ""
 	}},
-	{regexp.MustCompile(`(?:parsing(?: time)?|cannot parse|as) "`), Object.literal},
+	{`(?:parsing(?: time)?|cannot parse|parse|as) "`, Object.literal},
 	// YAML.
-	{regexp.MustCompile(`unknown anchor '|anchor '|cannot decode !!\S* ` + "`|cannot unmarshal !!\\S* `"), Object.yaml},
-	{regexp.MustCompile(`invalid map key: `), func(_ Object, _, rest string) (int, string) { return len(rest), Hidden }},
+	{"(?:unknown )?anchor '|cannot decode !!\\S* `|cannot unmarshal !!\\S* `", Object.yaml},
+	{`invalid map key: `, toTheEnd},
 }
+
+// anyForm matches the begin of any form; group i+1 is that of forms[i].
+var anyForm = func() *regexp.Regexp {
+	begins := make([]string, len(forms))
+	for i, f := range forms {
+		begins[i] = "(" + f.begin + ")"
+	}
+	return regexp.MustCompile(strings.Join(begins, "|"))
+}()
 
 // withoutQuotes hides values by the forms in which texts quote them.
 func (o Object) withoutQuotes(text string) string {
 	var b strings.Builder
+	at := 0
 	for {
-		at, end, with := -1, 0, form{}
-		for _, f := range forms {
-			if found := f.begin.FindStringIndex(text); found != nil && (at < 0 || found[0] < at) {
-				at, end, with = found[0], found[1], f
-			}
-		}
-		if at < 0 {
-			b.WriteString(text)
+		found := anyForm.FindStringSubmatchIndex(text[at:])
+		if found == nil {
+			b.WriteString(text[at:])
 			return b.String()
 		}
-		length, shown := with.hide(o, pathBefore(text[:at]), text[end:])
-		b.WriteString(text[:end])
+		which := 0
+		for found[2*which+2] < 0 {
+			which++
+		}
+		begin, end := at+found[0], at+found[1]
+		length, shown := forms[which].hide(o, pathBefore(text[:begin]), text[end:])
+		b.WriteString(text[at:end])
 		b.WriteString(shown)
-		text = text[end+length:]
+		at = end + length
 	}
 }
 
-// lastPath matches the path that a text ends with: a word, in which a place in a list or a
-// map may hold anything.
-var lastPath = regexp.MustCompile(`((?:[^\s,\[\]]|\[[^\[\]]*\])+): $`)
+func toTheEnd(_ Object, _, rest string) (int, string) { return len(rest), Hidden }
 
-// pathBefore returns the path of the field that a text speaks of at its end.
+// maxPath is how long a path may be, in bytes, to be seen as one.
+const maxPath = 1 << 10
+
+// pathBefore returns the path of the field that a text speaks of at its end: a word, in which
+// a place in a list or a map, in brackets, may hold anything.
 func pathBefore(text string) string {
-	match := lastPath.FindStringSubmatch(text[max(0, len(text)-1024):])
-	if match == nil {
+	text, ok := strings.CutSuffix(text, ": ")
+	if !ok {
 		return ""
 	}
-	return strings.TrimPrefix(match[1], "[")
+	i, depth := len(text), 0
+	for ; i > 0; i-- {
+		c := text[i-1]
+		switch {
+		case len(text)-i > maxPath:
+			return ""
+		case c == '"' && depth > 0:
+			i = max(strings.LastIndexByte(text[:i-1], '"'), 0) + 1 // where the quote begins
+		case c == ']':
+			depth++
+		case c == '[' && depth > 0:
+			depth--
+		case depth == 0 && strings.IndexByte("[ \t\r\n,", c) >= 0:
+			return text[i:]
+		}
+	}
+	return text
 }
 
 // shows says whether a scalar at a path may be shown.
@@ -164,6 +212,20 @@ func (o Object) got(path, rest string) (int, string) {
 	return len(rest), Hidden // nothing says where it ends
 }
 
+// element hides the element of a list that is there twice.
+func (o Object) element(path, rest string) (int, string) {
+	end := 0
+	for end < len(rest) && rest[end] != ']' {
+		if end++; rest[end-1] == '"' {
+			end += quoteEnd(rest[end:], '"')
+		}
+	}
+	if o.shows(path) {
+		return end, rest[:end]
+	}
+	return end, Hidden
+}
+
 // literal hides what is quoted, up to the quote that ends it.
 func (o Object) literal(path, rest string) (int, string) {
 	end := quoteEnd(rest, '"')
@@ -209,7 +271,7 @@ func valueEnd(text string) (end int, composite bool) {
 		case '"', '`':
 			i += quoteEnd(text[i+1:], c)
 		case ':', ',', ';', '\n':
-			if depth == 0 {
+			if depth == 0 && (c != ':' || i+1 == len(text) || text[i+1] == ' ') { // a time has colons too
 				return i, composite
 			}
 		}
@@ -234,100 +296,4 @@ func quoteEnd(text string, mark byte) int {
 		}
 	}
 	return len(text)
-}
-
-// minValue is how long a value of an object that is no Secret must be, in bytes, to be looked
-// for in texts: shorter ones stand in every text.
-const minValue = 4
-
-// secretValues returns the values of a definition that no text may show, in the forms in
-// which a webhook or a policy may quote them.
-func secretValues(content map[string]any, secret bool) []string {
-	found, shown := map[string]bool{}, map[string]bool{}
-	collect("", content, secret, found, shown)
-	var values []string
-	for value := range found {
-		if value == "" || !secret && (shown[value] || len(value) < minValue) {
-			continue
-		}
-		values = append(values, value)
-		quoted := strconv.Quote(value)
-		values = append(values, quoted[1:len(quoted)-1])
-		if text, err := json.Marshal(value); err == nil {
-			values = append(values, string(text[1:len(text)-1]))
-		}
-		values = append(values, strings.Join(strings.Fields(value), " "))
-		if secret {
-			values = append(values, base64.StdEncoding.EncodeToString([]byte(value)))
-			if plain, err := base64.StdEncoding.DecodeString(value); err == nil && len(plain) > 0 {
-				values = append(values, string(plain))
-			}
-		}
-	}
-	slices.SortFunc(values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	return slices.DeleteFunc(slices.Compact(values), func(v string) bool { return strings.TrimSpace(v) == "" })
-}
-
-// collect notes the scalars below a path: those that are secret, and those that are not.
-func collect(path string, value any, secret bool, found, shown map[string]bool) {
-	switch v := value.(type) {
-	case map[string]any:
-		for name, below := range v {
-			collect(path+"."+name, below, secret, found, shown)
-		}
-	case []any:
-		for _, below := range v {
-			collect(path+"[]", below, secret, found, shown)
-		}
-	default:
-		text, ok := v.(string)
-		if !ok {
-			encoded, err := json.Marshal(v)
-			if err != nil || v == nil {
-				return
-			}
-			text = string(encoded)
-		}
-		if kinds.IsSecretField(path) || secret && !kinds.IsShownInSecret(path) {
-			found[text] = true
-		} else {
-			shown[text] = true
-		}
-	}
-}
-
-// withoutValues hides the values of o wherever they stand in a text. A short one counts only
-// where it is a word of its own.
-func (o Object) withoutValues(text string) string {
-	const short = 6
-	for _, value := range o.values {
-		if len(value) >= short {
-			text = strings.ReplaceAll(text, value, Hidden)
-			continue
-		}
-		var b strings.Builder
-		rest := text
-		for from := 0; ; {
-			i := strings.Index(rest[from:], value)
-			if i < 0 {
-				b.WriteString(rest)
-				break
-			}
-			i += from
-			after := i + len(value)
-			if i > 0 && isWord(rest[i-1]) && isWord(value[0]) || after < len(rest) && isWord(rest[after]) && isWord(value[len(value)-1]) {
-				from = i + 1
-				continue
-			}
-			b.WriteString(rest[:i])
-			b.WriteString(Hidden)
-			rest, from = rest[after:], 0
-		}
-		text = b.String()
-	}
-	return text
-}
-
-func isWord(c byte) bool {
-	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
 }

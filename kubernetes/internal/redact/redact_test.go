@@ -181,3 +181,66 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// What a review found to be shown, or to take too long.
+func TestHidesWhatWasOnceMissed(t *testing.T) {
+	secret := func(body string) redact.Object { return redact.Of(true, []byte(body)) }
+	for _, c := range []struct {
+		name string
+		o    redact.Object
+		text string
+		want string // all of it
+	}{
+		{"the difference of what may not be changed", redact.Of(false, nil),
+			"spec: Forbidden: pod updates may not change fields other than `image`\n  core.PodSpec{\n- \t\"--live=hunter2\"\n", "spec: Forbidden: pod updates may not change fields other than `image`\n(hidden)"},
+		{"a value that is a word of the text", redact.Of(false, []byte(`{"kind":"Job","spec":{"args":["value","immutable"]}}`)),
+			`spec.template: Invalid value: {"args":["value"],"x":"hunter2"}: field is immutable`, `spec.template: Invalid value: (hidden): field is immutable`},
+		{"a value that is a part of the mark", secret(`{"kind":"Secret","stringData":{"a":"(","b":"hidden"}}`),
+			`data[a]: Invalid value: "hunter2": why`, `data[a]: Invalid value: (hidden): why`},
+		{"a Secret by its kind", redact.Of(false, []byte(`{"kind":"Secret","spec":{"password":"hunter2"}}`)), `spec.password: Invalid value: "hunter2": why`, `spec.password: Invalid value: (hidden): why`},
+		{"lines in data, quoted", secret(`{"data":{"a":"aHVudGVyMgpzd29yZGZpc2g="}}`), `denied: "hunter2\nswordfish"`, `denied: "(hidden)"`},
+		{"a large number", secret(`{"data":{"pin":1234567890123456789}}`), `denied: 1234567890123456789`, `denied: (hidden)`},
+		{"an element of a list", redact.Of(false, nil), `.spec.command: duplicate entries for key [="abc"]`, `.spec.command: duplicate entries for key [(hidden)]`},
+		{"an element in a conflict", redact.Of(false, nil), `conflict with "x" using v1: .spec.args[="hunter2"]`, `conflict with "x" using v1: .spec.args[="(hidden)"]`},
+		{"a bracket in a name", redact.Of(false, nil), `.env[name="A]"].value: expected string, got &value.valueUnstructured{Value:123}`, `.env[name="A]"].value: expected string, got (hidden)`},
+		{"a time", redact.Of(true, nil), `data[a]: Invalid value: 2026-01-01T11:22:33Z: why`, `data[a]: Invalid value: (hidden): why`},
+		{"a URL", redact.Of(true, nil), `parse "http://u:hunter2@h:port": invalid port`, `parse "(hidden)": invalid port`},
+	} {
+		assert.Equal(t, c.want, c.o.Text(c.text), c.name)
+	}
+}
+
+// A text of any length, with any number of values, is read once.
+func TestLongTexts(t *testing.T) {
+	var text, body strings.Builder
+	body.WriteString(`{"kind":"Secret","data":{`)
+	for i := range 9_000 {
+		fmt.Fprintf(&text, "data[k %d]: Invalid value: \"k %[1]d\": why, ", i)
+		fmt.Fprintf(&body, `"k%d":"value-%[1]d",`, i)
+	}
+	body.WriteString(`"a":"b"}}`)
+	o := redact.Of(true, []byte(body.String()))
+	got := o.Text(strings.Repeat(text.String(), 10))
+	assert.NotContains(t, got, `"k `)
+	assert.LessOrEqual(t, len(got), 128<<10)
+
+	for _, part := range []string{"Forbidden: Not found: ", "expected a, got ", "expected ", "[ : ", "got &{", "Invalid value: {", "as \"", "anchor '", "(", "] "} {
+		o.Text(strings.Repeat(part, 64<<10)) // the test's own limit is the only clock
+	}
+
+	const value = "a-long-secret-value"
+	o = redact.Of(true, []byte(`{"kind":"Secret","data":{"a":"`+value+`"}}`))
+	for cut := range len(value) { // the end of what is read falls within the value
+		got := o.Text(strings.Repeat("x ", 32<<10)[:64<<10-len(value)+cut] + value)
+		if !strings.HasSuffix(got, redact.Hidden) {
+			assert.NotContains(t, got, value[:max(cut, 4)], "cut at %d", cut)
+		}
+	}
+	body.Reset()
+	body.WriteString(`{"kind":"Secret","data":{`)
+	for i := range 10_001 {
+		fmt.Fprintf(&body, `"k%d":"value-%[1]d",`, i)
+	}
+	many := redact.Of(true, []byte(body.String()+`"a":"b"}}`))
+	assert.NotContains(t, many.Text("denied: value-7"), "value-7")
+}
