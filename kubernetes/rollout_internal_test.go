@@ -99,3 +99,17 @@ func TestRolloutAgreesWithKstatus(t *testing.T) {
 		assert.Greater(t, seen[s], 100, "%s", s)
 	}
 }
+
+// A container's runtime quotes what it cannot start, and a webhook what it does not let
+// through.
+func TestTroubleHoldsNoSecret(t *testing.T) {
+	spec := corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/x:1",
+		Args: []string{"--password=correct-horse"}, Env: []corev1.EnvVar{{Name: "TOKEN", Value: "correct-horse-2"}}}}}
+	pod := &corev1.Pod{Spec: spec, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Image: "example.com/x:1",
+		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: `exec: "--password=correct-horse": executable file not found in $PATH`}}}}}}
+	assert.Equal(t, []string{`container main (example.com/x:1): RunContainerError: exec: "(hidden)": executable file not found in $PATH`}, troubleOf(pod))
+
+	d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: spec}}, Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{
+		{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "denied: TOKEN is correct-horse-2"}}}}
+	assert.Equal(t, "stalled: FailedCreate: denied: TOKEN is (hidden)", deploymentRollout(d).String())
+}

@@ -10,9 +10,6 @@ import (
 // Line returns a text as oneline.Line does; what is written over several lines, as the API
 // server and YAML parsers do, is put on one.
 func Line(text string) string {
-	if len(text) > 4*oneline.Max {
-		text = text[:4*oneline.Max] // no more than this is looked at
-	}
 	if strings.ContainsAny(text, "\r\n\t") {
 		text = strings.Join(strings.Fields(text), " ")
 	}
