@@ -80,7 +80,7 @@ func newClient(config *rest.Config, transport *http.Client) (*Client, error) {
 
 // Get gets one object of a built-in kind.
 func (c *Client) Get(ctx context.Context, t Target, into runtime.Object) error {
-	ctx, at, err := aim(ctx, t)
+	ctx, at, err := withPath(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (c *Client) Get(ctx context.Context, t Target, into runtime.Object) error {
 
 // List lists objects of a built-in kind.
 func (c *Client) List(ctx context.Context, t Target, options metav1.ListOptions, into runtime.Object) error {
-	ctx, at, err := aim(ctx, t)
+	ctx, at, err := withPath(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (c *Client) List(ctx context.Context, t Target, options metav1.ListOptions,
 
 // ListJSON lists objects of any kind, and returns the answer as it is.
 func (c *Client) ListJSON(ctx context.Context, t Target, options metav1.ListOptions) ([]byte, error) {
-	ctx, at, err := aim(ctx, t)
+	ctx, at, err := withPath(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +118,13 @@ func (c *Client) Objects(r schema.GroupVersionResource, namespace string) Object
 	return Objects{Target{GroupVersionResource: r, Namespace: namespace}, c.dynamic.Resource(r).Namespace(namespace)}
 }
 
-// aimAt returns a context for requests about the object of that name.
-func (t Target) aimAt(ctx context.Context, name string) (context.Context, error) {
+// withObjectPath returns a context for requests about the object of that name.
+func (t Target) withObjectPath(ctx context.Context, name string) (context.Context, error) {
 	if err := kinds.CheckName(name); err != nil {
 		return nil, err
 	}
 	t.Name = name
-	ctx, _, err := aim(ctx, t)
+	ctx, _, err := withPath(ctx, t)
 	return ctx, err
 }
 
@@ -137,7 +137,7 @@ type Metadata struct {
 
 // Get gets one object.
 func (m Metadata) Get(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
-	ctx, err := m.all.aimAt(ctx, name)
+	ctx, err := m.all.withObjectPath(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (m Metadata) Get(ctx context.Context, name string) (*metav1.PartialObjectMe
 
 // List lists objects.
 func (m Metadata) List(ctx context.Context, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
-	ctx, _, err := aim(ctx, m.all)
+	ctx, _, err := withPath(ctx, m.all)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (m Metadata) List(ctx context.Context, options metav1.ListOptions) (*metav1
 
 // Patch patches one object.
 func (m Metadata) Patch(ctx context.Context, name string, kind types.PatchType, patch []byte, options metav1.PatchOptions) (*metav1.PartialObjectMetadata, error) {
-	ctx, err := m.all.aimAt(ctx, name)
+	ctx, err := m.all.withObjectPath(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (m Metadata) Patch(ctx context.Context, name string, kind types.PatchType, 
 
 // Delete deletes one object.
 func (m Metadata) Delete(ctx context.Context, name string, options metav1.DeleteOptions) error {
-	ctx, err := m.all.aimAt(ctx, name)
+	ctx, err := m.all.withObjectPath(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ type Objects struct {
 
 // Get gets one object.
 func (o Objects) Get(ctx context.Context, name string) (*unstructured.Unstructured, error) {
-	ctx, err := o.all.aimAt(ctx, name)
+	ctx, err := o.all.withObjectPath(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (o Objects) Get(ctx context.Context, name string) (*unstructured.Unstructur
 
 // List lists objects.
 func (o Objects) List(ctx context.Context, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	ctx, _, err := aim(ctx, o.all)
+	ctx, _, err := withPath(ctx, o.all)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (o Objects) List(ctx context.Context, options metav1.ListOptions) (*unstruc
 
 // Watch watches objects.
 func (o Objects) Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	ctx, _, err := aim(ctx, o.all)
+	ctx, _, err := withPath(ctx, o.all)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func (o Objects) Watch(ctx context.Context, options metav1.ListOptions) (watch.I
 
 // Create makes one object.
 func (o Objects) Create(ctx context.Context, object *unstructured.Unstructured, options metav1.CreateOptions) (*unstructured.Unstructured, error) {
-	ctx, _, err := aim(ctx, o.all)
+	ctx, _, err := withPath(ctx, o.all)
 	if err != nil {
 		return nil, err
 	}

@@ -46,9 +46,9 @@ func (t Target) path() (string, error) {
 // pathKey is where the context of a request has the path it may have.
 type pathKey struct{}
 
-// aim returns a context for requests about t, and the path that they have. No request is
+// withPath returns a context for requests about t, and the path that they have. No request is
 // sent whose path is another.
-func aim(ctx context.Context, t Target) (context.Context, string, error) {
+func withPath(ctx context.Context, t Target) (context.Context, string, error) {
 	path, err := t.path()
 	if err != nil {
 		return nil, "", err
@@ -56,12 +56,12 @@ func aim(ctx context.Context, t Target) (context.Context, string, error) {
 	return context.WithValue(ctx, pathKey{}, path), path, nil
 }
 
-// checkPath returns an error if a request has a path that nobody aimed at. Names come from
-// strangers, and a path may be made of them in places that are not ours; what is not aimed
-// is discovery, which only reads.
+// checkPath returns an error if a request has another path than its context holds. Names come
+// from strangers, and clients that are not ours make paths of them. Only discovery, which
+// reads, has no path in its context.
 func checkPath(r *http.Request, prefix string) error {
 	path, ok := strings.CutPrefix(r.URL.Path, prefix)
-	if wanted, aimed := r.Context().Value(pathKey{}).(string); aimed {
+	if wanted, known := r.Context().Value(pathKey{}).(string); known {
 		if ok && path == wanted {
 			return nil
 		}

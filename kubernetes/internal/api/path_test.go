@@ -14,7 +14,7 @@ import (
 )
 
 // Whoever makes a path in another way, by the clients or around them, sends nothing.
-func TestOnlyAimedRequestsAreSent(t *testing.T) {
+func TestOnlyIntendedPathsAreRequested(t *testing.T) {
 	var sent []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sent = append(sent, r.Method+" "+r.URL.Path)
@@ -42,7 +42,7 @@ func TestOnlyAimedRequestsAreSent(t *testing.T) {
 		}
 		// The clients of client-go themselves.
 		assert.ErrorContains(t, c.metadata.Resource(maps).Namespace("b").Delete(t.Context(), "a", metav1.DeleteOptions{}), "was not sent")
-		ctx, err := Target{GroupVersionResource: maps, Namespace: "b"}.aimAt(t.Context(), "a")
+		ctx, err := Target{GroupVersionResource: maps, Namespace: "b"}.withObjectPath(t.Context(), "a")
 		require.NoError(t, err)
 		assert.ErrorContains(t, c.metadata.Resource(maps).Namespace("b").Delete(ctx, "../secrets/a", metav1.DeleteOptions{}), "was not sent")
 		assert.ErrorContains(t, c.metadata.Resource(maps).Namespace("b").Delete(ctx, "c", metav1.DeleteOptions{}), "was not sent")

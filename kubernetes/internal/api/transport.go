@@ -18,8 +18,8 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
-// A transport sends no request but those that are aimed, and lets no answer pass that quotes
-// what is secret.
+// A transport sends only requests whose path their context holds, and lets no answer pass
+// that quotes what is secret.
 type transport struct {
 	prefix string // of all paths; empty unless the API server is behind one
 	next   http.RoundTripper
