@@ -84,7 +84,8 @@ func FuzzPlan(f *testing.F) {
 	const sentinel = "TOPSECRET"
 	encoded := base64.StdEncoding.EncodeToString([]byte("xTOPSECRETx"))
 	hidden := strings.NewReplacer("hunter", sentinel, "aHVudGVyMg==", encoded).Replace(secret)
-	for _, seed := range []string{"", data, deployment, docs(namespaceProd, widgetCRD, widget, claim), hidden, inSet(hidden), "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nDATA: TOPSECRET\n"} {
+	for _, seed := range []string{"", data, deployment, docs(namespaceProd, widgetCRD, widget, claim), hidden, inSet(hidden), "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nDATA: TOPSECRET\n",
+		"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {spec: {containers: [null, {ports: [null]}]}}}\n"} {
 		f.Add([]byte(seed), []byte(hidden))
 		f.Add([]byte(hidden), []byte(seed))
 		f.Add([]byte(seed), []byte(seed))
