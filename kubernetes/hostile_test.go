@@ -22,7 +22,7 @@ import (
 // What a hostile text may take: a floor, which is for as many values as any text may hold, and
 // a multiple of its size.
 const (
-	hostileFloorKB = 128 << 10
+	hostileFloorKB = 160 << 10
 	hostileFactor  = 64
 )
 
