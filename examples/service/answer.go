@@ -36,7 +36,7 @@ type refusal struct {
 func (e refusal) Error() string { return e.text }
 
 // A problem is an error as the API shows it. All its texts are fit to be shown, see
-// program.Line: they may quote what a stranger has sent.
+// oneline.Line: they may quote what a stranger has sent.
 type problem struct {
 	Error string `json:"error"`
 	// Help is for the person who meets the error.

@@ -32,24 +32,25 @@ type api struct {
 // routes is the API. What it answers is JSON, but for an export. With a status below 300 it
 // is whole; with another it has an error, and beside it the part of the result that there
 // is, see problem. A request that is cancelled cancels what it has begun.
-func (a *api) routes() *router {
-	rt := new(router)
-	rt.add("GET /v1/instances", http.HandlerFunc(a.list))
-	rt.add("GET /v1/instances/{instance}", a.with(a.status))
-	rt.add("GET /v1/instances/{instance}/services", a.with(a.services)) // ?namespace=x, or ?id=x/y&id=...
-	rt.add("GET /v1/instances/{instance}/export", a.with(a.export))     // YAML
-	rt.add("POST /v1/instances/{instance}/sync", a.with(a.sync))        // YAML, or files of a form, or JSON, see syncDef
-	rt.add("POST /v1/instances/{instance}/apply", a.with(a.apply))      // ?service=x/y&async=true, and a definition
-	return rt
+func (a *api) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/instances", a.list)
+	mux.Handle("GET /v1/instances/{instance}", a.with(a.status))
+	mux.Handle("GET /v1/instances/{instance}/services", a.with(a.services)) // ?namespace=x, or ?id=x/y&id=...
+	mux.Handle("GET /v1/instances/{instance}/export", a.with(a.export))     // YAML
+	mux.Handle("POST /v1/instances/{instance}/sync", a.with(a.sync))        // YAML, or files of a form, or JSON, see syncDef
+	mux.Handle("POST /v1/instances/{instance}/apply", a.with(a.apply))      // ?service=x/y&async=true, and a definition
+	return mux
 }
 
 // handler is all that the service serves.
 func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
 	inner := a.routes()
-	inner.add("GET /metrics", metrics)
-	guarded := guard(token, inner)
-	open := new(router)
-	open.add("GET /healthz", health) // needs no token, and tells nothing worth one
+	inner.Handle("GET /metrics", metrics)
+	guarded := guard(token, inJSON(inner))
+	outer := http.NewServeMux()
+	outer.Handle("GET /healthz", health) // needs no token, and tells nothing worth one
+	open := inJSON(outer)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/healthz" {
 			open.ServeHTTP(w, r)

@@ -187,7 +187,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/", "", "", 404, "nothing at the path"},
 		{"GET", "//v1/instances", "", "", 404, "nothing at the path"},
 		{"GET", "/v1/./instances", "", "", 404, "nothing at the path"},
-		{"GET", "/v1/instances/", "", "", 400, "empty"},
+		{"GET", "/v1/instances/", "", "", 404, "there is nothing"},
 	} {
 		code, text := ask(t, tt.method, url+tt.path, tt.body, "Content-Type", tt.kind)
 		assert.Equal(t, tt.code, code, tt.path)

@@ -43,7 +43,7 @@ func Main(name string, run func(ctx context.Context, log *slog.Logger, args []st
 }
 
 // NewLogger returns a logger of which each record is one line, and no longer for what others
-// have made it quote, see Line. Of an error it writes the text, and no more, where slog would
+// have made it quote, see package oneline. Of an error it writes the text, and no more, where slog would
 // add the stack that some errors have.
 func NewLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -263,8 +263,8 @@ func (d Document) explain(ctx context.Context, err error) error {
 // of the manifest and without values.
 func (d Document) Explanation(err error) string {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	text = redact.Line(strings.TrimPrefix(text, "unmarshal errors:"))
-	text = yamlLine.ReplaceAllStringFunc(hideAll.Text(text), func(s string) string {
+	text = redact.Line(hideAll.Text(strings.TrimPrefix(text, "unmarshal errors:")))
+	text = yamlLine.ReplaceAllStringFunc(text, func(s string) string {
 		n, _ := strconv.Atoi(strings.TrimPrefix(s, "line "))
 		return "line " + strconv.Itoa(n+d.Line-1)
 	})
