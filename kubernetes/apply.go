@@ -3,6 +3,8 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,8 +14,10 @@ import (
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/apply"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
+	"github.com/platformbus/platform/kubernetes/internal/rollout"
 )
 
 // Apply gives each service's pod controller its new definition, and waits until it is
@@ -28,47 +32,18 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 	}
 	ctx, cancel := c.call()
 	defer cancel()
-	known, err := c.catalog.kinds(ctx)
+	known, err := c.client.Kinds(ctx)
 	if err != nil {
 		return clusterError(fmt.Errorf("apply: %w", err))
 	}
-	a := &application{clients: c.clients, known: known, lists: map[string]func() *workloads{}}
+	a := &application{core: c.core, known: known, lists: map[string]func() *workloads{}, failed: map[flux.ServiceID][]error{}}
+	a.match(ctx, defs)
+	a.run(ctx, defs)
+	a.await(ctx)
 
-	var order []flux.ServiceID
-	byService := map[flux.ServiceID][]platform.ServiceDefinition{}
-	for _, def := range defs {
-		if byService[def.ServiceID] == nil {
-			order = append(order, def.ServiceID)
-		}
-		byService[def.ServiceID] = append(byService[def.ServiceID], def)
-	}
-	var (
-		mu      sync.Mutex
-		failed  = platform.ApplyError{} // guarded by mu
-		awaited []*target               // guarded by mu
-		group   sync.WaitGroup
-		slots   = make(chan struct{}, c.options.Concurrency)
-	)
-	for _, id := range order {
-		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			await, err := a.service(ctx, id, byService[id])
-			mu.Lock()
-			defer mu.Unlock()
-			if await != nil {
-				awaited = append(awaited, await)
-			}
-			if err != nil {
-				failed[id] = redact.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	for t, err := range c.awaitRollouts(ctx, awaited) {
-		c.tell(Event{ID: t.label, Object: t.key.String(), Result: Stalled, Err: err})
-		id := flux.ServiceID(t.label)
-		failed[id] = redact.Error(redact.Join(failed[id], fmt.Errorf("roll out %v: %w", t.key, err)))
+	failed := platform.ApplyError{}
+	for id, errs := range a.failed {
+		failed[id] = redact.Error(redact.Join(errs...))
 	}
 	if len(failed) == 0 {
 		return nil
@@ -78,46 +53,56 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 
 // An application is one call of Apply.
 type application struct {
-	*clients
-	known *served
+	*core
+	known   *api.Catalog
+	matched map[flux.ServiceID]*workload      // the pod controllers that services select
+	applied map[flux.ServiceID]rollout.Target // what is to be waited for
 
-	mu    sync.Mutex
-	lists map[string]func() *workloads // of each namespace, listed once; guarded by mu
+	mu     sync.Mutex
+	lists  map[string]func() *workloads // of each namespace, listed once; guarded by mu
+	failed map[flux.ServiceID][]error   // guarded by mu
 }
 
-// service applies the definitions of one service. It returns the target to wait for, if
-// there is one.
-func (a *application) service(ctx context.Context, id flux.ServiceID, defs []platform.ServiceDefinition) (*target, error) {
-	matched, err := a.match(ctx, id)
-	if err != nil {
-		return nil, err
+func (a *application) fail(id flux.ServiceID, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failed[id] = append(a.failed[id], err)
+}
+
+// match finds the pod controller of each service.
+func (a *application) match(ctx context.Context, defs []platform.ServiceDefinition) {
+	a.matched = map[flux.ServiceID]*workload{}
+	for _, def := range defs {
+		a.matched[def.ServiceID] = nil
 	}
 	var (
-		await *target
-		errs  []error
+		ids   = slices.Collect(maps.Keys(a.matched))
+		found = make([]*workload, len(ids))
+		group sync.WaitGroup
 	)
-	for _, def := range defs {
-		t, err := a.definition(ctx, id, matched, def.NewDefinition)
-		if err != nil {
-			errs = append(errs, err)
-		} else if !def.Async {
-			await = t
-		}
+	for i, id := range ids {
+		group.Go(func() {
+			var err error
+			if found[i], err = a.selectedBy(ctx, id); err != nil {
+				a.fail(id, err)
+			}
+		})
 	}
-	return await, redact.Join(errs...)
+	group.Wait()
+	for i, id := range ids {
+		a.matched[id] = found[i]
+	}
 }
 
-// match returns the one pod controller that the service selects.
-func (a *application) match(ctx context.Context, id flux.ServiceID) (*workload, error) {
+// selectedBy returns the one pod controller whose pods the service selects.
+func (a *application) selectedBy(ctx context.Context, id flux.ServiceID) (*workload, error) {
 	namespace, name, err := componentsOf(id)
 	if err != nil {
 		return nil, err
 	}
 	service := &corev1.Service{}
-	err = retry(ctx, func(ctx context.Context) error {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
-		return causeOf(ctx, a.api.Get(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace, Name: name}, service))
+	err = a.client.Retry(ctx, func(ctx context.Context) error {
+		return a.client.Get(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace, Name: name}, service)
 	})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -126,24 +111,51 @@ func (a *application) match(ctx context.Context, id flux.ServiceID) (*workload, 
 		return nil, fmt.Errorf("get the service: %w", err)
 	}
 	found := newFoundService(service, time.Now())
-	return found.selects(a.workloadsOf(ctx, namespace))
+	return found.selects(a.workloadsIn(ctx, namespace))
 }
 
-func (a *application) workloadsOf(ctx context.Context, namespace string) *workloads {
+func (a *application) workloadsIn(ctx context.Context, namespace string) *workloads {
 	a.mu.Lock()
 	list := a.lists[namespace]
 	if list == nil {
-		list = sync.OnceValue(func() *workloads { return a.workloads(ctx, scope{namespace}) })
+		list = sync.OnceValue(func() *workloads { return a.workloads(ctx, api.Scope{namespace}) })
 		a.lists[namespace] = list
 	}
 	a.mu.Unlock()
 	return list()
 }
 
-// definition applies one definition in place of the workload that is there.
-func (a *application) definition(ctx context.Context, id flux.ServiceID, there *workload, definition []byte) (*target, error) {
-	begin := time.Now()
-	defs, err := parseDefinitions(ctx, definition, parse.NewLimits(len(definition), parse.AnyNumber))
+// run applies the definitions of the services that have a pod controller.
+func (a *application) run(ctx context.Context, defs []platform.ServiceDefinition) {
+	a.applied = map[flux.ServiceID]rollout.Target{}
+	var steps []*apply.Step
+	for i, def := range defs {
+		there := a.matched[def.ServiceID]
+		if there == nil {
+			continue
+		}
+		t, err := a.place(ctx, def, there)
+		if err != nil {
+			a.fail(def.ServiceID, err)
+			continue
+		}
+		steps = append(steps, &apply.Step{Action: i, Object: t, Explicit: true})
+	}
+	for _, n := range a.core.run(ctx, steps) {
+		def, t := defs[n.Value.Action], n.Value.Object
+		switch {
+		case n.Err != nil:
+			a.fail(def.ServiceID, n.Err)
+		case !def.Async:
+			a.applied[def.ServiceID] = rollout.Target{Key: t.Key, Resource: t.Resource, EntryID: t.EntryID}
+		}
+	}
+}
+
+// place returns the object that a definition is of, which has to be the pod controller that
+// is there.
+func (a *application) place(ctx context.Context, def platform.ServiceDefinition, there *workload) (*apply.Target, error) {
+	defs, err := parseDefinitions(ctx, def.NewDefinition, parse.NewLimits(len(def.NewDefinition), parse.AnyNumber))
 	if err != nil {
 		return nil, fmt.Errorf("read the definition: %w", err)
 	}
@@ -151,32 +163,23 @@ func (a *application) definition(ctx context.Context, id flux.ServiceID, there *
 		return nil, fmt.Errorf("read the definition: want one object, got %d", len(defs))
 	}
 	d := defs[0]
-	namespace := d.namespace
+	namespace := d.Namespace
 	orDefault(&namespace, there.namespace)
-	if d.gvk.Kind != there.kind || d.name != there.name || namespace != there.namespace {
+	if d.GVK.Kind != there.kind || d.Name != there.name || namespace != there.namespace {
 		return nil, fmt.Errorf("%w: the service selects the pods of %s %s/%s, the definition is of %s %s/%s", platform.ErrWrongResourceKind,
-			there.kind, there.namespace, there.name, d.gvk.Kind, namespace, d.name)
+			there.kind, there.namespace, there.name, d.GVK.Kind, namespace, d.Name)
 	}
-	res, err := a.known.find(d.gvk)
+	res, err := a.known.Find(d.GVK)
 	if err != nil {
 		return nil, err
 	}
-	t := newTarget(d, res, there.namespace, string(id))
-	unlock, err := a.writing.lock(ctx, t.key)
-	if err != nil {
-		return nil, err
+	return apply.NewTarget(d, res, there.namespace, string(def.ServiceID)), nil
+}
+
+// await waits for the rollouts of what was applied.
+func (a *application) await(ctx context.Context) {
+	for t, err := range a.waiter.Wait(ctx, slices.Collect(maps.Values(a.applied))) {
+		a.options.emit(Event{ID: t.EntryID, Object: t.Key.String(), Result: Stalled, Err: err})
+		a.fail(flux.ServiceID(t.EntryID), fmt.Errorf("roll out %v: %w", t.Key, err))
 	}
-	defer unlock()
-	seen, err := a.look(ctx, t)
-	if err == nil || apierrors.IsForbidden(err) { // who may not look can still apply, but adopt nothing
-		err = a.apply(ctx, t, seen)
-	}
-	event := Event{ID: t.label, Object: t.key.String(), Result: Applied, Took: time.Since(begin)}
-	if err != nil {
-		event.Result, event.Err = Failed, err
-		err = fmt.Errorf("apply %v: %w", t.key, redact.Error(err))
-		t = nil
-	}
-	a.tell(event)
-	return t, err
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path"
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -15,8 +14,11 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/apply"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
+	"github.com/platformbus/platform/kubernetes/internal/recent"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
+	"github.com/platformbus/platform/kubernetes/internal/rollout"
 )
 
 // Options are what a Cluster can be told. The zero value is useful.
@@ -129,31 +131,25 @@ func orDefault[T comparable](field *T, value T) {
 // Cluster is a Kubernetes cluster as a platform.Platform. Make one with NewCluster. All
 // its methods may be called by many goroutines at once.
 type Cluster struct {
-	*clients
+	*core
 	ctxs []context.Context // what calls obey, the innermost view's first; see WithContext
 }
 
 var _ platform.Platform = (*Cluster)(nil)
 
-// clients is what a Cluster and all views of it share.
-type clients struct {
+// core is what a Cluster and all views of it share.
+type core struct {
 	options Options
-	api     *api.Client
-	catalog *catalog
-	writing keyLock
+	client  *api.Client
+	applier *apply.Applier
+	waiter  *rollout.Waiter
 	// read has what the bytes of an action say, by their hash: what has been parsed need
 	// not be parsed again.
-	read *recent[[sha256.Size]byte, *readAction]
-	// verified has the objects that were what a definition says when last seen.
-	verified *recent[objectKey, verified]
+	read *recent.Cache[[sha256.Size]byte, *readAction]
 }
 
-// How much a Cluster remembers of what it has read, in bytes, and of what it has verified,
-// in objects. What is forgotten costs another look, nothing else.
-const (
-	readLimit     = 64 << 20
-	verifiedLimit = 100_000
-)
+// readLimit is how much a Cluster remembers of what it has read, in bytes.
+const readLimit = 64 << 20
 
 // NewCluster returns the cluster that config leads to. It contacts nothing yet, and
 // fails only if config or options make no sense. The config is copied; its rate limits
@@ -177,36 +173,41 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if config.UserAgent == "" {
 		config.UserAgent = "platform/" + options.Version
 	}
-	client, err := api.NewClient(config)
+	client, err := api.NewClient(config, options.RequestTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	shared := &clients{
-		options:  options,
-		api:      client,
-		catalog:  newCatalog(client.Discovery, options.RequestTimeout),
-		read:     newRecent[[sha256.Size]byte](readLimit, (*readAction).size),
-		verified: newRecent[objectKey](verifiedLimit, func(verified) int { return 1 }),
-	}
-	return &Cluster{clients: shared}, nil
+	return &Cluster{core: &core{
+		options: options,
+		client:  client,
+		applier: apply.New(client, apply.Options{
+			FieldManager:   options.FieldManager,
+			FailOnConflict: options.FailOnConflict,
+			WaitTimeout:    options.WaitTimeout,
+			Logger:         options.Logger,
+			Waiting: func(t *apply.Target, progress string) {
+				options.emit(Event{ID: t.EntryID, Object: t.Key.String(), Result: Waiting, Progress: progress})
+			},
+		}),
+		waiter: &rollout.Waiter{Client: client, Timeout: options.WaitTimeout, Waiting: func(t rollout.Target, progress string) {
+			options.emit(Event{ID: t.EntryID, Object: t.Key.String(), Result: Waiting, Progress: progress})
+		}},
+		read: recent.New[[sha256.Size]byte](readLimit, (*readAction).size),
+	}}, nil
 }
 
 // WithContext returns a view of c whose calls end when ctx does, or when c's would: no
 // request is begun any more, those under way are cut off, and the error says what was
 // done and what was not.
 func (c *Cluster) WithContext(ctx context.Context) platform.Platform {
-	return &Cluster{clients: c.clients, ctxs: append(slices.Clip(c.ctxs), ctx)}
+	return &Cluster{core: c.core, ctxs: append(slices.Clip(c.ctxs), ctx)}
 }
-
-// slotsKey is where the context of a call has a channel with room for as many values as
-// requests may be under way.
-type slotsKey struct{}
 
 // call returns the context for one call of a method. The function must be called at its
 // end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
-	ctx := context.WithValue(context.Background(), slotsKey{}, make(chan struct{}, c.options.Concurrency))
-	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout, overdue{"call", c.options.Timeout})
+	ctx := api.WithSlots(context.Background(), c.options.Concurrency)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
 	for _, outer := range c.ctxs {
 		inner, end := context.WithCancelCause(ctx)
 		stop := context.AfterFunc(outer, func() { end(context.Cause(outer)) })
@@ -216,42 +217,11 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// request returns the context for one request to the API server, once there is room for
-// it among those of the call. The function must be called at its end. What is asked with
-// that context meanwhile counts as a part of it.
-func (c *clients) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	release := func() {}
-	if slots, ok := ctx.Value(slotsKey{}).(chan struct{}); ok {
-		select {
-		case slots <- struct{}{}:
-			release = func() { <-slots }
-			ctx = context.WithValue(ctx, slotsKey{}, nil)
-		case <-ctx.Done():
-		}
-	}
-	ctx, cancel := requestContext(ctx, c.options.RequestTimeout)
-	return ctx, sync.OnceFunc(func() { cancel(); release() })
-}
-
-// wait returns the context for one wait within a call. The function must be called at its
-// end.
-func (c *clients) wait(ctx context.Context) (context.Context, context.CancelFunc) {
-	if c.options.WaitTimeout >= c.options.Timeout {
-		return ctx, func() {}
-	}
-	return context.WithTimeoutCause(ctx, c.options.WaitTimeout, overdue{"wait", c.options.WaitTimeout})
-}
-
-func requestContext(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit,
-		fmt.Errorf("the API server took longer than %v: %w", limit, context.DeadlineExceeded))
-}
-
 // Ping returns nil if the API server answers and accepts our credentials.
 func (c *Cluster) Ping() error {
 	ctx, cancel := c.call()
 	defer cancel()
-	if err := c.catalog.ping(ctx); err != nil {
+	if err := c.client.Ping(ctx); err != nil {
 		return clusterError(fmt.Errorf("ping: %w", err))
 	}
 	return nil
@@ -268,3 +238,6 @@ func (w warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, 
 		w.logger.WarnContext(ctx, "the API server warns", "warning", redact.Line(redact.Content().Text(text)))
 	}
 }
+
+// clusterError returns a platform.ClusterError whose text is short and on one line.
+func clusterError(err error) error { return platform.ClusterError(redact.Error(err)) }

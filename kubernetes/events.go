@@ -10,7 +10,6 @@ import (
 	stdprometheus "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform/internal/collector"
-
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -96,13 +95,13 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	return Metrics{Objects: prometheus.NewCounter(objects), LastSync: prometheus.NewGauge(last), InFlight: prometheus.NewGauge(inFlight)}, nil
 }
 
-// tell counts a result, and passes it on to whoever wants to know.
-func (c *clients) tell(e Event) {
+// emit counts a result, and passes it on to Options.Events.
+func (o *Options) emit(e Event) {
 	if e.Result != Waiting { // Stalled comes beside Applied: it counts rollouts
-		c.options.Metrics.Objects.With("result", string(e.Result)).Add(1)
+		o.Metrics.Objects.With("result", string(e.Result)).Add(1)
 	}
-	if c.options.Events != nil {
+	if o.Events != nil {
 		e.Progress, e.Err = redact.Line(e.Progress), redact.Error(e.Err)
-		c.options.Events(e)
+		o.Events(e)
 	}
 }

@@ -14,10 +14,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -30,37 +30,37 @@ import (
 func (c *Cluster) Export() ([]byte, error) {
 	ctx, cancel := c.call()
 	defer cancel()
-	known, err := c.catalog.after(ctx, c.catalog.get()) // what has come since counts too
+	known, err := c.client.LatestKinds(ctx) // what has come since counts too
 	if err != nil {
 		return nil, clusterError(fmt.Errorf("export: %w", err))
 	}
 	var errs []error
-	for gv, err := range known.broken {
+	for gv, err := range known.Broken {
 		errs = append(errs, fmt.Errorf("ask which kinds are in %v: %w", gv, err))
 	}
 	var (
 		mu      sync.Mutex
 		secrets int // guarded by mu
 		group   sync.WaitGroup
-		hands   = make(chan struct{}, fullPages)
-		kinds   = exportable(known)
-		pages   = make([][]exportPage, len(kinds))
+		slots   = make(chan struct{}, fullPages)
+		listed  = exportable(known)
+		pages   = make([][]exportPage, len(listed))
 	)
-	for i, res := range kinds {
+	for i, res := range listed {
 		group.Go(func() {
 			var (
 				count int
-				seen  seen
+				view  api.View
 			)
-			if res.GroupResource() == secretResource && !c.options.ExportSecrets {
-				count, seen = c.countSecrets(ctx, res)
+			if res.GVK().GroupKind() == kinds.Secret && !c.options.ExportSecrets {
+				count, view = c.countSecrets(ctx, res)
 			} else {
-				pages[i], seen = c.export(ctx, res, hands)
+				pages[i], view = c.export(ctx, res, slots)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			// A kind that is not found was removed since the server was asked for its kinds.
-			errs = append(errs, slices.DeleteFunc(seen.hidden, apierrors.IsNotFound)...)
+			errs = append(errs, slices.DeleteFunc(view.Hidden, apierrors.IsNotFound)...)
 			secrets += count
 		})
 	}
@@ -125,15 +125,13 @@ func joinPages(pages []exportPage, secrets int) ([]byte, error) {
 	return out, nil
 }
 
-var secretResource = schema.GroupResource{Resource: "secrets"}
-
 // compareKinds puts what others need first: namespaces, definitions of kinds, then the
 // rest by group and kind.
-func compareKinds(a, b resource) int {
+func compareKinds(a, b api.Resource) int {
 	return cmp.Or(
-		orderOf(a.gvk().GroupKind())-orderOf(b.gvk().GroupKind()),
+		cmp.Compare(kinds.Of(a.GVK().GroupKind()).Stage, kinds.Of(b.GVK().GroupKind()).Stage),
 		strings.Compare(a.Group, b.Group),
-		strings.Compare(a.kind, b.kind),
+		strings.Compare(a.Kind, b.Kind),
 	)
 }
 
@@ -142,48 +140,12 @@ func sortKey(object *unstructured.Unstructured) string {
 	return object.GetNamespace() + "/" + object.GetName()
 }
 
-func orderOf(kind schema.GroupKind) int {
-	switch {
-	case kind == namespaceKind:
-		return 0
-	case kind == crdKind:
-		return 1
-	case isGate(kind):
-		return 3
-	default:
-		return 2
-	}
-}
-
-// notDefinitions are resources whose objects the system makes; nobody defines them.
-var notDefinitions = map[schema.GroupResource]bool{
-	{Resource: "bindings"}:                           true,
-	{Resource: "componentstatuses"}:                  true,
-	{Resource: "endpoints"}:                          true,
-	{Resource: "events"}:                             true,
-	{Resource: "nodes"}:                              true,
-	{Group: "apps", Resource: "controllerrevisions"}: true,
-	{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}:               true,
-	{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:           true,
-	{Group: "coordination.k8s.io", Resource: "leases"}:                               true,
-	{Group: "coordination.k8s.io", Resource: "leasecandidates"}:                      true,
-	{Group: "discovery.k8s.io", Resource: "endpointslices"}:                          true,
-	{Group: "events.k8s.io", Resource: "events"}:                                     true,
-	{Group: "flowcontrol.apiserver.k8s.io", Resource: "flowschemas"}:                 true,
-	{Group: "flowcontrol.apiserver.k8s.io", Resource: "prioritylevelconfigurations"}: true,
-	{Group: "networking.k8s.io", Resource: "ipaddresses"}:                            true,
-	{Group: "storage.k8s.io", Resource: "csinodes"}:                                  true,
-	{Group: "storage.k8s.io", Resource: "csistoragecapacities"}:                      true,
-	{Group: "storage.k8s.io", Resource: "volumeattachments"}:                         true,
-	{Group: "resource.k8s.io", Resource: "resourceslices"}:                           true,
-}
-
 // exportable returns the resources to export, in their order, each kind once: a kind that
-// two groups serve, such as Event, is one that notDefinitions names.
-func exportable(known *served) []resource {
-	var chosen []resource
-	for _, res := range known.preferred {
-		if res.listable && !notDefinitions[res.GroupResource()] && res.Group != "metrics.k8s.io" {
+// two groups serve, such as Event, is one that nobody defines.
+func exportable(known *api.Catalog) []api.Resource {
+	var chosen []api.Resource
+	for _, res := range known.Preferred {
+		if res.Listable && kinds.Of(res.GVK().GroupKind()).Origin != kinds.System && res.Group != "metrics.k8s.io" {
 			chosen = append(chosen, res)
 		}
 	}
@@ -192,19 +154,19 @@ func exportable(known *served) []resource {
 }
 
 // export lists a resource page by page, and keeps of each no more than is written. While
-// it asks for a page that may be large it holds one of hands.
-func (c *clients) export(ctx context.Context, res resource, hands chan struct{}) ([]exportPage, seen) {
-	var where scope
-	if res.namespaced {
+// it asks for a page that may be large it holds one of slots.
+func (c *core) export(ctx context.Context, res api.Resource, slots chan struct{}) ([]exportPage, api.View) {
+	var where api.Scope
+	if res.Namespaced {
 		where = c.offered()
 	}
-	pages, seen := listScope(ctx, c, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exportPage, metav1.ListInterface, error) {
+	pages, view := api.ListScope(ctx, c.client, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exportPage, metav1.ListInterface, error) {
 		if options.Limit > 0 && options.Continue == "" {
 			options.Limit = peekSize
 		} else {
 			select {
-			case hands <- struct{}{}:
-				defer func() { <-hands }()
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
 			case <-ctx.Done():
 				return nil, nil, context.Cause(ctx)
 			}
@@ -216,8 +178,8 @@ func (c *clients) export(ctx context.Context, res resource, hands chan struct{})
 		var wanted []unstructured.Unstructured
 		for _, content := range list.Items {
 			object := unstructured.Unstructured{Object: content}
-			object.SetGroupVersionKind(res.gvk()) // which lists of built-in kinds leave out
-			if c.exports(&object, res) {
+			object.SetGroupVersionKind(res.GVK()) // which lists of built-in kinds leave out
+			if c.exports(&object) {
 				wanted = append(wanted, object)
 			}
 		}
@@ -225,7 +187,7 @@ func (c *clients) export(ctx context.Context, res resource, hands chan struct{})
 		return page, list, err
 	})
 	slices.SortStableFunc(pages, func(a, b exportPage) int { return strings.Compare(a.first, b.first) })
-	return pages, seen
+	return pages, view
 }
 
 // An objectList is a list of objects of any kind.
@@ -236,8 +198,8 @@ type objectList struct {
 
 // listObjects lists objects whole. The dynamic client reads each answer three times: for
 // its kind, for where the objects begin, and for what is in them.
-func (c *clients) listObjects(ctx context.Context, res resource, namespace string, options metav1.ListOptions) (*objectList, error) {
-	body, err := c.api.ListJSON(ctx, api.Target{GroupVersionResource: res.GroupVersionResource, Namespace: namespace}, options)
+func (c *core) listObjects(ctx context.Context, res api.Resource, namespace string, options metav1.ListOptions) (*objectList, error) {
+	body, err := c.client.ListJSON(ctx, api.Target{GroupVersionResource: res.GroupVersionResource, Namespace: namespace}, options)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +223,7 @@ func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
 		texts[i].WriteString("---\n")
 		encoder := yaml.NewEncoder(&texts[i]) // which separates the others
 		for j := range parts[i] {
-			strip(&parts[i][j])
+			kinds.Strip(&parts[i][j])
 			errs[i] = redact.Join(errs[i], encoder.Encode(parts[i][j].Object))
 		}
 		errs[i] = redact.Join(errs[i], encoder.Close())
@@ -275,9 +237,9 @@ func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
 
 // countSecrets counts the Secrets that are left out, without looking into them. Those that
 // Kubernetes makes itself have an owner or a namespace that tell.
-func (c *clients) countSecrets(ctx context.Context, res resource) (int, seen) {
-	found, seen := listScope(ctx, c, c.offered(), res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]int, metav1.ListInterface, error) {
-		list, err := c.metadataOf(res, namespace).List(ctx, options)
+func (c *core) countSecrets(ctx context.Context, res api.Resource) (int, api.View) {
+	found, view := api.ListScope(ctx, c.client, c.offered(), res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]int, metav1.ListInterface, error) {
+		list, err := c.client.Metadata(res.GroupVersionResource, namespace).List(ctx, options)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -293,65 +255,23 @@ func (c *clients) countSecrets(ctx context.Context, res resource) (int, seen) {
 	for _, n := range found {
 		sum += n
 	}
-	return sum, seen
+	return sum, view
 }
 
 // exports says whether an object is exported: its namespace is offered, and it is
 // somebody's definition.
-func (c *clients) exports(object *unstructured.Unstructured, res resource) bool {
+func (c *core) exports(object *unstructured.Unstructured) bool {
 	namespace := object.GetNamespace()
-	if res.GroupResource() == (schema.GroupResource{Resource: "namespaces"}) {
+	if object.GroupVersionKind().GroupKind() == kinds.Namespace {
 		namespace = object.GetName()
 	}
-	return c.exportsFrom(namespace) && !isSystems(object, res)
+	return c.exportsFrom(namespace) && !kinds.IsMadeBySystem(object)
 }
 
 // exportsFrom says whether what is in a namespace, or in none, is exported.
-func (c *clients) exportsFrom(namespace string) bool {
+func (c *core) exportsFrom(namespace string) bool {
 	if namespace == "" {
 		return true
 	}
-	return c.offers(namespace) && (!systemNamespaces[namespace] || slices.Contains(c.options.Namespaces, namespace))
-}
-
-// systemNamespaces are made, and filled, by Kubernetes itself.
-var systemNamespaces = map[string]bool{
-	metav1.NamespaceSystem: true,
-	metav1.NamespacePublic: true,
-	"kube-node-lease":      true,
-}
-
-// isSystems says whether an object is somebody's own doing rather than a definition: it
-// is owned by another object, made by Kubernetes itself, or on its way out.
-func isSystems(object *unstructured.Unstructured, res resource) bool {
-	name, namespace := object.GetName(), object.GetNamespace()
-	if len(object.GetOwnerReferences()) > 0 || object.GetDeletionTimestamp() != nil {
-		return true
-	}
-	if labels := object.GetLabels(); labels["kubernetes.io/bootstrapping"] == "rbac-defaults" ||
-		labels["kube-aggregator.kubernetes.io/automanaged"] != "" {
-		return true
-	}
-	switch res.GroupResource() {
-	case schema.GroupResource{Resource: "namespaces"}:
-		return systemNamespaces[name] || name == metav1.NamespaceDefault
-	case schema.GroupResource{Resource: "persistentvolumes"}:
-		return object.GetAnnotations()["pv.kubernetes.io/provisioned-by"] != ""
-	case schema.GroupResource{Resource: "serviceaccounts"}:
-		return name == "default"
-	case schema.GroupResource{Resource: "configmaps"}:
-		return name == "kube-root-ca.crt"
-	case schema.GroupResource{Resource: "services"}:
-		return name == "kubernetes" && namespace == metav1.NamespaceDefault
-	case secretResource:
-		kind, _ := object.Object["type"].(string)
-		return kind == "kubernetes.io/service-account-token" || kind == "bootstrap.kubernetes.io/token"
-	case schema.GroupResource{Group: "certificates.k8s.io", Resource: "clustertrustbundles"}:
-		return strings.HasPrefix(name, "kubernetes.io:")
-	case schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}:
-		return strings.HasPrefix(name, "system-")
-	case schema.GroupResource{Group: "networking.k8s.io", Resource: "servicecidrs"}:
-		return name == "kubernetes"
-	}
-	return false
+	return c.offers(namespace) && (!kinds.IsSystemNamespace(namespace) || slices.Contains(c.options.Namespaces, namespace))
 }

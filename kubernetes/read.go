@@ -14,26 +14,21 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/apply"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A readAction is what the definitions of an action say.
 type readAction struct {
-	delete, apply []*definition
+	delete, apply []*apply.Definition
 }
 
 // size estimates how many bytes a holds.
 func (a *readAction) size() int {
-	const each = 400 // a definition without what it points to
-	n := each
+	n := 400 // without the definitions
 	for _, d := range slices.Concat(a.delete, a.apply) {
-		n += each + len(d.body)
-		for _, m := range []map[string]string{d.labels, d.annotations} {
-			for name, value := range m {
-				n += len(name) + len(value)
-			}
-		}
+		n += d.Size()
 	}
 	return n
 }
@@ -47,7 +42,7 @@ type action struct {
 // readAll reads the definitions of all actions. Of those that it cannot read it says why
 // in failed. What it has read before it knows without their bodies. It fails as a whole if ctx
 // ends, or if there are too many objects.
-func (c *clients) readAll(ctx context.Context, actions []platform.SyncAction, failed []error) ([]action, error) {
+func (c *core) readAll(ctx context.Context, actions []platform.SyncAction, failed []error) ([]action, error) {
 	size := 0
 	for _, a := range actions {
 		size += len(a.Delete) + len(a.Apply)
@@ -92,16 +87,16 @@ func inParallel(n int, do func(i int)) {
 	workers.Wait()
 }
 
-func (c *clients) readOne(ctx context.Context, a platform.SyncAction, limits *parse.Limits) (*readAction, error) {
+func (c *core) readOne(ctx context.Context, a platform.SyncAction, limits *parse.Limits) (*readAction, error) {
 	key := hashOf(a)
-	if known, ok := c.read.get(key); ok {
+	if known, ok := c.read.Get(key); ok {
 		return known, nil
 	}
 	full, err := parseAction(ctx, a, limits)
 	if err != nil {
 		return nil, err
 	}
-	c.read.put(key, &readAction{delete: summaries(full.delete), apply: summaries(full.apply)})
+	c.read.Put(key, &readAction{delete: summaries(full.delete), apply: summaries(full.apply)})
 	return full, nil
 }
 
@@ -129,10 +124,10 @@ func parseAction(ctx context.Context, a platform.SyncAction, limits *parse.Limit
 	return &full, redact.Join(err1, err2)
 }
 
-func parseDefinitions(ctx context.Context, data []byte, limits *parse.Limits) ([]*definition, error) {
-	var defs []*definition
+func parseDefinitions(ctx context.Context, data []byte, limits *parse.Limits) ([]*apply.Definition, error) {
+	var defs []*apply.Definition
 	err := parse.Each(ctx, data, limits, func(object parse.Object) error {
-		d, err := newDefinition(object)
+		d, err := apply.NewDefinition(object)
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 		}
@@ -142,21 +137,21 @@ func parseDefinitions(ctx context.Context, data []byte, limits *parse.Limits) ([
 	return defs, err
 }
 
-func summaries(defs []*definition) []*definition {
-	kept := make([]*definition, len(defs))
+func summaries(defs []*apply.Definition) []*apply.Definition {
+	kept := make([]*apply.Definition, len(defs))
 	for i, d := range defs {
-		kept[i] = d.summary()
+		kept[i] = d.Summary()
 	}
 	return kept
 }
 
 // load gives the steps that are to be taken the bodies of their definitions, where these
 // were known from an earlier call only.
-func load(ctx context.Context, steps []*step, actions []platform.SyncAction) error {
-	lacking := map[int][]*step{} // by action
+func load(ctx context.Context, steps []*apply.Step, actions []platform.SyncAction) error {
+	lacking := map[int][]*apply.Step{} // by action
 	for _, s := range steps {
-		if s.object.body == nil {
-			lacking[s.action] = append(lacking[s.action], s)
+		if s.Object.IsSummary() {
+			lacking[s.Action] = append(lacking[s.Action], s)
 		}
 	}
 	for i, own := range lacking {
@@ -167,10 +162,10 @@ func load(ctx context.Context, steps []*step, actions []platform.SyncAction) err
 		}
 		for _, s := range own {
 			half := full.apply
-			if s.delete {
+			if s.Delete {
 				half = full.delete
 			}
-			s.object.definition = half[s.place]
+			s.Object.Definition = half[s.Place]
 		}
 	}
 	return nil

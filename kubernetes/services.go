@@ -39,7 +39,7 @@ func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 		if err := c.mustExist(ctx, namespace); err != nil {
 			return nil, clusterError(err)
 		}
-		where = scope{namespace}
+		where = api.Scope{namespace}
 	}
 	return c.services(ctx, where, func(s *corev1.Service) bool {
 		return c.offers(s.Namespace) && !isAddon(s) && !ignored.Contains(idOf(s))
@@ -108,11 +108,11 @@ type scope []string
 
 // offered returns the namespaces that Options name, or nil if they name none, or by
 // pattern.
-func (c *clients) offered() scope {
+func (c *core) offered() api.Scope {
 	if len(c.options.Namespaces) == 0 || slices.ContainsFunc(c.options.Namespaces, isPattern) {
 		return nil
 	}
-	var where scope
+	var where api.Scope
 	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(c.options.Namespaces))) {
 		if c.offers(namespace) {
 			where = append(where, namespace)
@@ -122,7 +122,7 @@ func (c *clients) offered() scope {
 }
 
 // offers says whether Options let the namespace be seen.
-func (c *clients) offers(namespace string) bool {
+func (c *core) offers(namespace string) bool {
 	return (len(c.options.Namespaces) == 0 || matchesAny(c.options.Namespaces, namespace)) &&
 		!matchesAny(c.options.ExcludeNamespaces, namespace)
 }
@@ -135,13 +135,13 @@ type foundService struct {
 }
 
 // services describes the services in a scope that keep accepts.
-func (c *clients) services(ctx context.Context, where scope, keep func(*corev1.Service) bool) ([]platform.Service, error) {
+func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.Service) bool) ([]platform.Service, error) {
 	listed := make(chan *workloads, 1)
 	go func() { listed <- c.workloads(ctx, where) }() // received below
 	now := time.Now()
 	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]foundService, metav1.ListInterface, error) {
 		page := &corev1.ServiceList{}
-		if err := c.api.List(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace}, options, page); err != nil {
+		if err := c.client.List(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace}, options, page); err != nil {
 			return nil, nil, err
 		}
 		found := make([]foundService, 0, len(page.Items))
@@ -152,35 +152,33 @@ func (c *clients) services(ctx context.Context, where scope, keep func(*corev1.S
 		}
 		return found, page, nil
 	}
-	found, seen := listScope(ctx, c, where, "services", list)
+	found, view := api.ListScope(ctx, c.client, where, "services", list)
 	all := <-listed
-	if where == nil && len(seen.hidden) > 0 && apierrors.IsForbidden(seen.hidden[0]) {
+	if where == nil && len(view.Hidden) > 0 && apierrors.IsForbidden(view.Hidden[0]) {
 		// Not all at once; perhaps one by one.
 		names, err := c.namespaceNames(ctx)
 		if err != nil {
-			return nil, clusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", seen.hidden[0]))
+			return nil, clusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", view.Hidden[0]))
 		}
-		found, seen = listScope(ctx, c, names, "services", list)
-		all = c.workloads(ctx, seen.namespaces)
+		found, view = api.ListScope(ctx, c.client, names, "services", list)
+		all = c.workloads(ctx, view.Namespaces)
 	}
 	all.findTrouble(ctx, c)
 	services := make([]platform.Service, 0, len(found))
 	for i := range found {
 		services = append(services, found[i].describe(all))
 	}
-	if err := redact.Join(slices.Concat(seen.hidden, all.hidden)...); err != nil {
+	if err := redact.Join(slices.Concat(view.Hidden, all.hidden)...); err != nil {
 		return services, clusterError(err)
 	}
 	return services, nil
 }
 
 // mustExist returns an error if the namespace is known not to exist.
-func (c *clients) mustExist(ctx context.Context, namespace string) error {
-	err := retry(ctx, func(ctx context.Context) error {
-		ctx, cancel := c.request(ctx)
-		defer cancel()
-		_, err := c.api.Metadata(namespaceResource, "").Get(ctx, namespace)
-		return causeOf(ctx, err)
+func (c *core) mustExist(ctx context.Context, namespace string) error {
+	err := c.client.Retry(ctx, func(ctx context.Context) error {
+		_, err := c.client.Metadata(namespaceResource, "").Get(ctx, namespace)
+		return err
 	})
 	if err == nil || apierrors.IsForbidden(err) { // who may see only its content may not see the namespace itself
 		return nil

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/pkg/errors"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/apply"
+	"github.com/platformbus/platform/kubernetes/internal/graph"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -26,13 +28,13 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	defer cancel()
 
 	failed := make([]error, len(def.Actions)) // by index of the action
-	var steps []*step
+	var steps []*apply.Step
 	actions, err := c.readAll(ctx, def.Actions, failed)
 	if err == nil {
 		steps, err = c.plan(ctx, actions, def.Actions, failed)
 	}
 	if err == nil {
-		err = c.survey(ctx, steps)
+		err = c.applier.DetectUnchanged(ctx, steps)
 	}
 	if err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
@@ -41,18 +43,17 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	if err := load(ctx, steps, def.Actions); err != nil {
 		return clusterError(fmt.Errorf("sync: %w", err))
 	}
-	run(ctx, link(steps), c.options.Concurrency, c.do)
-	if err := unreachable(steps); err != nil {
+	nodes := c.run(ctx, steps)
+	if err := unreachable(nodes); err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))
 	}
 	causes := make([][]error, len(def.Actions)) // of each action, in the order of its steps
 	for i, err := range failed {
 		causes[i] = append(causes[i], err)
 	}
-	for _, s := range steps {
-		c.tellSkipped(s)
-		if s.err != nil {
-			causes[s.action] = append(causes[s.action], s.err)
+	for _, n := range nodes {
+		if n.Err != nil {
+			causes[n.Value.Action] = append(causes[n.Value.Action], n.Err)
 		}
 	}
 	if err := syncError(def.Actions, causes); err != nil {
@@ -62,12 +63,12 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	return nil
 }
 
-// changed returns the steps that are to be taken, and tells of the others.
-func (c *clients) changed(steps []*step) []*step {
-	taken := make([]*step, 0, len(steps))
+// changed returns the steps that are to be taken, and reports the others.
+func (c *core) changed(steps []*apply.Step) []*apply.Step {
+	taken := make([]*apply.Step, 0, len(steps))
 	for _, s := range steps {
-		if s.unchanged {
-			c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: Unchanged})
+		if s.Unchanged {
+			c.report(s, Unchanged, 0, nil)
 			continue
 		}
 		taken = append(taken, s)
@@ -75,70 +76,93 @@ func (c *clients) changed(steps []*step) []*step {
 	return taken
 }
 
-// do does one step.
-func (c *clients) do(ctx context.Context, s *step) error {
-	begin := time.Now()
-	c.options.Metrics.InFlight.Add(1)
-	defer c.options.Metrics.InFlight.Add(-1)
-	if s.object.fresh {
-		if err := c.resolve(ctx, s.object); err != nil {
-			return err
+// run takes the steps and returns their nodes, in the same order.
+func (c *core) run(ctx context.Context, steps []*apply.Step) []*graph.Step[*apply.Step] {
+	g, nodes := apply.Graph(steps)
+	g.Run(ctx, c.options.Concurrency, func(ctx context.Context, n *graph.Step[*apply.Step]) error {
+		c.options.Metrics.InFlight.Add(1)
+		defer c.options.Metrics.InFlight.Add(-1)
+		outcome, took, err := c.applier.Do(ctx, n)
+		var again *graph.Again
+		if !errors.As(err, &again) {
+			c.report(n.Value, resultOf(outcome, err), took, err)
 		}
-	}
-	unlock, err := c.writing.lock(ctx, s.object.key)
-	if err != nil {
 		return err
-	}
-	defer unlock()
-	result, err := c.write(ctx, s)
-	c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: result, Took: time.Since(begin), Err: err})
-	return err
-}
-
-func (c *clients) write(ctx context.Context, s *step) (Result, error) {
-	if s.seen == nil && (s.delete || s.follows()) {
-		var err error
-		s.seen, err = c.look(ctx, s.object)
-		if err != nil && (s.delete || !apierrors.IsForbidden(err)) { // who may not look can still apply
-			return Failed, err
+	})
+	for _, n := range nodes {
+		s := n.Value
+		switch {
+		case n.Err == nil:
+		case n.Skipped:
+			n.Err = skippedError(n)
+			c.report(s, Skipped, 0, n.Err)
+		default:
+			if !s.Reported { // it waited when the call ended
+				c.report(s, Failed, time.Since(s.Begun), n.Err)
+			}
+			n.Err = fmt.Errorf("%v: %w", s, redact.Error(n.Err))
 		}
 	}
-	if s.seen != nil && s.seen.ignored {
-		c.options.Logger.InfoContext(ctx, "left alone, as its annotation says", "object", s.object.key.String(), "annotation", ignoreAnnotation)
-		return Ignored, nil
-	}
-	var err error
-	result := Applied
-	if s.delete {
-		result, err = Deleted, c.delete(ctx, s.object, len(s.before) > 0)
-	} else {
-		err = c.apply(ctx, s.object, s.seen)
-	}
-	if err != nil {
-		return Failed, err
-	}
-	return result, nil
+	return nodes
 }
 
-// tellSkipped tells of a step that was not attempted.
-func (c *clients) tellSkipped(s *step) {
-	if s.err != nil && s.skipped {
-		c.tell(Event{ID: s.object.label, Object: s.object.key.String(), Result: Skipped, Err: s.err})
+func (c *core) report(s *apply.Step, result Result, took time.Duration, err error) {
+	s.Reported = true
+	c.options.emit(Event{ID: s.Object.EntryID, Object: s.Object.Key.String(), Result: result, Took: took, Err: err})
+}
+
+func resultOf(outcome apply.Outcome, err error) Result {
+	if err != nil {
+		return Failed
 	}
+	switch outcome {
+	case apply.Unchanged:
+		return Unchanged
+	case apply.Deleted:
+		return Deleted
+	case apply.Ignored:
+		return Ignored
+	default:
+		return Applied
+	}
+}
+
+// skippedError says why a step was not attempted: another that it needs has failed, or the
+// call was over.
+func skippedError(n *graph.Step[*apply.Step]) error {
+	if n.Blocker == nil {
+		return fmt.Errorf("%v: not attempted: %w", n.Value, n.Err)
+	}
+	return &blockedError{n.Value, n.Blocker.Value}
+}
+
+// A blockedError says that a step was not attempted, since it needs another that failed.
+type blockedError struct{ step, blocker *apply.Step }
+
+func (e *blockedError) Error() string {
+	return fmt.Sprintf("%v: not attempted, since %q failed: %v", e.step, cut(e.blocker.Object.EntryID), e.blocker)
+}
+
+// cut shortens an ID, which may be of any length.
+func cut(id string) string {
+	if most := 200; len(id) > most {
+		return id[:most] + "…"
+	}
+	return id
 }
 
 // unreachable returns why no step could be done, if that is for all of them that the API
 // server was not there or refused our credentials: one error says it better than one for
 // each.
-func unreachable(steps []*step) error {
+func unreachable(nodes []*graph.Step[*apply.Step]) error {
 	var why error
-	for _, s := range steps {
+	for _, n := range nodes {
 		switch {
-		case s.err == nil:
+		case n.Err == nil:
 			return nil
-		case s.skipped:
-		case isUnreachable(s.err):
-			why = s.err
+		case n.Skipped:
+		case api.IsUnreachable(n.Err):
+			why = n.Err
 		default:
 			return nil
 		}
@@ -168,13 +192,13 @@ func syncError(actions []platform.SyncAction, causes [][]error) error {
 
 // plan finds out where the API server has what the actions name. Of actions that it cannot
 // place it says why in failed. It fails as a whole only if the API server cannot be asked.
-func (c *clients) plan(ctx context.Context, actions []action, given []platform.SyncAction, failed []error) ([]*step, error) {
-	known, err := c.catalog.kinds(ctx)
+func (c *core) plan(ctx context.Context, actions []action, given []platform.SyncAction, failed []error) ([]*apply.Step, error) {
+	known, err := c.client.Kinds(ctx)
 	if err != nil {
 		return nil, err
 	}
-	place := placer{clients: c, ctx: ctx, known: known, defined: definedIn(actions)}
-	var steps []*step
+	place := placer{core: c, ctx: ctx, known: known, defined: definedIn(actions)}
+	var steps []*apply.Step
 	for _, a := range actions {
 		label := given[a.index].ResourceID
 		deletes, err1 := place.all(a.delete, a.index, label, true)
@@ -187,12 +211,12 @@ func (c *clients) plan(ctx context.Context, actions []action, given []platform.S
 }
 
 // definedIn returns the kinds that the actions' own CustomResourceDefinitions define.
-func definedIn(actions []action) map[schema.GroupVersionKind]resource {
-	defined := map[schema.GroupVersionKind]resource{}
+func definedIn(actions []action) map[schema.GroupVersionKind]api.Resource {
+	defined := map[schema.GroupVersionKind]api.Resource{}
 	for _, a := range actions {
 		for _, d := range a.apply {
-			for _, r := range d.defines {
-				defined[r.gvk()] = r
+			for _, k := range d.Defines {
+				defined[k.GroupVersionKind] = api.Resource{GroupVersionResource: k.GroupVersion().WithResource(k.Plural), Kind: k.Kind, Namespaced: k.Namespaced, Listable: true}
 			}
 		}
 	}
@@ -202,33 +226,33 @@ func definedIn(actions []action) map[schema.GroupVersionKind]resource {
 // A placer finds the resources of definitions. It asks the API server anew, once, when a
 // kind is not known: it may have come since.
 type placer struct {
-	*clients
+	*core
 	ctx     context.Context
-	known   *served
-	defined map[schema.GroupVersionKind]resource
+	known   *api.Catalog
+	defined map[schema.GroupVersionKind]api.Resource
 	asked   bool
 	err     error // why the API server could not be asked
 }
 
 // all returns the steps for the definitions of one half of an action. What is to be
 // deleted and of a kind that the cluster does not have is gone already, and left out.
-func (p *placer) all(defs []*definition, index int, label string, deleting bool) ([]*step, error) {
+func (p *placer) all(defs []*apply.Definition, index int, label string, deleting bool) ([]*apply.Step, error) {
 	var (
-		steps []*step
+		steps []*apply.Step
 		errs  []error
 	)
 	for i, d := range defs {
-		res, fresh, err := p.find(d.gvk, deleting)
-		var unknown *unknownKindError
+		res, fresh, err := p.find(d.GVK, deleting)
+		var unknown *api.UnknownKindError
 		switch {
 		case err == nil:
-			t := newTarget(d, res, p.options.Namespace, label)
-			t.fresh = fresh
-			_, t.defined = p.defined[d.gvk]
-			steps = append(steps, &step{action: index, place: i, object: t, delete: deleting})
-		case deleting && errors.As(err, &unknown) && unknown.broken == nil && len(unknown.others) == 0:
+			t := apply.NewTarget(d, res, p.options.Namespace, label)
+			t.Fresh = fresh
+			_, t.DefinedHere = p.defined[d.GVK]
+			steps = append(steps, &apply.Step{Action: index, Place: i, Object: t, Delete: deleting})
+		case deleting && errors.As(err, &unknown) && unknown.Broken == nil && len(unknown.Others) == 0:
 		default:
-			errs = append(errs, fmt.Errorf("%s %s: %w", d.gvk.Kind, d.name, err))
+			errs = append(errs, fmt.Errorf("%s %s: %w", d.GVK.Kind, d.Name, err))
 		}
 	}
 	return steps, redact.Join(errs...)
@@ -237,17 +261,17 @@ func (p *placer) all(defs []*definition, index int, label string, deleting bool)
 // find returns the resource of a kind, and whether it is one that this Sync will have
 // defined first. What a definition in the same Sync says of a kind, the API server may
 // refuse: it orders what is applied, see resolve, and decides no deletion.
-func (p *placer) find(gvk schema.GroupVersionKind, deleting bool) (res resource, fresh bool, err error) {
-	res, err = p.known.find(gvk)
+func (p *placer) find(gvk schema.GroupVersionKind, deleting bool) (res api.Resource, fresh bool, err error) {
+	res, err = p.known.Find(gvk)
 	if err != nil && !p.asked {
 		p.asked = true
-		latest, asking := p.catalog.after(p.ctx, p.known)
+		latest, asking := p.client.KindsAfter(p.ctx, p.known)
 		if asking != nil {
 			p.err = asking
 			return res, false, err
 		}
 		p.known = latest
-		res, err = p.known.find(gvk)
+		res, err = p.known.Find(gvk)
 	}
 	defined, ok := p.defined[gvk]
 	switch {
@@ -255,8 +279,8 @@ func (p *placer) find(gvk schema.GroupVersionKind, deleting bool) (res resource,
 		return res, false, err
 	case deleting:
 		// The object is there, if it is, at a version that the server has already.
-		for _, other := range p.known.preferred {
-			if other.gvk().GroupKind() == gvk.GroupKind() {
+		for _, other := range p.known.Preferred {
+			if other.GVK().GroupKind() == gvk.GroupKind() {
 				return other, false, nil
 			}
 		}
@@ -264,31 +288,4 @@ func (p *placer) find(gvk schema.GroupVersionKind, deleting bool) (res resource,
 	default:
 		return defined, true, nil
 	}
-}
-
-// resolve replaces what the definition of t's kind says of it, which this Sync has applied
-// meanwhile, by what the API server says: no path is made of the former.
-func (c *clients) resolve(ctx context.Context, t *target) error {
-	ctx, cancel := c.wait(ctx)
-	defer cancel()
-	return retry(ctx, func(ctx context.Context) error {
-		known, err := c.catalog.kinds(ctx)
-		if err != nil {
-			return err
-		}
-		res, err := known.find(t.gvk)
-		if err != nil { // what is known may be older than the definition
-			if known, err = c.catalog.after(ctx, known); err != nil {
-				return err
-			}
-			if res, err = known.find(t.gvk); err != nil {
-				return notServedYet{err}
-			}
-		}
-		if res.namespaced != t.resource.namespaced {
-			return fmt.Errorf("the cluster does not serve the kind %s as its definition says", t.gvk.Kind)
-		}
-		t.resource, t.fresh = res, false
-		return nil
-	})
 }

@@ -3,19 +3,22 @@ package kubernetes
 import (
 	"context"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
+	"github.com/platformbus/platform/kubernetes/internal/rollout"
 )
 
 // A workload is a pod controller, reduced to what a service's description needs.
@@ -23,7 +26,8 @@ type workload struct {
 	kind, namespace, name string
 	podLabels             map[string]string
 	containers            []platform.Container
-	rollout               rollout
+	state                 rollout.State
+	podsLack              bool     // pods are wanted that do not serve
 	trouble               []string // why its pods do not run; see findTrouble
 }
 
@@ -31,21 +35,30 @@ func (w *workload) String() string { return w.kind + " " + w.name }
 
 // status summarises it for display.
 func (w *workload) status() string {
-	text := w.rollout.String()
+	text := w.state.Text
 	if len(w.trouble) > 0 {
 		text += " (" + strings.Join(w.trouble, "; ") + ")"
 	}
 	return text
 }
 
-func newWorkload(kind string, meta metav1.ObjectMeta, pod *corev1.PodTemplateSpec, r rollout) *workload {
-	w := &workload{kind: kind, namespace: meta.Namespace, name: meta.Name, rollout: r}
-	if pod == nil { // a ReplicationController may lack it
+// newWorkload reduces a pod controller, or returns nil for one that another speaks for.
+func newWorkload(kind *kinds.Kind, object runtime.Object) *workload {
+	from := kind.Workload(object)
+	if owner := metav1.GetControllerOf(&from); owner != nil && kinds.Of(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()).Workload != nil {
+		return nil
+	}
+	w := &workload{
+		kind: kind.Kind, namespace: from.Namespace, name: from.Name,
+		state:    rollout.Of(kind, object, from),
+		podsLack: from.Desired > 0 && (from.Updated < from.Desired || from.Available < from.Desired),
+	}
+	if from.Template == nil { // a ReplicationController may lack it
 		return w
 	}
-	w.podLabels = pod.Labels
-	w.containers = make([]platform.Container, 0, len(pod.Spec.Containers))
-	for _, c := range pod.Spec.Containers {
+	w.podLabels = from.Template.Labels
+	w.containers = make([]platform.Container, 0, len(from.Template.Spec.Containers))
+	for _, c := range from.Template.Spec.Containers {
 		w.containers = append(w.containers, platform.Container{Name: c.Name, Image: c.Image})
 	}
 	return w
@@ -53,7 +66,7 @@ func newWorkload(kind string, meta metav1.ObjectMeta, pod *corev1.PodTemplateSpe
 
 // workloads is an index of pod controllers by the labels of their pods.
 type workloads struct {
-	where   scope // where they were looked for
+	where   api.Scope // where they were looked for
 	all     []*workload
 	byLabel map[labelKey][]*workload
 	hidden  []error // what could not be seen, and why
@@ -78,7 +91,7 @@ func (w *workloads) selected(namespace string, selector map[string]string) []*wo
 	key, _ := w.rarest(namespace, selector)
 	var selected []*workload
 	for _, one := range w.byLabel[key] {
-		if isSubset(selector, one.podLabels) {
+		if kinds.IsSubset(selector, one.podLabels) {
 			selected = append(selected, one)
 		}
 	}
@@ -97,30 +110,21 @@ func (w *workloads) rarest(namespace string, labels map[string]string) (rarest l
 	return rarest, ok
 }
 
-func isSubset(small, large map[string]string) bool {
-	for name, value := range small {
-		if got, ok := large[name]; !ok || got != value {
-			return false
-		}
-	}
-	return true
-}
-
 // workloads lists the pod controllers in a scope: one list for each kind, all at once. A
 // kind that cannot be listed is left out, and hidden says so.
-func (c *clients) workloads(ctx context.Context, where scope) *workloads {
+func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
 	found := &workloads{where: where, byLabel: map[labelKey][]*workload{}}
 	var (
 		mu    sync.Mutex // guards found
 		lists sync.WaitGroup
 	)
-	for _, kind := range c.workloadKinds() {
+	for _, kind := range kinds.Workloads() {
 		lists.Go(func() {
-			some, seen := listScope(ctx, c, where, kind.name, kind.list)
+			some, view := api.ListScope(ctx, c.client, where, kind.Resource.Resource, c.workloadsOf(kind))
 			mu.Lock()
 			defer mu.Unlock()
 			found.add(some)
-			found.hidden = append(found.hidden, seen.hidden...)
+			found.hidden = append(found.hidden, view.Hidden...)
 		})
 	}
 	lists.Wait()
@@ -131,12 +135,12 @@ func (c *clients) workloads(ctx context.Context, where scope) *workloads {
 // findTrouble finds out why the pods of those workloads do not run that are not ready. It
 // only adds to what is known already: what it cannot see it leaves out. A cluster in
 // which all is well is not asked.
-func (w *workloads) findTrouble(ctx context.Context, c *clients) {
+func (w *workloads) findTrouble(ctx context.Context, c *core) {
 	// Each under the rarest of its labels, so that those that many share do not matter.
 	unready := map[labelKey][]*workload{}
 	namespaces := map[string]bool{}
 	for _, one := range w.all {
-		if key, ok := w.rarest(one.namespace, one.podLabels); ok && one.rollout.wanting() {
+		if key, ok := w.rarest(one.namespace, one.podLabels); ok && (one.podsLack || one.state.Phase == rollout.Stalled) {
 			unready[key] = append(unready[key], one)
 			namespaces[one.namespace] = true
 		}
@@ -148,11 +152,11 @@ func (w *workloads) findTrouble(ctx context.Context, c *clients) {
 	if len(namespaces) <= fewNamespaces || where != nil {
 		where = slices.Sorted(maps.Keys(namespaces))
 	}
-	pods, _ := listScope(ctx, c, where, "pods", c.troubledPods)
+	pods, _ := api.ListScope(ctx, c.client, where, "pods", c.troubledPods)
 	for _, pod := range pods {
 		for name, value := range pod.labels {
 			for _, one := range unready[labelKey{pod.namespace, name, value}] {
-				if isSubset(one.podLabels, pod.labels) {
+				if kinds.IsSubset(one.podLabels, pod.labels) {
 					one.trouble = append(one.trouble, pod.reasons...)
 				}
 			}
@@ -180,80 +184,69 @@ type troubledPod struct {
 	reasons   []string
 }
 
-func (c *clients) troubledPods(ctx context.Context, namespace string, options metav1.ListOptions) ([]troubledPod, metav1.ListInterface, error) {
+func (c *core) troubledPods(ctx context.Context, namespace string, options metav1.ListOptions) ([]troubledPod, metav1.ListInterface, error) {
 	options.FieldSelector = "status.phase!=Succeeded"
 	page := &corev1.PodList{}
-	if err := c.api.List(ctx, api.Target{GroupVersionResource: podResource, Namespace: namespace}, options, page); err != nil {
+	if err := c.client.List(ctx, api.Target{GroupVersionResource: podResource, Namespace: namespace}, options, page); err != nil {
 		return nil, nil, err
 	}
 	var troubled []troubledPod
 	for i := range page.Items {
-		if pod := &page.Items[i]; len(troubleOf(pod)) > 0 {
-			troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, troubleOf(pod)})
+		if pod := &page.Items[i]; len(rollout.TroubleOf(pod)) > 0 {
+			troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, rollout.TroubleOf(pod)})
 		}
 	}
 	return troubled, page, nil
 }
 
-// A workloadKind is a kind of pod controller, and how to list a page of it.
-type workloadKind struct {
-	name string
-	list lister[*workload]
-}
-
-func (c *clients) workloadKinds() []workloadKind {
-	return []workloadKind{
-		kindOf(c, appsv1.SchemeGroupVersion.WithResource("deployments"), func(l *appsv1.DeploymentList) []appsv1.Deployment { return l.Items },
-			func(d *appsv1.Deployment) *workload {
-				return newWorkload("Deployment", d.ObjectMeta, &d.Spec.Template, deploymentRollout(d))
-			}),
-		kindOf(c, appsv1.SchemeGroupVersion.WithResource("statefulsets"), func(l *appsv1.StatefulSetList) []appsv1.StatefulSet { return l.Items },
-			func(s *appsv1.StatefulSet) *workload {
-				return newWorkload("StatefulSet", s.ObjectMeta, &s.Spec.Template, statefulSetRollout(s))
-			}),
-		kindOf(c, appsv1.SchemeGroupVersion.WithResource("daemonsets"), func(l *appsv1.DaemonSetList) []appsv1.DaemonSet { return l.Items },
-			func(d *appsv1.DaemonSet) *workload {
-				return newWorkload("DaemonSet", d.ObjectMeta, &d.Spec.Template, daemonSetRollout(d))
-			}),
-		kindOf(c, appsv1.SchemeGroupVersion.WithResource("replicasets"), func(l *appsv1.ReplicaSetList) []appsv1.ReplicaSet { return l.Items },
-			func(r *appsv1.ReplicaSet) *workload {
-				if metav1.GetControllerOf(r) != nil {
-					return nil // its Deployment speaks for it
-				}
-				return newWorkload("ReplicaSet", r.ObjectMeta, &r.Spec.Template,
-					replicaRollout(r.ObjectMeta, r.Spec.Replicas, r.Status.ObservedGeneration, r.Status.Replicas, r.Status.AvailableReplicas))
-			}),
-		kindOf(c, corev1.SchemeGroupVersion.WithResource("replicationcontrollers"), func(l *corev1.ReplicationControllerList) []corev1.ReplicationController { return l.Items },
-			func(r *corev1.ReplicationController) *workload {
-				return newWorkload("ReplicationController", r.ObjectMeta, r.Spec.Template,
-					replicaRollout(r.ObjectMeta, r.Spec.Replicas, r.Status.ObservedGeneration, r.Status.Replicas, r.Status.AvailableReplicas))
-			}),
-	}
-}
-
-// kindOf returns the kind of pod controller that a resource has, given what a list of it
-// holds and what each of these is reduced to.
-func kindOf[L, O any, P interface {
-	*L
-	runtime.Object
-	metav1.ListInterface
-}](c *clients, r schema.GroupVersionResource, items func(P) []O, of func(*O) *workload) workloadKind {
-	return workloadKind{r.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-		page := P(new(L))
-		if err := c.api.List(ctx, api.Target{GroupVersionResource: r, Namespace: namespace}, options, page); err != nil {
+// workloadsOf lists pod controllers of a kind page by page.
+func (c *core) workloadsOf(kind *kinds.Kind) api.Lister[*workload] {
+	return func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
+		page, err := c.client.ListTyped(ctx, api.Target{GroupVersionResource: kind.Resource, Namespace: namespace}, kind.Kind, options)
+		if err != nil {
 			return nil, nil, err
 		}
-		return each(items(page), of), page, nil
-	}}
+		var found []*workload
+		err = meta.EachListItem(page, func(object runtime.Object) error {
+			if w := newWorkload(kind, object); w != nil {
+				found = append(found, w)
+			}
+			return nil
+		})
+		list, _ := page.(metav1.ListInterface)
+		return found, list, err
+	}
 }
 
-// each returns what of makes of the objects, without those of which it makes nothing.
-func each[O any](objects []O, of func(*O) *workload) []*workload {
-	made := make([]*workload, 0, len(objects))
-	for i := range objects {
-		if w := of(&objects[i]); w != nil {
-			made = append(made, w)
+// namespaceNames returns the namespaces that are there and offered.
+func (c *core) namespaceNames(ctx context.Context) (api.Scope, error) {
+	var names api.Scope
+	err := c.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
+		if options.Continue == "" {
+			names = nil
+		}
+		list, err := c.client.Metadata(namespaceResource, "").List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			if name := list.Items[i].Name; c.offers(name) {
+				names = append(names, name)
+			}
+		}
+		return list, nil
+	})
+	return names, err
+}
+
+func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
+
+// matchesAny says whether a name matches one of the patterns, which were checked.
+func matchesAny(patterns []string, name string) bool {
+	for _, pattern := range patterns {
+		if ok, err := path.Match(pattern, name); ok && err == nil {
+			return true
 		}
 	}
-	return made
+	return false
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,17 +26,17 @@ import (
 
 // A Client asks an API server. All its methods may be called by many goroutines at once.
 type Client struct {
-	// Discovery tells which kinds the server has.
-	Discovery *discovery.DiscoveryClient
+	requestTimeout time.Duration
+	discoverer     *discoverer
 
 	protobuf rest.Interface // built-in kinds
 	metadata metadata.Interface
 	dynamic  dynamic.Interface // JSON; whole objects of any kind
 }
 
-// NewClient returns a client for the API server that config leads to. It contacts nothing
-// yet.
-func NewClient(config *rest.Config) (*Client, error) {
+// NewClient returns a client for the API server that config leads to, each of whose requests
+// may take as long as requestTimeout. It contacts nothing yet.
+func NewClient(config *rest.Config, requestTimeout time.Duration) (*Client, error) {
 	config = rest.CopyConfig(config)
 	inner, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -51,17 +52,16 @@ func NewClient(config *rest.Config) (*Client, error) {
 	}
 	outer := *inner
 	outer.Transport = transport{prefix: strings.TrimSuffix(path.Clean("/"+base.Path), "/"), next: next}
-	return newClient(config, &outer)
+	return newClient(config, &outer, requestTimeout)
 }
 
-func newClient(config *rest.Config, transport *http.Client) (*Client, error) {
-	var (
-		c   Client
-		err error
-	)
-	if c.Discovery, err = discovery.NewDiscoveryClientForConfigAndClient(config, transport); err != nil {
+func newClient(config *rest.Config, transport *http.Client, requestTimeout time.Duration) (*Client, error) {
+	c := Client{requestTimeout: requestTimeout}
+	discovering, err := discovery.NewDiscoveryClientForConfigAndClient(config, transport)
+	if err != nil {
 		return nil, err
 	}
+	c.discoverer = newDiscoverer(discovering, requestTimeout)
 	if c.dynamic, err = dynamic.NewForConfigAndClient(dynamic.ConfigFor(config), transport); err != nil {
 		return nil, err
 	}
@@ -77,6 +77,26 @@ func newClient(config *rest.Config, transport *http.Client) (*Client, error) {
 	c.protobuf, err = rest.UnversionedRESTClientForConfigAndClient(protobuf, transport)
 	return &c, err
 }
+
+// Ping returns nil if the API server answers and accepts our credentials.
+func (c *Client) Ping(ctx context.Context) error { return c.discoverer.ping(ctx) }
+
+// Kinds returns what the server is known to serve. It asks if it has not yet.
+func (c *Client) Kinds(ctx context.Context) (*Catalog, error) { return c.discoverer.after(ctx, nil) }
+
+// KindsAfter returns what the server serves, from an answer later than old. Of many callers
+// at once, one asks.
+func (c *Client) KindsAfter(ctx context.Context, old *Catalog) (*Catalog, error) {
+	return c.discoverer.after(ctx, old)
+}
+
+// LatestKinds asks the server what it serves now.
+func (c *Client) LatestKinds(ctx context.Context) (*Catalog, error) {
+	return c.discoverer.after(ctx, c.discoverer.get())
+}
+
+// ForgetKinds makes the next caller of Kinds ask anew.
+func (c *Client) ForgetKinds() { c.discoverer.forget() }
 
 // Get gets one object of a built-in kind.
 func (c *Client) Get(ctx context.Context, t Target, into runtime.Object) error {
@@ -212,4 +232,13 @@ func (o Objects) Create(ctx context.Context, object *unstructured.Unstructured, 
 		return nil, err
 	}
 	return o.next.Create(ctx, object, options)
+}
+
+// ListTyped lists objects of a kind, as Go types where there are some.
+func (c *Client) ListTyped(ctx context.Context, t Target, kind string, options metav1.ListOptions) (runtime.Object, error) {
+	list, err := scheme.Scheme.New(t.GroupVersion().WithKind(kind + "List"))
+	if err != nil { // none of Kubernetes' own
+		return c.Objects(t.GroupVersionResource, t.Namespace).List(ctx, options)
+	}
+	return list, c.List(ctx, t, options, list)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,7 @@ func TestOnlyIntendedPathsAreRequested(t *testing.T) {
 	}))
 	defer server.Close()
 	for _, prefix := range []string{"", "/k8s/clusters/c-1"} {
-		c, err := NewClient(&rest.Config{Host: server.URL + prefix})
+		c, err := NewClient(&rest.Config{Host: server.URL + prefix}, time.Minute)
 		require.NoError(t, err)
 		maps := schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 

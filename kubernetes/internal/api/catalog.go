@@ -1,4 +1,4 @@
-package kubernetes
+package api
 
 import (
 	"context"
@@ -14,56 +14,54 @@ import (
 	"k8s.io/client-go/discovery"
 )
 
-// A resource is a kind of object as the API server serves it.
-type resource struct {
+// A Resource is a kind of object as the API server serves it.
+type Resource struct {
 	schema.GroupVersionResource
-	kind       string
-	namespaced bool
-	listable   bool
+	Kind       string
+	Namespaced bool
+	Listable   bool
 }
 
-func (r resource) gvk() schema.GroupVersionKind { return r.GroupVersion().WithKind(r.kind) }
+// GVK returns the kind with its group and version.
+func (r Resource) GVK() schema.GroupVersionKind { return r.GroupVersion().WithKind(r.Kind) }
 
-// served is what the API server served at one time. It is never changed.
-type served struct {
-	byKind map[schema.GroupVersionKind]resource
-	// preferred has one resource for each group and kind, at the version that the server
+// A Catalog is what the API server served at one time. It is never changed.
+type Catalog struct {
+	byKind map[schema.GroupVersionKind]Resource
+	// Preferred has one Resource for each group and kind, at the version that the server
 	// prefers, in order.
-	preferred []resource
-	// broken has the group versions that the server lists and could not describe, for
+	Preferred []Resource
+	// Broken has the group versions that the server lists and could not describe, for
 	// instance because the server behind an APIService is down.
-	broken map[schema.GroupVersion]error
+	Broken map[schema.GroupVersion]error
 }
 
-// catalog knows which kinds the API server serves. It asks when first needed, and again
-// when refresh says so.
-type catalog struct {
+// A discoverer knows which kinds the API server serves. It asks when first needed, and again
+// when it is told to forget.
+type discoverer struct {
 	discovery discovery.AggregatedDiscoveryInterfaceWithContext
 	limit     time.Duration
 
 	asking chan struct{} // holds one token; whoever has it may ask the server
 
 	mu    sync.Mutex
-	known *served // guarded by mu; nil before the first answer
+	known *Catalog // guarded by mu; nil before the first answer
 }
 
-func newCatalog(d *discovery.DiscoveryClient, limit time.Duration) *catalog {
-	return &catalog{discovery: d, limit: limit, asking: make(chan struct{}, 1)}
+func newDiscoverer(d *discovery.DiscoveryClient, limit time.Duration) *discoverer {
+	return &discoverer{discovery: d, limit: limit, asking: make(chan struct{}, 1)}
 }
 
-func (c *catalog) ping(ctx context.Context) error {
-	ctx, cancel := requestContext(ctx, c.limit)
+func (c *discoverer) ping(ctx context.Context) error {
+	ctx, cancel := withRequestTimeout(ctx, c.limit)
 	defer cancel()
 	_, err := c.discovery.(discovery.ServerVersionInterfaceWithContext).ServerVersionWithContext(ctx)
 	return causeOf(ctx, err)
 }
 
-// kinds returns what the server is known to serve.
-func (c *catalog) kinds(ctx context.Context) (*served, error) { return c.after(ctx, nil) }
-
 // after returns what the server serves, from an answer later than old. Of many callers
 // at once, one asks.
-func (c *catalog) after(ctx context.Context, old *served) (*served, error) {
+func (c *discoverer) after(ctx context.Context, old *Catalog) (*Catalog, error) {
 	if known := c.get(); known != old {
 		return known, nil
 	}
@@ -87,20 +85,20 @@ func (c *catalog) after(ctx context.Context, old *served) (*served, error) {
 }
 
 // forget makes the next caller ask anew.
-func (c *catalog) forget() {
+func (c *discoverer) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known = nil
 }
 
-func (c *catalog) get() *served {
+func (c *discoverer) get() *Catalog {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known
 }
 
-func (c *catalog) ask(ctx context.Context) (*served, error) {
-	ctx, cancel := requestContext(ctx, c.limit)
+func (c *discoverer) ask(ctx context.Context) (*Catalog, error) {
+	ctx, cancel := withRequestTimeout(ctx, c.limit)
 	defer cancel()
 	groups, lists, broken, err := c.discovery.GroupsAndMaybeResourcesWithContext(ctx)
 	if err != nil {
@@ -120,11 +118,11 @@ func (c *catalog) ask(ctx context.Context) (*served, error) {
 			}
 		}
 	}
-	return newKinds(groups, lists, broken), nil
+	return newCatalog(groups, lists, broken), nil
 }
 
-func newKinds(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*metav1.APIResourceList, broken map[schema.GroupVersion]error) *served {
-	k := &served{byKind: map[schema.GroupVersionKind]resource{}, broken: broken}
+func newCatalog(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*metav1.APIResourceList, broken map[schema.GroupVersion]error) *Catalog {
+	k := &Catalog{byKind: map[schema.GroupVersionKind]Resource{}, Broken: broken}
 	for _, group := range groups.Groups {
 		taken := map[string]bool{}
 		for _, version := range inOrderOfPreference(group) {
@@ -137,21 +135,21 @@ func newKinds(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*metav1
 				if strings.Contains(r.Name, "/") {
 					continue // a subresource
 				}
-				res := resource{
+				res := Resource{
 					GroupVersionResource: gv.WithResource(r.Name),
-					kind:                 r.Kind,
-					namespaced:           r.Namespaced,
-					listable:             slices.Contains(r.Verbs, "list"),
+					Kind:                 r.Kind,
+					Namespaced:           r.Namespaced,
+					Listable:             slices.Contains(r.Verbs, "list"),
 				}
-				k.byKind[res.gvk()] = res
+				k.byKind[res.GVK()] = res
 				if !taken[r.Name] {
 					taken[r.Name] = true
-					k.preferred = append(k.preferred, res)
+					k.Preferred = append(k.Preferred, res)
 				}
 			}
 		}
 	}
-	slices.SortFunc(k.preferred, func(a, b resource) int {
+	slices.SortFunc(k.Preferred, func(a, b Resource) int {
 		return strings.Compare(a.Group+"/"+a.Resource, b.Group+"/"+b.Resource)
 	})
 	return k
@@ -171,17 +169,17 @@ func inOrderOfPreference(group metav1.APIGroup) []string {
 	return versions
 }
 
-// find returns the resource for gvk, or an error that says what the server has instead.
-func (k *served) find(gvk schema.GroupVersionKind) (resource, error) {
+// Find returns the Resource for gvk, or an error that says what the server has instead.
+func (k *Catalog) Find(gvk schema.GroupVersionKind) (Resource, error) {
 	if r, ok := k.byKind[gvk]; ok {
 		return r, nil
 	}
-	return resource{}, &unknownKindError{gvk: gvk, broken: k.broken[gvk.GroupVersion()], others: k.similar(gvk)}
+	return Resource{}, &UnknownKindError{gvk: gvk, Broken: k.Broken[gvk.GroupVersion()], Others: k.similar(gvk)}
 }
 
 // similar lists the group versions in which the server has the kind that gvk names, those
 // of the same group first.
-func (k *served) similar(gvk schema.GroupVersionKind) []string {
+func (k *Catalog) similar(gvk schema.GroupVersionKind) []string {
 	var same, others []string
 	for other := range maps.Keys(k.byKind) {
 		switch {
@@ -197,22 +195,22 @@ func (k *served) similar(gvk schema.GroupVersionKind) []string {
 	return append(same, others...)
 }
 
-// An unknownKindError says that the API server does not serve a kind.
-type unknownKindError struct {
+// An UnknownKindError says that the API server does not serve a kind.
+type UnknownKindError struct {
 	gvk    schema.GroupVersionKind
-	broken error    // why the server could not say, if it could not
-	others []string // group versions in which it has the kind
+	Broken error    // why the server could not say, if it could not
+	Others []string // group versions in which it has the kind
 }
 
-func (e *unknownKindError) Error() string {
+func (e *UnknownKindError) Error() string {
 	switch {
-	case e.broken != nil:
-		return fmt.Sprintf("the cluster cannot say whether it has the kind %s in %s: %v", e.gvk.Kind, e.gvk.GroupVersion(), e.broken)
-	case len(e.others) > 0:
-		return fmt.Sprintf("the cluster has no kind %s in %s; it has one in %s", e.gvk.Kind, e.gvk.GroupVersion(), strings.Join(e.others, ", "))
+	case e.Broken != nil:
+		return fmt.Sprintf("the cluster cannot say whether it has the kind %s in %s: %v", e.gvk.Kind, e.gvk.GroupVersion(), e.Broken)
+	case len(e.Others) > 0:
+		return fmt.Sprintf("the cluster has no kind %s in %s; it has one in %s", e.gvk.Kind, e.gvk.GroupVersion(), strings.Join(e.Others, ", "))
 	default:
 		return fmt.Sprintf("the cluster has no kind %s in %s (is its CustomResourceDefinition installed?)", e.gvk.Kind, e.gvk.GroupVersion())
 	}
 }
 
-func (e *unknownKindError) Unwrap() error { return e.broken }
+func (e *UnknownKindError) Unwrap() error { return e.Broken }

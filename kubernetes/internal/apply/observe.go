@@ -1,4 +1,4 @@
-package kubernetes
+package apply
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -42,7 +44,7 @@ var adoptedManagers = map[string]bool{
 
 // observe reduces the metadata of a live object, whose managed fields are given, since to
 // get them costs much for some forms of objects.
-func (c *clients) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntry) *observation {
+func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntry) *observation {
 	o := &observation{
 		uid:        meta.GetUID(),
 		version:    meta.GetResourceVersion(),
@@ -53,17 +55,17 @@ func (c *clients) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 		entry := &entries[i]
 		o.foreign = o.foreign || isForeign(entry)
 	}
-	if entry := c.ours(entries); entry != nil {
+	if entry := a.ours(entries); entry != nil {
 		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), entry.FieldsV1.GetRawBytes()...))
 	}
 	return o
 }
 
 // ours returns the entry that says what our field manager owns, or nil.
-func (c *clients) ours(entries []metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
+func (a *Applier) ours(entries []metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	for i := range entries {
 		entry := &entries[i]
-		if entry.Manager == c.options.FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply &&
+		if entry.Manager == a.options.FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply &&
 			entry.Subresource == "" && entry.FieldsV1 != nil {
 			return entry
 		}
@@ -87,7 +89,7 @@ type verified struct {
 // the generation tells, changed the spec, and what we set in the metadata is unchanged.
 // The second clause is needed because an admission webhook may change an owned field in
 // another writer's request, which the managed fields do not show.
-func (v verified) holds(d *definition, now *observation, meta metav1.Object) bool {
+func (v verified) holds(d *Definition, now *observation, meta metav1.Object) bool {
 	switch {
 	case v.digest != d.digest || v.uid != now.uid || now.foreign:
 		return false
@@ -95,26 +97,26 @@ func (v verified) holds(d *definition, now *observation, meta metav1.Object) boo
 		return true
 	default:
 		return v.ours == now.ours && d.simple && v.generation != 0 && v.generation == now.generation &&
-			isSubset(d.labels, meta.GetLabels()) && isSubset(d.annotations, meta.GetAnnotations())
+			kinds.IsSubset(d.labels, meta.GetLabels()) && kinds.IsSubset(d.annotations, meta.GetAnnotations())
 	}
 }
 
-// survey looks at the live objects that steps are about to apply. It sets what was seen
+// DetectUnchanged looks at the live objects that steps are about to apply. It sets what was seen
 // of each, and marks those as unchanged of which it is certain that to apply them would
 // change nothing. It takes one list for each kind: of metadata alone where this process
 // has verified the objects before, of whole objects otherwise. What it cannot see it
 // leaves to be applied; it fails only if the API server cannot be reached at all.
-func (c *clients) survey(ctx context.Context, steps []*step) error {
-	kinds := map[resource]map[objectKey]*step{}
-	touched := map[objectKey]bool{}
+func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
+	kinds := map[api.Resource]map[api.Key]*Step{}
+	touched := map[api.Key]bool{}
 	for _, s := range steps {
-		if first := !touched[s.object.key]; first && !s.delete && s.object.resource.listable && !s.object.fresh {
-			if kinds[s.object.resource] == nil {
-				kinds[s.object.resource] = map[objectKey]*step{}
+		if first := !touched[s.Object.Key]; first && !s.Delete && s.Object.Resource.Listable && !s.Object.Fresh {
+			if kinds[s.Object.Resource] == nil {
+				kinds[s.Object.Resource] = map[api.Key]*Step{}
 			}
-			kinds[s.object.resource][s.object.key] = s
+			kinds[s.Object.Resource][s.Object.Key] = s
 		}
-		touched[s.object.key] = true
+		touched[s.Object.Key] = true
 	}
 	var (
 		mu    sync.Mutex
@@ -123,7 +125,7 @@ func (c *clients) survey(ctx context.Context, steps []*step) error {
 	)
 	for res, wanted := range kinds {
 		group.Go(func() {
-			if err := c.surveyKind(ctx, res, wanted); err != nil {
+			if err := a.detectKind(ctx, res, wanted); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, fmt.Errorf("look at the %s that are there: %w", res.GroupResource(), err))
@@ -138,19 +140,19 @@ func (c *clients) survey(ctx context.Context, steps []*step) error {
 	return nil
 }
 
-// surveyKind is survey for one kind.
-func (c *clients) surveyKind(ctx context.Context, res resource, wanted map[objectKey]*step) error {
+// detectKind is DetectUnchanged for one kind.
+func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted map[api.Key]*Step) error {
 	namespaces := map[string]bool{}
 	unknown := 0
 	for key := range wanted {
-		namespaces[key.namespace] = true
-		if _, ok := c.verified.get(key); !ok {
+		namespaces[key.Namespace] = true
+		if _, ok := a.verified.Get(key); !ok {
 			unknown++
 		}
 	}
-	look := c.surveyMetadata
+	look := a.detectByMetadata
 	if 10*unknown > len(wanted) { // for a few, applying them costs less than seeing all
-		look = c.surveyWhole
+		look = a.detectByObject
 	}
 	scope := ""
 	if len(namespaces) == 1 {
@@ -159,14 +161,14 @@ func (c *clients) surveyKind(ctx context.Context, res resource, wanted map[objec
 		}
 	}
 	err := look(ctx, res, scope, wanted)
-	if apierrors.IsForbidden(err) && scope == "" && res.namespaced {
+	if apierrors.IsForbidden(err) && scope == "" && res.Namespaced {
 		for namespace := range namespaces { // those that we may see
 			if err = look(ctx, res, namespace, wanted); err != nil && !apierrors.IsForbidden(err) {
 				break
 			}
 		}
 	}
-	if err != nil && (isUnreachable(err) || ctx.Err() != nil) {
+	if err != nil && (api.IsUnreachable(err) || ctx.Err() != nil) {
 		return err
 	}
 	return nil // to apply them will show what is wrong
@@ -174,33 +176,33 @@ func (c *clients) surveyKind(ctx context.Context, res resource, wanted map[objec
 
 // selectorFor returns the field selector for what is wanted, if that is one object: the API
 // server then reads that object only.
-func selectorFor(wanted map[objectKey]*step) string {
+func selectorFor(wanted map[api.Key]*Step) string {
 	if len(wanted) == 1 {
 		for key := range wanted {
-			return fields.OneTermEqualSelector("metadata.name", key.name).String()
+			return fields.OneTermEqualSelector("metadata.name", key.Name).String()
 		}
 	}
 	return ""
 }
 
-// surveyMetadata judges by metadata alone.
-func (c *clients) surveyMetadata(ctx context.Context, res resource, namespace string, wanted map[objectKey]*step) error {
+// detectByMetadata judges by metadata alone.
+func (a *Applier) detectByMetadata(ctx context.Context, res api.Resource, namespace string, wanted map[api.Key]*Step) error {
 	judge := func(meta metav1.Object) {
-		s := wanted[objectKey{res.gvk().GroupKind(), meta.GetNamespace(), meta.GetName()}]
+		s := wanted[api.Key{GroupKind: res.GVK().GroupKind(), Namespace: meta.GetNamespace(), Name: meta.GetName()}]
 		if s == nil {
 			return
 		}
-		s.seen = c.observe(meta, meta.GetManagedFields())
-		v, ok := c.verified.get(s.object.key)
-		s.unchanged = ok && v.holds(s.object.definition, s.seen, meta)
-		if s.unchanged {
-			c.verified.put(s.object.key, verified{s.object.digest, *s.seen})
+		s.seen = a.observe(meta, meta.GetManagedFields())
+		v, ok := a.verified.Get(s.Object.Key)
+		s.Unchanged = ok && v.holds(s.Object.Definition, s.seen, meta)
+		if s.Unchanged {
+			a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
 		}
 	}
 	only := selectorFor(wanted)
-	return c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
+	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
 		options.FieldSelector = only
-		list, err := c.metadataOf(res, namespace).List(ctx, options)
+		list, err := a.client.Metadata(res.GroupVersionResource, namespace).List(ctx, options)
 		if err != nil {
 			return nil, err
 		}
@@ -211,26 +213,26 @@ func (c *clients) surveyMetadata(ctx context.Context, res resource, namespace st
 	})
 }
 
-// surveyWhole judges by the objects as a whole.
-func (c *clients) surveyWhole(ctx context.Context, res resource, namespace string, wanted map[objectKey]*step) error {
+// detectByObject judges by the objects as a whole.
+func (a *Applier) detectByObject(ctx context.Context, res api.Resource, namespace string, wanted map[api.Key]*Step) error {
 	judge := func(live *unstructured.Unstructured) {
-		s := wanted[objectKey{res.gvk().GroupKind(), live.GetNamespace(), live.GetName()}]
+		s := wanted[api.Key{GroupKind: res.GVK().GroupKind(), Namespace: live.GetNamespace(), Name: live.GetName()}]
 		if s == nil {
 			return
 		}
 		entries := live.GetManagedFields()
-		s.seen = c.observe(live, entries)
-		v, known := c.verified.get(s.object.key)
-		s.unchanged = known && v.holds(s.object.definition, s.seen, live) ||
-			!s.seen.foreign && isCertain(s.object.definition, live, c.ours(entries))
-		if s.unchanged {
-			c.verified.put(s.object.key, verified{s.object.digest, *s.seen})
+		s.seen = a.observe(live, entries)
+		v, known := a.verified.Get(s.Object.Key)
+		s.Unchanged = known && v.holds(s.Object.Definition, s.seen, live) ||
+			!s.seen.foreign && isNoOp(s.Object.Definition, live, a.ours(entries))
+		if s.Unchanged {
+			a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
 		}
 	}
 	only := selectorFor(wanted)
-	return c.pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
+	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
 		options.FieldSelector = only
-		list, err := c.dynamicOf(res, namespace).List(ctx, options)
+		list, err := a.client.Objects(res.GroupVersionResource, namespace).List(ctx, options)
 		if err != nil {
 			return nil, err
 		}
@@ -242,20 +244,18 @@ func (c *clients) surveyWhole(ctx context.Context, res resource, namespace strin
 	})
 }
 
-// look observes one object, or returns nil if there is none.
-func (c *clients) look(ctx context.Context, t *target) (*observation, error) {
-	var seen *observation
-	err := retry(ctx, func(ctx context.Context) error {
-		ctx, cancel := c.request(ctx)
-		defer cancel()
-		live, err := c.metadataOf(t.resource, t.key.namespace).Get(ctx, t.key.name)
-		if err == nil {
-			seen = c.observe(live, live.ManagedFields)
-		}
-		return causeOf(ctx, err)
+// observeOne observes one object, or returns nil if there is none.
+func (a *Applier) observeOne(ctx context.Context, t *Target) (*observation, error) {
+	var live *metav1.PartialObjectMetadata
+	err := a.client.Once(ctx, func(ctx context.Context) (err error) {
+		live, err = a.metadata(t).Get(ctx, t.Key.Name)
+		return err
 	})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return nil, nil
+	case err != nil:
+		return nil, errors.Wrap(err, "look at what is there")
 	}
-	return seen, errors.Wrap(err, "look at what is there")
+	return a.observe(live, live.ManagedFields), nil
 }

@@ -1,22 +1,23 @@
-package kubernetes
+package apply
 
 import (
 	"bytes"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
-// isCertain says whether a server-side apply of the definition is certain to change
+// isNoOp says whether a server-side apply of the definition is certain to change
 // nothing in the live object: our manager owns exactly the fields that it sets, at its
 // API version, and each has its value. It needs no schema, since the owned set tells how
 // the server takes lists; where that leaves a doubt, it is not certain.
-func isCertain(d *definition, live *unstructured.Unstructured, ours *metav1.ManagedFieldsEntry) bool {
+func isNoOp(d *Definition, live *unstructured.Unstructured, ours *metav1.ManagedFieldsEntry) bool {
 	var content map[string]any
 	if err := kjson.Unmarshal(d.body, &content); err != nil { // it has no body if it is known from an earlier call
 		return false
@@ -37,13 +38,8 @@ func isCertain(d *definition, live *unstructured.Unstructured, ours *metav1.Mana
 	if err := set.FromJSON(bytes.NewReader(ours.FieldsV1.GetRawBytes())); err != nil {
 		return false
 	}
-	sameVersion := ours.APIVersion == d.gvk.GroupVersion().String() && ours.APIVersion == live.GetAPIVersion()
-	return sameVersion && comparison{isBuiltIn(d.gvk.Group)}.ownsMap(content, live.Object, &set)
-}
-
-// isBuiltIn says whether the API server itself defines the kinds of the group.
-func isBuiltIn(group string) bool {
-	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")
+	sameVersion := ours.APIVersion == d.GVK.GroupVersion().String() && ours.APIVersion == live.GetAPIVersion()
+	return sameVersion && comparison{kinds.IsBuiltIn(d.GVK.Group)}.ownsMap(content, live.Object, &set)
 }
 
 // A comparison is of what is defined with what is live and owned.

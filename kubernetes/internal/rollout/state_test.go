@@ -1,4 +1,4 @@
-package kubernetes
+package rollout
 
 import (
 	"math/rand/v2"
@@ -12,45 +12,54 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
-func TestRolloutString(t *testing.T) {
+// stateOf returns the state of a typed object.
+func stateOf(object runtime.Object) State {
+	kind := kinds.Of(object.GetObjectKind().GroupVersionKind().GroupKind())
+	return Of(kind, object, kind.Workload(object))
+}
+
+func TestText(t *testing.T) {
+	kind := kinds.Of(kinds.Deployment)
 	for _, c := range []struct {
-		rollout
+		w    kinds.Workload
 		want string
 	}{
-		{rollout{desired: 2, current: 2, updated: 2, available: 2}, "ready"},
-		{rollout{desired: 5, current: 6, updated: 2, available: 1}, "updating: 2 of 5 updated, 1 available"},
-		{rollout{desired: 2, current: 2, updated: 2, available: 0}, "updating: 2 of 2 updated, 0 available"},
-		{rollout{desired: 2, current: 3, updated: 2, available: 3}, "updating: 2 of 2 updated, 3 available"},
-		{rollout{unseen: true, desired: 2, current: 2, updated: 2, available: 2}, "updating"},
-		{rollout{stalled: "ProgressDeadlineExceeded: late", desired: 2, updated: 1}, "stalled: ProgressDeadlineExceeded: late"},
-		{rollout{paused: true, desired: 2, current: 2, updated: 1, available: 2}, "paused: 1 of 2 updated, 2 available"},
-		{rollout{paused: true, desired: 2, current: 2, updated: 2, available: 2}, "ready"},
-		{rollout{}, "scaled to zero"},
+		{kinds.Workload{Desired: 2, Current: 2, Updated: 2, Available: 2}, "ready"},
+		{kinds.Workload{Desired: 5, Current: 6, Updated: 2, Available: 1}, "updating: 2 of 5 updated, 1 available"},
+		{kinds.Workload{Desired: 2, Current: 2, Updated: 2, Available: 0}, "updating: 2 of 2 updated, 0 available"},
+		{kinds.Workload{Desired: 2, Current: 3, Updated: 2, Available: 3}, "updating: 2 of 2 updated, 3 available"},
+		{kinds.Workload{Unobserved: true, Desired: 2, Current: 2, Updated: 2, Available: 2}, "updating"},
+		{kinds.Workload{Paused: true, Desired: 2, Current: 2, Updated: 1, Available: 2}, "paused: 1 of 2 updated, 2 available"},
+		{kinds.Workload{Paused: true, Desired: 2, Current: 2, Updated: 2, Available: 2}, "ready"},
+		{kinds.Workload{}, "scaled to zero"},
 	} {
-		assert.Equal(t, c.want, c.String(), "%+v", c.rollout)
+		assert.Equal(t, c.want, Of(kind, &appsv1.Deployment{}, c.w).Text, "%+v", c.w)
 	}
 }
 
-// A listing computes statuses by itself, since kstatus works on another form of objects,
-// which costs more than the listing; the two must agree.
-func TestRolloutAgreesWithKstatus(t *testing.T) {
+// Whether a rollout is over is told by the counts, since kstatus works on another form of
+// objects, which costs more than a listing; the two must agree.
+func TestStateAgreesWithKstatus(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	seen := map[status.Status]int{}
-	check := func(object runtime.Object, own rollout) {
+	check := func(object runtime.Object) {
 		t.Helper()
+		own := stateOf(object)
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 		require.NoError(t, err)
 		theirs, err := status.Compute(&unstructured.Unstructured{Object: content})
 		require.NoError(t, err)
 		seen[theirs.Status]++
-		done := own.String() == "ready" || own.String() == "scaled to zero"
+		done := own.Phase == Ready
 		switch theirs.Status {
 		case status.CurrentStatus:
 			assert.True(t, done, "%s: kstatus: %s, ours: %v\n%+v", object.GetObjectKind().GroupVersionKind().Kind, theirs.Message, own, content)
 		case status.FailedStatus:
-			assert.NotEmpty(t, own.stalled, "kstatus: %s, ours: %v", theirs.Message, own)
+			assert.Equal(t, Stalled, own.Phase, "kstatus: %s, ours: %v", theirs.Message, own)
 		default:
 			assert.False(t, done, "kstatus: %s: %s, ours: %v\n%+v", theirs.Status, theirs.Message, own, content)
 		}
@@ -77,7 +86,7 @@ func TestRolloutAgreesWithKstatus(t *testing.T) {
 		if r.IntN(5) == 0 {
 			deployment.Status.Conditions[1].Status, deployment.Status.Conditions[1].Reason = corev1.ConditionFalse, "ProgressDeadlineExceeded"
 		}
-		check(deployment, deploymentRollout(deployment))
+		check(deployment)
 
 		set := &appsv1.ReplicaSet{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
@@ -85,7 +94,7 @@ func TestRolloutAgreesWithKstatus(t *testing.T) {
 			Spec:       appsv1.ReplicaSetSpec{Replicas: &wanted},
 			Status:     appsv1.ReplicaSetStatus{ObservedGeneration: 2, Replicas: there, FullyLabeledReplicas: there, ReadyReplicas: ready, AvailableReplicas: ready},
 		}
-		check(set, replicaRollout(set.ObjectMeta, set.Spec.Replicas, set.Status.ObservedGeneration, set.Status.Replicas, set.Status.AvailableReplicas))
+		check(set)
 
 		daemon := &appsv1.DaemonSet{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"},
@@ -93,7 +102,7 @@ func TestRolloutAgreesWithKstatus(t *testing.T) {
 			Status: appsv1.DaemonSetStatus{ObservedGeneration: 2, DesiredNumberScheduled: wanted, CurrentNumberScheduled: min(there, wanted), UpdatedNumberScheduled: min(updated, wanted),
 				NumberAvailable: min(ready, wanted), NumberReady: min(ready, wanted)},
 		}
-		check(daemon, daemonSetRollout(daemon))
+		check(daemon)
 	}
 	for _, s := range []status.Status{status.CurrentStatus, status.InProgressStatus, status.FailedStatus} {
 		assert.Greater(t, seen[s], 100, "%s", s)
@@ -107,9 +116,9 @@ func TestTroubleHoldsNoSecret(t *testing.T) {
 		Args: []string{"--password=correct-horse"}, Env: []corev1.EnvVar{{Name: "TOKEN", Value: "correct-horse-2"}}}}}
 	pod := &corev1.Pod{Spec: spec, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Image: "example.com/x:1",
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: `exec: "--password=correct-horse": executable file not found in $PATH`}}}}}}
-	assert.Equal(t, []string{`container main (example.com/x:1): RunContainerError: exec: "(hidden)": executable file not found in $PATH`}, troubleOf(pod))
+	assert.Equal(t, []string{`container main (example.com/x:1): RunContainerError: exec: "(hidden)": executable file not found in $PATH`}, TroubleOf(pod))
 
-	d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: spec}}, Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{
+	d := &appsv1.Deployment{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: spec}}, Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{
 		{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "denied: TOKEN is correct-horse-2"}}}}
-	assert.Equal(t, "stalled: FailedCreate: denied: TOKEN is (hidden)", deploymentRollout(d).String())
+	assert.Equal(t, "updating: 0 of 1 updated, 0 available; FailedCreate: denied: TOKEN is (hidden)", stateOf(d).Text)
 }

@@ -1,4 +1,4 @@
-package kubernetes
+package kinds
 
 import (
 	"slices"
@@ -6,53 +6,35 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// strip takes off an object what it was not defined to be: what the server and the
+// serverFields are the fields of an object's metadata that only the server sets.
+var serverFields = []string{"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
+
+// StripMetadata takes off an object's metadata what only the server sets.
+func StripMetadata(metadata map[string]any) {
+	for _, field := range serverFields {
+		delete(metadata, field)
+	}
+}
+
+// Strip takes off an object what it was not defined to be: what the server and the
 // controllers set by themselves. What a user wrote stays, empty maps too, since an empty
 // selector is not the same as none. Where a field may be either, the managed fields tell.
-func strip(object *unstructured.Unstructured) {
+func Strip(object *unstructured.Unstructured) {
 	content := object.Object
 	delete(content, "status")
 	meta, _ := content["metadata"].(map[string]any)
 	managed, _ := meta["managedFields"].([]any)
-	chosen := chosenFields(managed)
-	for _, field := range []string{"creationTimestamp", "generateName", "generation", "managedFields", "resourceVersion", "selfLink", "uid"} {
-		delete(meta, field)
-	}
-	dropKeys(meta, "annotations", isSystemsAnnotation)
-	spec, _ := content["spec"].(map[string]any)
-	switch object.GroupVersionKind().GroupKind() {
-	case namespaceKind:
-		dropKeys(meta, "labels", func(name string) bool { return name == corev1.LabelMetadataName })
-		delete(content, "spec") // the finalizer of the system
-	case schema.GroupKind{Kind: "Service"}:
-		stripService(spec, chosen)
-	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
-		if !chosen.has("spec", "volumeName") {
-			delete(spec, "volumeName")
-		}
-	case schema.GroupKind{Kind: "PersistentVolume"}:
-		if claim, ok := spec["claimRef"].(map[string]any); ok {
-			delete(claim, "uid")
-			delete(claim, "resourceVersion")
-		}
-	case schema.GroupKind{Kind: "ServiceAccount"}:
-		delete(content, "secrets")
-	case schema.GroupKind{Kind: "Pod"}:
-		stripPod(spec, chosen)
-	case schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}:
-		if _, aggregated := content["aggregationRule"].(map[string]any); aggregated {
-			content["rules"] = nil // a controller gathers them
-		}
-	case schema.GroupKind{Group: "batch", Kind: "Job"}:
-		stripJob(meta, spec)
-	}
+	StripMetadata(meta)
+	delete(meta, "generateName")
+	dropKeys(meta, "annotations", IsServersAnnotation)
+	Of(object.GroupVersionKind().GroupKind()).Strip(content, managed)
 }
 
-func isSystemsAnnotation(name string) bool {
+// IsServersAnnotation says whether the server or a controller sets an annotation.
+func IsServersAnnotation(name string) bool {
 	switch name {
 	case "kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision",
 		"deprecated.daemonset.template.generation", "batch.kubernetes.io/job-tracking",
@@ -63,14 +45,14 @@ func isSystemsAnnotation(name string) bool {
 	return strings.HasPrefix(name, "pv.kubernetes.io/")
 }
 
-// chosenFields are the managed fields of an object, as they are in it. They tell which
+// Fields are the managed fields of an object, as they are in it. They tell which
 // fields somebody chose: those that some manager other than Kubernetes' own controllers
 // set.
-type chosenFields []any
+type Fields []any
 
 // has says whether somebody chose the field at path. It looks no further than that: to
 // read all managed fields of an object takes longer than to write the object.
-func (c chosenFields) has(path ...any) bool {
+func (c Fields) has(path ...any) bool {
 	elements, err := fieldpath.MakePath(path...)
 	if err != nil {
 		return false
@@ -82,16 +64,17 @@ func (c chosenFields) has(path ...any) bool {
 		}
 	}
 	return slices.ContainsFunc(c, func(entry any) bool {
-		manager, _ := dig(entry, "manager").(string)
-		subresource, _ := dig(entry, "subresource").(string)
+		manager, _ := Nested(entry, "manager").(string)
+		subresource, _ := Nested(entry, "subresource").(string)
 		return subresource == "" && !strings.HasPrefix(manager, "kube-") &&
-			dig(entry, append([]string{"fieldsV1"}, keys...)...) != nil
+			Nested(entry, append([]string{"fieldsV1"}, keys...)...) != nil
 	})
 }
 
 // stripService takes off the addresses and ports that were allocated. A Service without
 // an address ("None") was defined so.
-func stripService(spec map[string]any, chosen chosenFields) {
+func stripService(object map[string]any, chosen Fields) {
+	spec, _ := object["spec"].(map[string]any)
 	if ip, _ := spec["clusterIP"].(string); ip != "None" && !chosen.has("spec", "clusterIP") {
 		delete(spec, "clusterIP")
 		delete(spec, "clusterIPs")
@@ -99,7 +82,7 @@ func stripService(spec map[string]any, chosen chosenFields) {
 	if !chosen.has("spec", "healthCheckNodePort") {
 		delete(spec, "healthCheckNodePort")
 	}
-	for port := range items(spec, "ports") {
+	for port := range Items(spec, "ports") {
 		p, ok := port.(map[string]any)
 		if ok && !chosen.has("spec", "ports", fieldpath.KeyByFields("port", p["port"], "protocol", p["protocol"]), "nodePort") {
 			delete(p, "nodePort")
@@ -107,19 +90,50 @@ func stripService(spec map[string]any, chosen chosenFields) {
 	}
 }
 
+func stripNothing(map[string]any, Fields) {}
+
+func stripNamespace(object map[string]any, _ Fields) {
+	meta, _ := object["metadata"].(map[string]any)
+	dropKeys(meta, "labels", func(name string) bool { return name == corev1.LabelMetadataName })
+	delete(object, "spec") // the finalizer of the system
+}
+
+func stripClaim(object map[string]any, chosen Fields) {
+	if spec, ok := object["spec"].(map[string]any); ok && !chosen.has("spec", "volumeName") {
+		delete(spec, "volumeName")
+	}
+}
+
+func stripVolume(object map[string]any, _ Fields) {
+	if claim, ok := Nested(object, "spec", "claimRef").(map[string]any); ok {
+		delete(claim, "uid")
+		delete(claim, "resourceVersion")
+	}
+}
+
+func stripServiceAccount(object map[string]any, _ Fields) { delete(object, "secrets") }
+
+// stripClusterRole takes off the rules that a controller gathers.
+func stripClusterRole(object map[string]any, _ Fields) {
+	if _, aggregated := object["aggregationRule"].(map[string]any); aggregated {
+		object["rules"] = nil
+	}
+}
+
 // stripPod takes off what the scheduler and the admission of service accounts add, under
 // names that differ each time.
-func stripPod(spec map[string]any, chosen chosenFields) {
+func stripPod(object map[string]any, chosen Fields) {
+	spec, _ := object["spec"].(map[string]any)
 	if !chosen.has("spec", "nodeName") {
 		delete(spec, "nodeName")
 	}
 	isToken := func(item any) bool {
-		name, _ := dig(item, "name").(string)
+		name, _ := Nested(item, "name").(string)
 		return strings.HasPrefix(name, "kube-api-access-")
 	}
 	dropItems(spec, "volumes", isToken)
 	for _, list := range []string{"containers", "initContainers"} {
-		for container := range items(spec, list) {
+		for container := range Items(spec, list) {
 			if c, ok := container.(map[string]any); ok {
 				dropItems(c, "volumeMounts", isToken)
 			}
@@ -128,7 +142,9 @@ func stripPod(spec map[string]any, chosen chosenFields) {
 }
 
 // stripJob takes off the selector and labels that the Job controller generates.
-func stripJob(meta, spec map[string]any) {
+func stripJob(object map[string]any, _ Fields) {
+	meta, _ := object["metadata"].(map[string]any)
+	spec, _ := object["spec"].(map[string]any)
 	if manual, _ := spec["manualSelector"].(bool); manual {
 		return
 	}
@@ -136,7 +152,7 @@ func stripJob(meta, spec map[string]any) {
 	generated := func(name string) bool {
 		return strings.HasPrefix(name, "batch.kubernetes.io/") || name == "controller-uid" || name == "job-name"
 	}
-	if template, ok := dig(spec, "template", "metadata").(map[string]any); ok {
+	if template, ok := Nested(spec, "template", "metadata").(map[string]any); ok {
 		dropKeys(template, "labels", generated)
 	}
 	dropKeys(meta, "labels", generated)

@@ -1,4 +1,4 @@
-package kubernetes
+package apply
 
 import (
 	"strings"
@@ -9,16 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
-
-	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
 // certain says what isCertain makes of a definition, a live object and what is recorded to
 // be ours of it, all YAML.
-func certain(t *testing.T, defined, live, owned string) bool {
+func noOp(t *testing.T, defined, live, owned string) bool {
 	t.Helper()
-	defs, err := parseDefinitions(t.Context(), []byte(defined), parse.NewLimits(0, parse.AnyNumber))
-	require.NoError(t, err)
+	defs := definitionsOf(t, defined)
 	require.Len(t, defs, 1)
 	var object unstructured.Unstructured
 	asJSON, err := yaml.YAMLToJSON([]byte(live))
@@ -32,7 +29,7 @@ func certain(t *testing.T, defined, live, owned string) bool {
 		ours = &metav1.ManagedFieldsEntry{APIVersion: version, FieldsV1: &metav1.FieldsV1{}}
 		require.NoError(t, ours.FieldsV1.UnmarshalJSON(asJSON))
 	}
-	return isCertain(defs[0], &object, ours)
+	return isNoOp(defs[0], &object, ours)
 }
 
 const (
@@ -82,14 +79,14 @@ f:spec:
 `
 )
 
-func TestCertainty(t *testing.T) {
-	require.True(t, certain(t, ownedDefinition, ownedLive, ownedFields))
+func TestNoOp(t *testing.T) {
+	require.True(t, noOp(t, ownedDefinition, ownedLive, ownedFields))
 
 	bare := "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}"
 	live := "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {kubernetes.io/metadata.name: a}}\nspec: {finalizers: [kubernetes]}"
-	assert.True(t, certain(t, bare, live, ""), "who says nothing owns nothing")
-	assert.False(t, certain(t, bare, live, "v1\nf:metadata: {f:labels: {f:x: {}}}"), "a label is to be removed")
-	assert.False(t, certain(t, ownedDefinition, ownedLive, ""), "it was never ours")
+	assert.True(t, noOp(t, bare, live, ""), "who says nothing owns nothing")
+	assert.False(t, noOp(t, bare, live, "v1\nf:metadata: {f:labels: {f:x: {}}}"), "a label is to be removed")
+	assert.False(t, noOp(t, ownedDefinition, ownedLive, ""), "it was never ours")
 }
 
 // Any one difference is a doubt.
@@ -133,17 +130,16 @@ func TestDoubts(t *testing.T) {
 				require.Contains(t, part.text, change[0])
 				changed := strings.Replace(part.text, change[0], change[1], 1)
 				texts := map[string]string{"definition": ownedDefinition, "live": ownedLive, "owned": ownedFields, part.what: changed}
-				assert.False(t, certain(t, texts["definition"], texts["live"], texts["owned"]))
+				assert.False(t, noOp(t, texts["definition"], texts["live"], texts["owned"]))
 			})
 		}
 	}
 }
 
 // A definition that is known from an earlier call, without its body, is a doubt.
-func TestCertaintyNeedsTheBody(t *testing.T) {
-	defs, err := parseDefinitions(t.Context(), []byte(configMapText), parse.NewLimits(0, parse.AnyNumber))
-	require.NoError(t, err)
-	assert.False(t, isCertain(defs[0].summary(), &unstructured.Unstructured{Object: map[string]any{}}, nil))
+func TestNoOpNeedsTheBody(t *testing.T) {
+	defs := definitionsOf(t, configMapText)
+	assert.False(t, isNoOp(defs[0].Summary(), &unstructured.Unstructured{Object: map[string]any{}}, nil))
 }
 
 const configMapText = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}"

@@ -1,4 +1,4 @@
-package kubernetes
+package apply
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
@@ -21,23 +22,42 @@ var clusterScopedKinds = map[string]bool{
 }
 
 // stepsOf returns the steps of an action.
-func stepsOf(t *testing.T, action int, text string, deleting bool) []*step {
+func stepsOf(t *testing.T, action int, text string, deleting bool) []*Step {
 	t.Helper()
-	defs, err := parseDefinitions(t.Context(), []byte(text), parse.NewLimits(0, parse.AnyNumber))
-	require.NoError(t, err, text)
-	var steps []*step
+	defs := definitionsOf(t, text)
+	var steps []*Step
 	for i, d := range defs {
-		res := resource{GroupVersionResource: d.gvk.GroupVersion().WithResource(strings.ToLower(d.gvk.Kind)), kind: d.gvk.Kind, namespaced: !clusterScopedKinds[d.gvk.Kind]}
-		steps = append(steps, &step{action: action, place: i, delete: deleting, object: newTarget(d, res, "default", fmt.Sprint(action))})
+		res := api.Resource{GroupVersionResource: d.GVK.GroupVersion().WithResource(strings.ToLower(d.GVK.Kind)), Kind: d.GVK.Kind, Namespaced: !clusterScopedKinds[d.GVK.Kind]}
+		steps = append(steps, &Step{Action: action, Place: i, Delete: deleting, Object: NewTarget(d, res, "default", fmt.Sprint(action))})
 	}
 	return steps
 }
 
-// placesOf runs steps one at a time and returns their places in the order of it.
-func placesOf(t *testing.T, steps []*step) map[*step]int {
+// definitionsOf returns the definitions in a manifest.
+func definitionsOf(t *testing.T, text string) []*Definition {
 	t.Helper()
-	order := map[*step]int{}
-	run(t.Context(), link(steps), 1, func(_ context.Context, s *step) error {
+	var defs []*Definition
+	require.NoError(t, parse.Each(t.Context(), []byte(text), parse.NewLimits(0, parse.AnyNumber), func(o parse.Object) error {
+		d, err := NewDefinition(o)
+		defs = append(defs, d)
+		return err
+	}), text)
+	return defs
+}
+
+// runInOrder runs steps one at a time and returns their nodes.
+func runInOrder(t *testing.T, steps []*Step, do func(*Step) error) []*node {
+	t.Helper()
+	g, nodes := Graph(steps)
+	g.Run(t.Context(), 1, func(_ context.Context, n *node) error { return do(n.Value) })
+	return nodes
+}
+
+// placesOf runs steps one at a time and returns their places in the order of it.
+func placesOf(t *testing.T, steps []*Step) map[*Step]int {
+	t.Helper()
+	order := map[*Step]int{}
+	runInOrder(t, steps, func(s *Step) error {
 		order[s] = len(order)
 		return nil
 	})
@@ -62,7 +82,7 @@ func podOf(kind, spec string) string {
 
 // Each pair is of what is needed and what needs it. Applied the first goes first, deleted
 // the second, wherever they are in the list.
-func TestLinkOrdersByNeed(t *testing.T) {
+func TestGraphOrdersByNeed(t *testing.T) {
 	object := func(apiVersion, kind, rest string) string {
 		return "apiVersion: " + apiVersion + "\nkind: " + kind + "\n" + rest
 	}
@@ -102,8 +122,8 @@ func TestLinkOrdersByNeed(t *testing.T) {
 	} {
 		pairs[what+" and pod"] = [2]string{pair[0], podOf("Deployment", pair[1])}
 	}
-	for _, gate := range []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding"} {
-		pairs["anything and "+gate] = [2]string{named("v1", "Service"), named(admission, gate)}
+	for _, late := range []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding"} {
+		pairs["anything and "+late] = [2]string{named("v1", "Service"), named(admission, late)}
 	}
 	pairs["anything and APIService"] = [2]string{podOf("Deployment", "{}"), named("apiregistration.k8s.io/v1", "APIService")}
 
@@ -112,9 +132,9 @@ func TestLinkOrdersByNeed(t *testing.T) {
 			for _, swapped := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/deleting=%v/swapped=%v", name, deleting, swapped), func(t *testing.T) {
 					needed, needs := stepsOf(t, 0, pair[0], deleting), stepsOf(t, 1, pair[1], deleting)
-					steps := append(append([]*step{}, needed...), needs...)
+					steps := append(append([]*Step{}, needed...), needs...)
 					if swapped {
-						steps = append(append([]*step{}, needs...), needed...)
+						steps = append(append([]*Step{}, needs...), needed...)
 					}
 					order := placesOf(t, steps)
 					if deleting {
@@ -128,7 +148,7 @@ func TestLinkOrdersByNeed(t *testing.T) {
 }
 
 // What limits the pods of a namespace comes before them, but its failure is not theirs.
-func TestLinkAppliesLimitsBeforePods(t *testing.T) {
+func TestGraphAppliesLimitsBeforePods(t *testing.T) {
 	for _, kind := range []string{"LimitRange", "ResourceQuota"} {
 		limit := "apiVersion: v1\nkind: " + kind + "\nmetadata: {name: x}"
 		steps := append(stepsOf(t, 0, podOf("Deployment", "{}"), false), stepsOf(t, 1, limit, false)...)
@@ -136,19 +156,19 @@ func TestLinkAppliesLimitsBeforePods(t *testing.T) {
 		require.Less(t, order[steps[1]], order[steps[0]], kind)
 
 		failing := append(stepsOf(t, 0, podOf("Deployment", "{}"), false), stepsOf(t, 1, limit, false)...)
-		run(t.Context(), link(failing), 1, func(_ context.Context, s *step) error {
-			if s.object.gvk.Kind == kind {
+		nodes := runInOrder(t, failing, func(s *Step) error {
+			if s.Object.GVK.Kind == kind {
 				return fmt.Errorf("refused")
 			}
 			return nil
 		})
-		require.Error(t, failing[1].err)
-		require.NoError(t, failing[0].err)
+		require.Error(t, nodes[1].Err)
+		require.NoError(t, nodes[0].Err)
 	}
 }
 
 // What the cluster allots might be what another Service wants.
-func TestLinkAppliesChoosingServicesFirst(t *testing.T) {
+func TestGraphAppliesChoosingServicesFirst(t *testing.T) {
 	given := "apiVersion: v1\nkind: Service\nmetadata: {name: given}\nspec: {ports: [{port: 80}]}"
 	for _, spec := range []string{
 		"{type: NodePort, ports: [{port: 80}, {port: 81, nodePort: 30123}]}", "{clusterIP: 10.0.0.9, ports: [{port: 80}]}",
@@ -168,7 +188,7 @@ func TestLinkAppliesChoosingServicesFirst(t *testing.T) {
 }
 
 // What names another object of the same name, or one elsewhere, does not wait for it.
-func TestLinkDoesNotOrderStrangers(t *testing.T) {
+func TestGraphDoesNotOrderStrangers(t *testing.T) {
 	for name, pair := range map[string][2]string{
 		"another kind":      {"apiVersion: v1\nkind: Secret\nmetadata: {name: x}", podOf("Deployment", "{volumes: [{name: v, configMap: {name: x}}]}")},
 		"another namespace": {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: elsewhere}", podOf("Deployment", "{volumes: [{name: v, configMap: {name: x}}]}")},
@@ -184,7 +204,7 @@ func TestLinkDoesNotOrderStrangers(t *testing.T) {
 }
 
 // The same object is dealt with in the order of the list, whatever else there is.
-func TestLinkKeepsTheOrderOfOneObject(t *testing.T) {
+func TestGraphKeepsTheOrderOfOneObject(t *testing.T) {
 	for seed := range uint64(500) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		kinds := []string{
@@ -192,7 +212,7 @@ func TestLinkKeepsTheOrderOfOneObject(t *testing.T) {
 			"apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: b}", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s, namespace: b}\nspec: {template: {spec: {serviceAccountName: a}}}",
 			"apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: %s}",
 		}
-		var steps []*step
+		var steps []*Step
 		for action := range 1 + r.IntN(12) {
 			text := fmt.Sprintf(kinds[r.IntN(len(kinds))], string(rune('a'+r.IntN(2))))
 			half := r.IntN(3)
@@ -206,10 +226,10 @@ func TestLinkKeepsTheOrderOfOneObject(t *testing.T) {
 		order := placesOf(t, steps)
 		for i, s := range steps {
 			for _, later := range steps[i+1:] {
-				if later.object.key == s.object.key && order[later] < order[s] {
+				if later.Object.Key == s.Object.Key && order[later] < order[s] {
 					// Only a webhook configuration that is applied and then deleted, with
 					// what must come between, goes round in a circle.
-					require.Equal(t, "ValidatingWebhookConfiguration", s.object.gvk.Kind, "seed %d: %v after %v", seed, s, later)
+					require.Equal(t, "ValidatingWebhookConfiguration", s.Object.GVK.Kind, "seed %d: %v after %v", seed, s, later)
 				}
 			}
 		}
@@ -218,17 +238,17 @@ func TestLinkKeepsTheOrderOfOneObject(t *testing.T) {
 
 // Within an action Apply is pointless where Delete has failed. Another action speaks for
 // itself.
-func TestLinkAfterAFailedDeletion(t *testing.T) {
+func TestGraphAfterAFailedDeletion(t *testing.T) {
 	const text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}"
 	steps := append(stepsOf(t, 0, text, true), append(stepsOf(t, 0, text, false), stepsOf(t, 1, text, false)...)...)
-	run(t.Context(), link(steps), 4, func(_ context.Context, s *step) error {
-		if s.delete {
+	nodes := runInOrder(t, steps, func(s *Step) error {
+		if s.Delete {
 			return fmt.Errorf("held by a finalizer")
 		}
 		return nil
 	})
-	require.Error(t, steps[0].err)
-	require.True(t, steps[1].skipped)
-	require.ErrorContains(t, steps[1].err, `not attempted, since "0" failed: delete ConfigMap default/x`)
-	require.NoError(t, steps[2].err)
+	require.Error(t, nodes[0].Err)
+	require.True(t, nodes[1].Skipped)
+	require.Equal(t, nodes[0], nodes[1].Blocker)
+	require.NoError(t, nodes[2].Err)
 }

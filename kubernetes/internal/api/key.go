@@ -1,0 +1,25 @@
+package api
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
+)
+
+// A Key identifies an object in the cluster, at whatever version.
+type Key struct {
+	schema.GroupKind
+	Namespace, Name string
+}
+
+// String names the object for an error, as in "Deployment default/web".
+func (k Key) String() string {
+	name := redact.Name(k.Name)
+	if most := 300; len(name) > most { // no API server has it
+		name = name[:most] + "…"
+	}
+	if k.Namespace == "" {
+		return k.Kind + " " + name
+	}
+	return k.Kind + " " + k.Namespace + "/" + name
+}

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
+)
+
+// PageSize is how many objects the API server is asked for at once: few enough that
+// neither side holds much, and enough that the number of requests does not matter.
+const PageSize = 500
+
+// Pages asks for a list page by page. Where the list has changed so much that the server
+// cannot go on, it begins anew: a page without Continue is always the first, and drops
+// what came before.
+func (c *Client) Pages(ctx context.Context, page func(context.Context, metav1.ListOptions) (metav1.ListInterface, error)) error {
+	options := metav1.ListOptions{Limit: PageSize}
+	for {
+		var list metav1.ListInterface
+		err := c.Retry(ctx, func(ctx context.Context) (err error) {
+			list, err = page(ctx, options)
+			return err
+		})
+		switch {
+		case apierrors.IsResourceExpired(err) && options.Continue != "":
+			options = metav1.ListOptions{} // in one piece this time
+			continue
+		case err != nil:
+			return err
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// A Scope is a list of namespaces. A nil Scope is all of them, cluster-scoped objects included.
+type Scope []string
+
+// A View is what a look at a Scope has shown.
+type View struct {
+	Namespaces Scope   // those that could be seen one by one; nil if all were seen at once
+	Hidden     []error // what could not be seen, and why
+}
+
+// A Lister asks for one page of a list, of a namespace or of all if it is empty, and
+// reduces what is in it.
+type Lister[T any] func(ctx context.Context, namespace string, options metav1.ListOptions) ([]T, metav1.ListInterface, error)
+
+// ListScope lists what is called name in errors in a scope, and says what it could not see.
+func ListScope[T any](ctx context.Context, c *Client, where Scope, name string, list Lister[T]) ([]T, View) {
+	if where == nil {
+		found, err := listOne(ctx, c, "", name, list)
+		if err != nil {
+			return found, View{Hidden: []error{err}}
+		}
+		return found, View{}
+	}
+	var (
+		mu    sync.Mutex
+		found []T                         // guarded by mu
+		view  = View{Namespaces: Scope{}} // guarded by mu
+		group sync.WaitGroup
+	)
+	for _, namespace := range where {
+		group.Go(func() {
+			some, err := listOne(ctx, c, namespace, name, list)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				view.Hidden = append(view.Hidden, err)
+				return
+			}
+			found = append(found, some...)
+			view.Namespaces = append(view.Namespaces, namespace)
+		})
+	}
+	group.Wait()
+	redact.Sort(view.Hidden)
+	return found, view
+}
+
+// listOne lists one namespace, or all at once if it is empty.
+func listOne[T any](ctx context.Context, c *Client, namespace, name string, list Lister[T]) ([]T, error) {
+	var found []T
+	err := c.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
+		if options.Continue == "" {
+			found = nil
+		}
+		some, page, err := list(ctx, namespace, options)
+		found = append(found, some...)
+		return page, err
+	})
+	switch {
+	case err == nil:
+		return found, nil
+	case namespace == "":
+		return nil, fmt.Errorf("list %s: %w", name, err)
+	default:
+		return nil, fmt.Errorf("list %s in namespace %s: %w", name, namespace, err)
+	}
+}

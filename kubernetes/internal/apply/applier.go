@@ -1,0 +1,45 @@
+// Package apply makes objects of a cluster what definitions say, or deletes them: it sees
+// what need not be done, orders the rest, and writes.
+package apply
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/recent"
+)
+
+// Options configure an Applier. All are required.
+type Options struct {
+	FieldManager   string
+	FailOnConflict bool
+	// WaitTimeout bounds each wait: for a deletion, for the definition of a kind to be served.
+	WaitTimeout time.Duration
+	Logger      *slog.Logger
+	// Waiting is called when an object begins to be waited for.
+	Waiting func(t *Target, progress string)
+}
+
+// An Applier writes objects, each by one caller at a time. It remembers which objects were
+// what a definition says. It may be used by many goroutines at once.
+type Applier struct {
+	client  *api.Client
+	options Options
+	writing keyLock
+	// verified has the objects that were what a definition says when last seen.
+	verified *recent.Cache[api.Key, verified]
+}
+
+// verifiedLimit is how many objects an Applier remembers. What is forgotten costs another
+// look, nothing else.
+const verifiedLimit = 100_000
+
+// New returns an Applier that has verified nothing yet.
+func New(client *api.Client, options Options) *Applier {
+	return &Applier{
+		client:   client,
+		options:  options,
+		verified: recent.New[api.Key](verifiedLimit, func(verified) int { return 1 }),
+	}
+}

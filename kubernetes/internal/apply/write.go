@@ -1,0 +1,260 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/graph"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
+)
+
+// An Outcome is what became of an object.
+type Outcome int
+
+// The outcomes.
+const (
+	Applied Outcome = iota + 1
+	Unchanged
+	Deleted
+	Ignored
+)
+
+// A phase is what a step is at.
+type phase int
+
+const (
+	starting   phase = iota
+	deleting         // the object was deleted, and is waited for to be gone
+	replacing        // likewise, and it is then made
+	installing       // the definition of a kind was applied, and is waited for to be served
+)
+
+func (a *Applier) metadata(t *Target) api.Metadata {
+	return a.client.Metadata(t.Resource.GroupVersionResource, t.Key.Namespace)
+}
+
+func (a *Applier) objects(t *Target) api.Objects {
+	return a.client.Objects(t.Resource.GroupVersionResource, t.Key.Namespace)
+}
+
+// Do takes a step as far as it gets without waiting. If it has to wait, for something to be
+// gone or served or for an error to pass, the error is a graph.Again. Otherwise the step is
+// over, and took is how long it was under way.
+func (a *Applier) Do(ctx context.Context, n *graph.Step[*Step]) (outcome Outcome, took time.Duration, err error) {
+	s := n.Value
+	s.awaited = n.HasDependents()
+	if s.Begun.IsZero() {
+		s.Begun = time.Now()
+	}
+	unlock, err := a.writing.lock(ctx, s.Object.Key)
+	if err != nil {
+		return 0, time.Since(s.Begun), err
+	}
+	defer unlock()
+	outcome, err = a.advance(ctx, s)
+	if err != nil && api.IsTransient(err) && ctx.Err() == nil {
+		err = s.retry(err)
+	}
+	return outcome, time.Since(s.Begun), err
+}
+
+// advance goes on with a step in the phase that it is at.
+func (a *Applier) advance(ctx context.Context, s *Step) (Outcome, error) {
+	switch s.phase {
+	case starting:
+		return a.start(ctx, s)
+	case deleting, replacing:
+		if err := a.awaitGone(ctx, s); err != nil {
+			return 0, err
+		}
+		if s.phase == deleting {
+			return Deleted, nil
+		}
+		s.phase = starting
+		if err := a.patch(ctx, s); err != nil {
+			return 0, err
+		}
+		return a.applied(ctx, s)
+	default:
+		return Applied, a.awaitServed(ctx, s)
+	}
+}
+
+func (a *Applier) start(ctx context.Context, s *Step) (Outcome, error) {
+	t := s.Object
+	if t.Fresh {
+		if err := a.resolve(ctx, s); err != nil {
+			return 0, err
+		}
+	}
+	if s.seen == nil && (s.Delete || s.follows || s.Explicit) {
+		var err error
+		s.seen, err = a.observeOne(ctx, t)
+		if err != nil && (s.Delete || !apierrors.IsForbidden(err)) { // who may not look can still apply
+			return 0, err
+		}
+	}
+	if s.seen != nil && s.seen.ignored && !s.Explicit {
+		a.options.Logger.InfoContext(ctx, "left alone, as its annotation says", "object", t.Key.String(), "annotation", ignoreAnnotation)
+		return Ignored, nil
+	}
+	if s.Delete {
+		return a.delete(ctx, s)
+	}
+	return a.apply(ctx, s)
+}
+
+// apply makes the object what its definition says, by server-side apply.
+func (a *Applier) apply(ctx context.Context, s *Step) (Outcome, error) {
+	t := s.Object
+	if s.seen != nil && s.seen.foreign {
+		if err := a.adopt(ctx, t); err != nil {
+			return 0, fmt.Errorf("adopt the fields of other tools: %w", err)
+		}
+	}
+	err := a.patch(ctx, s)
+	switch {
+	case !api.IsImmutable(err):
+	case t.mayRecreate():
+		if failed := a.dryRunCreate(ctx, t); failed != nil {
+			return 0, fmt.Errorf("%w; not recreated, since the API server would not have it: %w", err, failed)
+		}
+		a.options.Logger.InfoContext(ctx, "recreate an object that cannot be changed", "object", t.Key.String(), "reason", redact.Line(redact.Content().Text(err.Error())))
+		if err := a.sendDelete(ctx, t); err != nil {
+			return 0, fmt.Errorf("recreate: delete: %w", err)
+		}
+		s.phase = replacing
+		return a.advance(ctx, s)
+	default:
+		err = fmt.Errorf("%w (with the annotation %s: 'true' in its definition it would be deleted and made again)", err, recreateAnnotation)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return a.applied(ctx, s)
+}
+
+// applied ends a step whose object is applied, or waits for what it defines.
+func (a *Applier) applied(ctx context.Context, s *Step) (Outcome, error) {
+	if s.Object.Key.GroupKind != kinds.CustomResourceDefinition {
+		return Applied, nil
+	}
+	s.phase = installing
+	return a.advance(ctx, s)
+}
+
+// patch sends the definition, and remembers what it made of the object.
+func (a *Applier) patch(ctx context.Context, s *Step) error {
+	t := s.Object
+	force := !a.options.FailOnConflict
+	a.verified.Forget(t.Key)
+	return a.client.Once(ctx, func(ctx context.Context) error {
+		live, err := a.metadata(t).Patch(ctx, t.Key.Name, types.ApplyPatchType, t.body,
+			metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force})
+		if err == nil {
+			a.verified.Put(t.Key, verified{t.digest, *a.observe(live, live.ManagedFields)})
+			return nil
+		}
+		if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+			if t.DefinedHere {
+				return api.Transient(err)
+			}
+			a.client.ForgetKinds() // the kind is not what it was
+		}
+		return err
+	})
+}
+
+// delete deletes the object; one that is gone already is fine. If other steps depend on it
+// the step is over when the object is really gone.
+func (a *Applier) delete(ctx context.Context, s *Step) (Outcome, error) {
+	err := a.sendDelete(ctx, s.Object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return Deleted, nil
+	case err != nil:
+		return 0, err
+	case !s.awaited:
+		return Deleted, nil
+	}
+	s.phase = deleting
+	return a.advance(ctx, s)
+}
+
+func (a *Applier) sendDelete(ctx context.Context, t *Target) error {
+	a.verified.Forget(t.Key)
+	propagation := metav1.DeletePropagationBackground
+	return a.client.Once(ctx, func(ctx context.Context) error {
+		return a.metadata(t).Delete(ctx, t.Key.Name, metav1.DeleteOptions{PropagationPolicy: &propagation})
+	})
+}
+
+// awaitGone returns nil if the object that was deleted is gone.
+func (a *Applier) awaitGone(ctx context.Context, s *Step) error {
+	const what = "until it is gone"
+	if s.waiting != what {
+		a.options.Waiting(s.Object, what)
+	}
+	var live *metav1.PartialObjectMetadata
+	err := a.client.Once(ctx, func(ctx context.Context) (err error) {
+		live, err = a.metadata(s.Object).Get(ctx, s.Object.Key.Name)
+		return err
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil && !api.IsTransient(err):
+		return fmt.Errorf("wait until it is gone: %w", err)
+	case err == nil && live.DeletionTimestamp == nil: // somebody made it again
+		return nil
+	}
+	why := ""
+	if err == nil && len(live.Finalizers) > 0 {
+		why = ", for its finalizers " + strings.Join(live.Finalizers, ", ")
+	}
+	return s.wait(what, a.options.WaitTimeout, pollBackoff, func(cause error) error {
+		return fmt.Errorf("wait until it is gone%s: %w", why, redact.Join(cause, err))
+	})
+}
+
+// A backoff is how long pauses are, at first and at most.
+type backoff struct{ first, last time.Duration }
+
+var (
+	pollBackoff  = backoff{10 * time.Millisecond, time.Second}
+	retryBackoff = backoff{api.MinBackoff, api.MaxBackoff}
+)
+
+// retry returns that the step is to be called again, since err may pass.
+func (s *Step) retry(err error) error {
+	return s.wait("", 0, retryBackoff, func(cause error) error {
+		return fmt.Errorf("%w; the last answer was: %w", cause, err)
+	})
+}
+
+// wait returns that the step is to be called again after a pause; pauses grow as long as the
+// same is waited for. If limit, unless it is 0, or ctx is over, ended returns the error.
+func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(cause error) error) error {
+	if s.waiting != what || s.next == 0 {
+		s.waiting, s.since, s.next, s.attempts = what, time.Now(), b.first, 0
+	}
+	pause := s.next
+	if limit > 0 {
+		left := limit - time.Since(s.since)
+		if left <= 0 {
+			return ended(api.Overdue("wait", limit))
+		}
+		pause = min(pause, left)
+	}
+	s.next = min(2*s.next, b.last)
+	s.attempts++
+	return &graph.Again{After: pause, Ended: ended}
+}

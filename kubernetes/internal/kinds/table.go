@@ -1,0 +1,111 @@
+package kinds
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+const (
+	rbacGroup      = "rbac.authorization.k8s.io"
+	admissionGroup = "admissionregistration.k8s.io"
+)
+
+// Kinds that other packages have to name.
+var (
+	Namespace                = schema.GroupKind{Kind: "Namespace"}
+	Secret                   = schema.GroupKind{Kind: "Secret"}
+	ConfigMap                = schema.GroupKind{Kind: "ConfigMap"}
+	Service                  = schema.GroupKind{Kind: "Service"}
+	ServiceAccount           = schema.GroupKind{Kind: "ServiceAccount"}
+	PersistentVolumeClaim    = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	PersistentVolume         = schema.GroupKind{Kind: "PersistentVolume"}
+	Job                      = schema.GroupKind{Group: "batch", Kind: "Job"}
+	CustomResourceDefinition = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+	clusterTrustBundle       = schema.GroupKind{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"}
+	priorityClass            = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
+	serviceCIDR              = schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"}
+	Deployment               = schema.GroupKind{Group: "apps", Kind: "Deployment"}
+)
+
+var (
+	podSpec         = Path{"spec"}
+	podTemplateSpec = Path{"spec", "template", "spec"}
+)
+
+// table has the kinds of Kubernetes itself.
+var table = []Kind{
+	{GroupKind: Namespace, Scope: ClusterScoped, Stage: NamespacesFirst, Pods: NoPods, References: noReferences, Strip: stripNamespace, Origin: Users},
+	{GroupKind: schema.GroupKind{Kind: "Node"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: PersistentVolume, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripVolume, Origin: Users},
+	{GroupKind: schema.GroupKind{Kind: "ComponentStatus"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: ConfigMap, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: Secret, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users, IsSecret: true},
+	{GroupKind: Service, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripService, Origin: Users},
+	{GroupKind: ServiceAccount, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripServiceAccount, Origin: Users},
+	{GroupKind: schema.GroupKind{Kind: "Pod"}, Scope: Namespaced, Stage: Ordinary, Pods: podSpec, References: noReferences, Strip: stripPod, Origin: Users},
+	{GroupKind: schema.GroupKind{Kind: "PodTemplate"}, Scope: Namespaced, Stage: Ordinary, Pods: Path{"template", "spec"}, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Kind: "ReplicationController"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: replicationController, Resource: corev1.SchemeGroupVersion.WithResource("replicationcontrollers"), StatusAs: appsv1.SchemeGroupVersion.WithKind("ReplicaSet")},
+	{GroupKind: PersistentVolumeClaim, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: claimReferences, Strip: stripClaim, Origin: Users},
+	{GroupKind: schema.GroupKind{Kind: "Endpoints"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Kind: "Event"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Kind: "LimitRange"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users, LimitsPods: true},
+	{GroupKind: schema.GroupKind{Kind: "ResourceQuota"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users, LimitsPods: true},
+	{GroupKind: schema.GroupKind{Kind: "Binding"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "MutatingWebhookConfiguration"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "ValidatingWebhookConfiguration"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "ValidatingAdmissionPolicy"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "ValidatingAdmissionPolicyBinding"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: policyReference, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "MutatingAdmissionPolicy"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "MutatingAdmissionPolicyBinding"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: policyReference, Strip: stripNothing, Origin: Users},
+	{GroupKind: CustomResourceDefinition, Scope: ClusterScoped, Stage: DefinitionsNext, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: Deployment, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: deployment, Resource: appsv1.SchemeGroupVersion.WithResource("deployments"), StatusAs: appsv1.SchemeGroupVersion.WithKind("Deployment")},
+	{GroupKind: schema.GroupKind{Group: "apps", Kind: "StatefulSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: claimTemplateReferences, Strip: stripNothing, Origin: Users, Workload: statefulSet, Resource: appsv1.SchemeGroupVersion.WithResource("statefulsets"), StatusAs: appsv1.SchemeGroupVersion.WithKind("StatefulSet")},
+	{GroupKind: schema.GroupKind{Group: "apps", Kind: "DaemonSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: daemonSet, Resource: appsv1.SchemeGroupVersion.WithResource("daemonsets"), StatusAs: appsv1.SchemeGroupVersion.WithKind("DaemonSet")},
+	{GroupKind: schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: replicaSet, Resource: appsv1.SchemeGroupVersion.WithResource("replicasets"), StatusAs: appsv1.SchemeGroupVersion.WithKind("ReplicaSet")},
+	{GroupKind: schema.GroupKind{Group: "apps", Kind: "ControllerRevision"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: Job, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripJob, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "batch", Kind: "CronJob"}, Scope: Namespaced, Stage: Ordinary, Pods: Path{"spec", "jobTemplate", "spec", "template", "spec"}, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: clusterTrustBundle, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "LeaseCandidate"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "events.k8s.io", Kind: "Event"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "Deployment"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "DaemonSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "ReplicaSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "Ingress"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: ingressReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "NetworkPolicy"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "internal.apiserver.k8s.io", Kind: "StorageVersion"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "IngressClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "IPAddress"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: serviceCIDR, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "Ingress"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: ingressReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "NetworkPolicy"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "policy", Kind: "PodSecurityPolicy"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripClusterRole, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "ClusterRoleBinding"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: roleReference, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "Role"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "RoleBinding"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: roleReference, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "resource.k8s.io", Kind: "DeviceClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourceSlice"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "resource.k8s.io", Kind: "DeviceTaintRule"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourceClaim"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourceClaimTemplate"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: priorityClass, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "StorageClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttachment"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIDriver"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSINode"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "storagemigration.k8s.io", Kind: "StorageVersionMigration"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+}
