@@ -43,6 +43,14 @@ type Options struct {
 	// Default: "platform".
 	FieldManager string
 
+	// AdoptFieldManagers are the field managers of other tools whose fields become ours when
+	// an object that has some is applied, whether they set them by server-side apply or
+	// otherwise, so that an object changes hands without losing a field and without keeping
+	// one that the definition leaves out. What they set by way of a subresource, such as the
+	// scale, is not adopted. Default: DefaultAdoptFieldManagers. An empty list that is not nil
+	// adopts nothing.
+	AdoptFieldManagers []string
+
 	// FailOnConflict makes it an error, which names the other manager and the fields, if a
 	// definition sets a field that someone else manages. By default the field is taken over.
 	FailOnConflict bool
@@ -83,6 +91,23 @@ type Options struct {
 	Metrics Metrics
 }
 
+// DefaultAdoptFieldManagers returns the default of Options.AdoptFieldManagers: those of kubectl
+// that set what a manifest holds, and those of Kustomize, Helm, Flux and Argo CD. Not among
+// them are kubectl-rollout, whose restart would be undone by another one, kubectl-scale and
+// kubectl-autoscale.
+func DefaultAdoptFieldManagers() []string {
+	return []string{
+		"kubectl", "kubectl-client-side-apply", "kubectl-create", "kubectl-replace", "kubectl-edit", "kubectl-patch",
+		"kubectl-set", "kubectl-label", "kubectl-annotate", "before-first-apply", "kustomize-controller", "helm-controller",
+		"argocd-controller", "argocd-application-controller", "flux", "helm", "Helm",
+	}
+}
+
+// isOurs says whether what a field manager sets is ours, or becomes ours.
+func (o *Options) isOurs(manager string) bool {
+	return manager == o.FieldManager || slices.Contains(o.AdoptFieldManagers, manager)
+}
+
 // withDefaults returns o with its defaults filled in, or an error that names the field
 // that cannot be.
 func (o Options) withDefaults() (Options, error) {
@@ -109,6 +134,10 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	orDefault(&o.FieldManager, "platform")
+	if o.AdoptFieldManagers == nil {
+		o.AdoptFieldManagers = DefaultAdoptFieldManagers()
+	}
+	o.AdoptFieldManagers = slices.Clone(o.AdoptFieldManagers)
 	orDefault(&o.Concurrency, 16)
 	orDefault(&o.MaxObjects, parse.MaxObjects)
 	orDefault(&o.Timeout, 10*time.Minute)
@@ -183,6 +212,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 		applier: apply.New(client, apply.Options{
 			FieldManager:   options.FieldManager,
 			FailOnConflict: options.FailOnConflict,
+			Adopts:         options.AdoptFieldManagers,
 			WaitTimeout:    options.WaitTimeout,
 			Logger:         options.Logger,
 			Waiting: func(t *apply.Target, progress string) {

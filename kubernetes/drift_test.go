@@ -164,7 +164,7 @@ func TestWhatIsNotDefinedIsNotDrift(t *testing.T) {
 	all := def(apply("web", strings.Replace(labelled("web"), "  replicas: 2\n", "", 1)))
 	require.NoError(t, cluster.Sync(all))
 	w.kubectl(t, "", "scale", "deployment/web", "--replicas=5")
-	w.kubectl(t, "", "label", "deployment/web", "team=theirs")
+	w.kubectl(t, "", "label", "deployment/web", "team=theirs", "--field-manager=somebody")
 	require.NoError(t, cluster.Sync(all))
 	cold, _ := w.tapped(t, kubernetes.Options{}, nil)
 	require.NoError(t, cold.Sync(all))

@@ -235,8 +235,7 @@ func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
 	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, redact.Join(errs...)
 }
 
-// countSecrets counts the Secrets that are left out, without looking into them. Those that
-// Kubernetes makes itself have an owner or a namespace that tell.
+// countSecrets counts the Secrets that are left out, without looking into them.
 func (c *core) countSecrets(ctx context.Context, res api.Resource) (int, api.View) {
 	found, view := api.ListScope(ctx, c.client, c.offered(), res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]int, metav1.ListInterface, error) {
 		list, err := c.client.Metadata(res.GroupVersionResource, namespace).List(ctx, options)
@@ -245,7 +244,7 @@ func (c *core) countSecrets(ctx context.Context, res api.Resource) (int, api.Vie
 		}
 		n := 0
 		for i := range list.Items {
-			if meta := &list.Items[i]; c.exportsFrom(meta.Namespace) && len(meta.OwnerReferences) == 0 && meta.DeletionTimestamp == nil {
+			if c.exports(fromMetadata(&list.Items[i])) {
 				n++
 			}
 		}
@@ -265,13 +264,31 @@ func (c *core) exports(object *unstructured.Unstructured) bool {
 	if object.GroupVersionKind().GroupKind() == kinds.Namespace {
 		namespace = object.GetName()
 	}
-	return c.exportsFrom(namespace) && !kinds.IsMadeBySystem(object)
+	if namespace != "" && !c.offers(namespace) {
+		return false
+	}
+	if kinds.IsSystemNamespace(namespace) && !slices.Contains(c.options.Namespaces, namespace) && !kinds.HasManager(object.Object, c.options.isOurs) {
+		return false
+	}
+	return !kinds.IsMadeBySystem(object, c.options.isOurs)
 }
 
-// exportsFrom says whether what is in a namespace, or in none, is exported.
-func (c *core) exportsFrom(namespace string) bool {
-	if namespace == "" {
-		return true
+// fromMetadata returns a Secret of which no more is known than its metadata, without what its
+// managed fields list.
+func fromMetadata(meta *metav1.PartialObjectMetadata) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{Object: map[string]any{}}
+	object.SetGroupVersionKind(kinds.Secret.WithVersion("v1"))
+	object.SetNamespace(meta.Namespace)
+	object.SetName(meta.Name)
+	object.SetOwnerReferences(meta.OwnerReferences)
+	object.SetDeletionTimestamp(meta.DeletionTimestamp)
+	object.SetLabels(meta.Labels)
+	object.SetAnnotations(meta.Annotations)
+	managed := make([]any, 0, len(meta.ManagedFields))
+	for i := range meta.ManagedFields {
+		entry := &meta.ManagedFields[i]
+		managed = append(managed, map[string]any{"manager": entry.Manager, "subresource": entry.Subresource})
 	}
-	return c.offers(namespace) && (!kinds.IsSystemNamespace(namespace) || slices.Contains(c.options.Namespaces, namespace))
+	object.Object["metadata"].(map[string]any)["managedFields"] = managed
+	return object
 }

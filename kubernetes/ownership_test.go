@@ -149,16 +149,18 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
-// Who edits an object by hand does not own its definition: what was added stays.
-func TestWhatIsAddedByHandStays(t *testing.T) {
+// What a manager has added whose fields we do not adopt stays; what kubectl has goes.
+func TestWhatOthersAddStays(t *testing.T) {
 	w := newWorld(t, kubernetes.Options{})
 	all := def(apply("web", labelled("web")))
 	require.NoError(t, w.Sync(all))
-	w.kubectl(t, "", "label", "deployment/web", "added=by-hand")
+	w.kubectl(t, "", "label", "deployment/web", "added=by-a-controller", "--field-manager=a-controller")
+	w.kubectl(t, "", "label", "deployment/web", "labelled=by-hand")
 	w.kubectl(t, "", "annotate", "deployment/web", "example.com/owner=them", "--overwrite")
 	require.NoError(t, w.Sync(all))
 	web := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web")
-	assert.Equal(t, "by-hand", web.Labels["added"])
+	assert.Equal(t, "by-a-controller", web.Labels["added"])
+	assert.NotContains(t, web.Labels, "labelled")
 	assert.Equal(t, "us", web.Annotations["example.com/owner"])
 }
 

@@ -17,8 +17,9 @@ import (
 
 // Sync carries out every action, see platform.Platform and "Order of application" in the
 // package comment. An action that cannot be understood as a whole, because a definition
-// in it is malformed or of a kind that the cluster does not have, is not begun. An object
-// of which it is certain that to apply its definition would change nothing costs no
+// in it is malformed, is not begun; nor is one that deletes something, if a definition in it is
+// of a kind that the cluster does not have. In one that only applies, such a definition fails
+// alone, with what needs it. An object of which it is certain that to apply its definition would change nothing costs no
 // request of its own.
 func (c *Cluster) Sync(def platform.SyncDef) error {
 	if len(def.Actions) == 0 {
@@ -34,6 +35,9 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 		steps, err = c.plan(ctx, actions, def.Actions, failed)
 	}
 	if err == nil {
+		err = c.applier.SettleNulls(ctx, steps)
+	}
+	if err == nil {
 		err = c.applier.DetectUnchanged(ctx, steps)
 	}
 	if err != nil {
@@ -41,6 +45,9 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	}
 	steps = c.changed(steps)
 	if err := load(ctx, steps, def.Actions); err != nil {
+		return clusterError(fmt.Errorf("sync: %w", err))
+	}
+	if err := c.applier.SettleNulls(ctx, steps); err != nil { // of those that were loaded
 		return clusterError(fmt.Errorf("sync: %w", err))
 	}
 	nodes := c.run(ctx, steps)
@@ -100,7 +107,9 @@ func (c *core) run(ctx context.Context, steps []*apply.Step) []*graph.Step[*appl
 			if !s.Reported { // it waited when the call ended
 				c.report(s, Failed, time.Since(s.Begun), n.Err)
 			}
-			n.Err = fmt.Errorf("%v: %w", s, redact.Error(n.Err))
+			if s.Failed == nil { // which says what of
+				n.Err = fmt.Errorf("%v: %w", s, redact.Error(n.Err))
+			}
 		}
 	}
 	return nodes
@@ -203,6 +212,9 @@ func (c *core) plan(ctx context.Context, actions []action, given []platform.Sync
 		label := given[a.index].ResourceID
 		deletes, err1 := place.all(a.delete, a.index, label, true)
 		applies, err2 := place.all(a.apply, a.index, label, false)
+		if len(a.delete) == 0 {
+			err2 = nil // each of them fails alone
+		}
 		if failed[a.index] = redact.Join(err1, err2); failed[a.index] == nil {
 			steps = append(append(steps, deletes...), applies...)
 		}
@@ -234,8 +246,9 @@ type placer struct {
 	err     error // why the API server could not be asked
 }
 
-// all returns the steps for the definitions of one half of an action. What is to be
-// deleted and of a kind that the cluster does not have is gone already, and left out.
+// all returns the steps for the definitions of one half of an action, also for those that
+// fail since their kind is not known, and the errors of these. What is to be deleted and of a
+// kind that the cluster does not have is gone already, and left out.
 func (p *placer) all(defs []*apply.Definition, index int, label string, deleting bool) ([]*apply.Step, error) {
 	var (
 		steps []*apply.Step
@@ -252,7 +265,10 @@ func (p *placer) all(defs []*apply.Definition, index int, label string, deleting
 			steps = append(steps, &apply.Step{Action: index, Place: i, Object: t, Delete: deleting})
 		case deleting && errors.As(err, &unknown) && unknown.Broken == nil && len(unknown.Others) == 0:
 		default:
-			errs = append(errs, fmt.Errorf("%s %s: %w", d.GVK.Kind, d.Name, err))
+			err = fmt.Errorf("%s %s: %w", d.GVK.Kind, d.Name, err)
+			errs = append(errs, err)
+			nowhere := api.Resource{GroupVersionResource: d.GVK.GroupVersion().WithResource(""), Kind: d.GVK.Kind, Namespaced: true}
+			steps = append(steps, &apply.Step{Action: index, Place: i, Object: apply.NewTarget(d, nowhere, p.options.Namespace, label), Failed: err})
 		}
 	}
 	return steps, redact.Join(errs...)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -20,6 +21,7 @@ type Resource struct {
 	Kind       string
 	Namespaced bool
 	Listable   bool
+	HasStatus  bool // the status of its objects is written apart
 }
 
 // GVK returns the kind with its group and version.
@@ -57,6 +59,19 @@ func (c *discoverer) ping(ctx context.Context) error {
 	defer cancel()
 	_, err := c.discovery.(discovery.ServerVersionInterfaceWithContext).ServerVersionWithContext(ctx)
 	return causeOf(ctx, err)
+}
+
+// serves says whether the server lists a resource among those of its group and version.
+func (c *discoverer) serves(ctx context.Context, r schema.GroupVersionResource, kind string) (bool, error) {
+	d := c.discovery.(discovery.ServerResourcesInterfaceWithContext)
+	list, err := d.ServerResourcesForGroupVersionWithContext(ctx, r.GroupVersion().String())
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(list.APIResources, func(one metav1.APIResource) bool { return one.Name == r.Resource && one.Kind == kind }), nil
 }
 
 // after returns what the server serves, from an answer later than old. Of many callers
@@ -131,6 +146,12 @@ func newCatalog(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*meta
 			if list == nil {
 				continue
 			}
+			apart := map[string]bool{} // resources whose status is written apart
+			for _, r := range list.APIResources {
+				if name, isStatus := strings.CutSuffix(r.Name, "/status"); isStatus {
+					apart[name] = true
+				}
+			}
 			for _, r := range list.APIResources {
 				if strings.Contains(r.Name, "/") {
 					continue // a subresource
@@ -140,6 +161,7 @@ func newCatalog(groups *metav1.APIGroupList, lists map[schema.GroupVersion]*meta
 					Kind:                 r.Kind,
 					Namespaced:           r.Namespaced,
 					Listable:             slices.Contains(r.Verbs, "list"),
+					HasStatus:            apart[r.Name],
 				}
 				k.byKind[res.GVK()] = res
 				if !taken[r.Name] {

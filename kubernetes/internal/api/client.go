@@ -95,6 +95,11 @@ func (c *Client) LatestKinds(ctx context.Context) (*Catalog, error) {
 	return c.discoverer.after(ctx, c.discoverer.get())
 }
 
+// Serves says whether the server serves a resource now, under that kind.
+func (c *Client) Serves(ctx context.Context, r schema.GroupVersionResource, kind string) (bool, error) {
+	return c.discoverer.serves(ctx, r, kind)
+}
+
 // ForgetKinds makes the next caller of Kinds ask anew.
 func (c *Client) ForgetKinds() { c.discoverer.forget() }
 

@@ -14,6 +14,7 @@ import (
 type Options struct {
 	FieldManager   string
 	FailOnConflict bool
+	Adopts         []string // the field managers whose fields become ours
 	// WaitTimeout bounds each wait: for a deletion, for the definition of a kind to be served.
 	WaitTimeout time.Duration
 	Logger      *slog.Logger
@@ -42,4 +43,12 @@ func New(client *api.Client, options Options) *Applier {
 		options:  options,
 		verified: recent.New[api.Key](verifiedLimit, func(verified) int { return 1 }),
 	}
+}
+
+func (a *Applier) metadata(t *Target) api.Metadata {
+	return a.client.Metadata(t.Resource.GroupVersionResource, t.Key.Namespace)
+}
+
+func (a *Applier) objects(t *Target) api.Objects {
+	return a.client.Objects(t.Resource.GroupVersionResource, t.Key.Namespace)
 }

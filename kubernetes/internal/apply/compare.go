@@ -2,7 +2,7 @@ package apply
 
 import (
 	"bytes"
-	"encoding/json"
+	"reflect"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,11 +13,11 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
-// isNoOp says whether a server-side apply of the definition is certain to change
-// nothing in the live object: our manager owns exactly the fields that it sets, at its
-// API version, and each has its value. It needs no schema, since the owned set tells how
-// the server takes lists; where that leaves a doubt, it is not certain.
-func isNoOp(d *Definition, live *unstructured.Unstructured, ours *metav1.ManagedFieldsEntry) bool {
+// isNoOp says whether a server-side apply of the definition is certain to change nothing in
+// the live object: our manager owns exactly the fields that it sets, at its API version, and
+// each has its value. The owned set tells how the server takes lists, and Kubernetes' own types
+// what it makes of values; where that leaves a doubt, it is not certain.
+func isNoOp(d *Definition, live *unstructured.Unstructured, ours *metav1.ManagedFieldsEntry, hasStatus bool) bool {
 	var content map[string]any
 	if err := kjson.Unmarshal(d.body, &content); err != nil { // it has no body if it is known from an earlier call
 		return false
@@ -31,6 +31,9 @@ func isNoOp(d *Definition, live *unstructured.Unstructured, ours *metav1.Managed
 			delete(content, "metadata")
 		}
 	}
+	if hasStatus { // which is written apart
+		delete(content, "status")
+	}
 	if ours == nil {
 		return len(content) == 0 // the server does not record who owns nothing
 	}
@@ -39,33 +42,28 @@ func isNoOp(d *Definition, live *unstructured.Unstructured, ours *metav1.Managed
 		return false
 	}
 	sameVersion := ours.APIVersion == d.GVK.GroupVersion().String() && ours.APIVersion == live.GetAPIVersion()
-	return sameVersion && comparison{kinds.IsBuiltIn(d.GVK.Group)}.ownsMap(content, live.Object, &set)
-}
-
-// A comparison is of what is defined with what is live and owned.
-type comparison struct {
-	builtIn bool // the kind is one whose defaults are known
+	return sameVersion && ownsMap(content, live.Object, &set, kinds.ShapeOf(d.GVK))
 }
 
 // owns says whether set has exactly the fields that are in defined, and live their
 // values. The set of something that is owned as a whole, be it a scalar or an atomic list
 // or map, is nil.
-func (c comparison) owns(defined, live any, set *fieldpath.Set) bool {
+func owns(defined, live any, set *fieldpath.Set, field kinds.Field) bool {
 	if set == nil || set.Empty() {
-		return c.sameWhole(defined, live)
+		return sameWhole(defined, live, field.Shape)
 	}
 	switch d := defined.(type) {
 	case map[string]any:
 		l, ok := live.(map[string]any)
-		return ok && c.ownsMap(d, l, set)
+		return ok && ownsMap(d, l, set, field.Shape)
 	case []any:
 		l, ok := live.([]any)
-		return ok && c.ownsList(d, l, set)
+		return ok && ownsList(d, l, set, field)
 	}
 	return false
 }
 
-func (c comparison) ownsMap(defined, live map[string]any, set *fieldpath.Set) bool {
+func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape) bool {
 	if !onlyHas(set, len(defined), func(e fieldpath.PathElement) bool {
 		if e.FieldName == nil {
 			return false
@@ -76,8 +74,11 @@ func (c comparison) ownsMap(defined, live map[string]any, set *fieldpath.Set) bo
 		return false
 	}
 	for name, value := range defined {
-		l, ok := live[name]
-		if !ok || !c.owns(value, l, below(set, fieldpath.FieldNameElement(name))) {
+		field := shape.Field(name)
+		l, there := live[name]
+		switch {
+		case !there && field.MayLack(value):
+		case !there, !owns(value, l, below(set, fieldpath.FieldNameElement(name)), field):
 			return false
 		}
 	}
@@ -86,7 +87,7 @@ func (c comparison) ownsMap(defined, live map[string]any, set *fieldpath.Set) bo
 
 // ownsList compares a list whose elements the server tells apart, by a key or by their
 // value. They must be in the same order too.
-func (c comparison) ownsList(defined, live []any, set *fieldpath.Set) bool {
+func ownsList(defined, live []any, set *fieldpath.Set, field kinds.Field) bool {
 	var elements []fieldpath.PathElement
 	onlyHas(set, 0, func(e fieldpath.PathElement) bool { elements = append(elements, e); return true })
 	if len(elements) != len(defined) {
@@ -100,7 +101,7 @@ func (c comparison) ownsList(defined, live []any, set *fieldpath.Set) bool {
 		}
 		for ; from < len(live) && !identifies(element, live[from]); from++ {
 		}
-		if from == len(live) || !c.owns(item, live[from], below(set, element)) {
+		if from == len(live) || !owns(item, live[from], below(set, element), kinds.Field{Shape: field.Element()}) {
 			return false
 		}
 		from++
@@ -109,7 +110,7 @@ func (c comparison) ownsList(defined, live []any, set *fieldpath.Set) bool {
 }
 
 // elementOf returns the one element that item can be. A key that item leaves out has a
-// default, and is no obstacle as long as there is only one.
+// default; if that is not known, it is no obstacle as long as there is only one.
 func elementOf(item any, elements []fieldpath.PathElement) (found fieldpath.PathElement, ok bool) {
 	for _, e := range elements {
 		fits := false
@@ -120,7 +121,11 @@ func elementOf(item any, elements []fieldpath.PathElement) (found fieldpath.Path
 			m, isMap := item.(map[string]any)
 			fits = isMap
 			for _, key := range *e.Key {
-				if value, there := m[key.Name]; there && !same(value, key.Value.Unstructured()) {
+				value, there := m[key.Name]
+				if !there {
+					value, there = kinds.MissingKey(key.Name)
+				}
+				if there && !same(value, key.Value.Unstructured()) {
 					fits = false
 				}
 			}
@@ -177,7 +182,7 @@ func onlyHas(set *fieldpath.Set, n int, wanted func(fieldpath.PathElement) bool)
 
 // sameWhole says whether a live value that is owned as a whole is the defined one. What
 // the server adds to it by default would be added again.
-func (c comparison) sameWhole(defined, live any) bool {
+func sameWhole(defined, live any, shape kinds.Shape) bool {
 	switch d := defined.(type) {
 	case map[string]any:
 		l, ok := live.(map[string]any)
@@ -185,105 +190,30 @@ func (c comparison) sameWhole(defined, live any) bool {
 			return false
 		}
 		for name, value := range d {
+			field := shape.Field(name)
 			other, there := l[name]
-			if !there || !c.sameWhole(value, other) {
+			if !there && !field.MayLack(value) || there && !sameWhole(value, other, field.Shape) {
 				return false
 			}
 		}
 		for name, value := range l {
-			if _, there := d[name]; !there && !c.isDefault(d, name, value) {
+			if _, there := d[name]; !there && !(shape.IsKnown() && kinds.IsDefaultWithin(d, name, value)) {
 				return false
 			}
 		}
 		return true
 	case []any:
 		l, ok := live.([]any)
-		return ok && slices.EqualFunc(d, l, c.sameWhole)
+		if live == nil && shape.IsKnown() { // as the server writes an empty list that it has to write
+			return len(d) == 0
+		}
+		return ok && slices.EqualFunc(d, l, func(a, b any) bool { return sameWhole(a, b, shape.Element()) })
+	case nil: // a definition that sets it wants to say something
+		return live == nil
 	default:
-		return same(defined, live)
+		return shape.Equal(defined, live)
 	}
 }
 
-// isDefault says whether the value is the one that the server gives to a field that is
-// left out of what is defined, for those that are common within what is owned as a whole.
-func (c comparison) isDefault(defined map[string]any, name string, value any) bool {
-	if !c.builtIn {
-		return false
-	}
-	for _, d := range defaultsWithin {
-		if _, ok := defined[d.beside]; ok && d.name == name && same(d.value, value) {
-			return true
-		}
-	}
-	return false
-}
-
-var defaultsWithin = []struct {
-	beside, name string
-	value        any
-}{
-	{"fieldPath", "apiVersion", "v1"},          // a reference to a field of the pod
-	{"resource", "divisor", "0"},               // a reference to a resource of the pod
-	{"port", "protocol", "TCP"},                // a port in a NetworkPolicy
-	{"operations", "scope", "*"},               // a rule of a webhook
-	{"path", "expirationSeconds", int64(3600)}, // a token in a projected volume
-
-	// A claim in a StatefulSet's templates.
-	{"spec", "apiVersion", "v1"},
-	{"spec", "kind", "PersistentVolumeClaim"},
-	{"spec", "status", map[string]any{"phase": "Pending"}},
-	{"accessModes", "volumeMode", "Filesystem"},
-
-	// The role of a binding, and those who have it.
-	{"kind", "apiGroup", "rbac.authorization.k8s.io"},
-}
-
-// same says whether two decoded values are equal. Numbers are by value, whatever decoded
-// them.
-func same(a, b any) bool {
-	switch x := a.(type) {
-	case map[string]any:
-		y, ok := b.(map[string]any)
-		if !ok || len(x) != len(y) {
-			return false
-		}
-		for name, value := range x {
-			other, there := y[name]
-			if !there || !same(value, other) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		y, ok := b.([]any)
-		if !ok || len(x) != len(y) {
-			return false
-		}
-		for i := range x {
-			if !same(x[i], y[i]) {
-				return false
-			}
-		}
-		return true
-	case int64, float64, int, json.Number:
-		n, ok1 := number(a)
-		m, ok2 := number(b)
-		return ok1 && ok2 && n == m
-	case string, bool:
-		return a == b
-	default: // nil: a definition that sets it wants to say something
-		return false
-	}
-}
-
-func number(value any) (float64, bool) {
-	switch n := value.(type) {
-	case int64:
-		return float64(n), int64(float64(n)) == n
-	case int:
-		return float64(n), true
-	case float64:
-		return n, true
-	}
-	return 0, false
-}
+// same says whether two keys or elements of sets are equal.
+func same(a, b any) bool { return kinds.Shape{}.Equal(a, b) || reflect.DeepEqual(a, b) }

@@ -29,7 +29,7 @@ func noOp(t *testing.T, defined, live, owned string) bool {
 		ours = &metav1.ManagedFieldsEntry{APIVersion: version, FieldsV1: &metav1.FieldsV1{}}
 		require.NoError(t, ours.FieldsV1.UnmarshalJSON(asJSON))
 	}
-	return isNoOp(defs[0], &object, ours)
+	return isNoOp(defs[0], &object, ours, false)
 }
 
 const (
@@ -139,7 +139,7 @@ func TestDoubts(t *testing.T) {
 // A definition that is known from an earlier call, without its body, is a doubt.
 func TestNoOpNeedsTheBody(t *testing.T) {
 	defs := definitionsOf(t, configMapText)
-	assert.False(t, isNoOp(defs[0].Summary(), &unstructured.Unstructured{Object: map[string]any{}}, nil))
+	assert.False(t, isNoOp(defs[0].Summary(), &unstructured.Unstructured{Object: map[string]any{}}, nil, false))
 }
 
 const configMapText = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}"

@@ -44,8 +44,15 @@ type Definition struct {
 	simple bool
 	// pods says that it is a pod, or makes pods.
 	pods bool
+	// hostNetwork says that its pods have the network of their host.
+	hostNetwork bool
 	// choosesAllocated says that it is a Service that wants a certain address or port.
 	choosesAllocated bool
+
+	// hasNulls says that it is of a custom resource, and sets fields to null.
+	hasNulls bool
+	// expires says that it is a Job that goes by itself some time after it has finished.
+	expires bool
 
 	// body and refs are not kept between calls; see Summary.
 	body []byte            // what is sent: JSON, without namespace and what only the server sets
@@ -56,6 +63,7 @@ type Definition struct {
 func NewDefinition(object parse.Object) (*Definition, error) {
 	content, gvk := object.Object, object.GroupVersionKind()
 	kind := gvk.GroupKind()
+	kinds.Normalize(kind, content)
 	d := &Definition{
 		GVK:              gvk,
 		Namespace:        object.GetNamespace(),
@@ -64,23 +72,25 @@ func NewDefinition(object parse.Object) (*Definition, error) {
 		labels:           object.GetLabels(),
 		annotations:      object.GetAnnotations(),
 		pods:             kinds.PodSpec(kind, content) != nil,
+		hostNetwork:      kinds.Nested(kinds.PodSpec(kind, content), "hostNetwork") == true,
 		choosesAllocated: kinds.ChoosesAllocated(kind, content),
+		hasNulls:         kinds.Lookup(kind) == nil && kinds.HasNulls(content),
+		expires:          kinds.Expires(kind, content),
 		refs:             kinds.References(kind, content),
 	}
 	meta := content["metadata"].(map[string]any) // package parse saw to it
-	kinds.StripMetadata(meta)
 	delete(meta, "namespace")
-	if status, ok := content["status"]; ok {
-		if m, isMap := status.(map[string]any); status == nil || isMap && len(m) == 0 {
-			delete(content, "status")
-		}
-	}
 	_, spec := content["spec"].(map[string]any)
 	d.simple = spec && len(content) == len([]string{"apiVersion", "kind", "metadata", "spec"})
-	body, err := json.Marshal(content)
-	d.body = escapeForYAML(body)
+	err := d.setBody(content)
 	d.digest = sha256.Sum256(d.body)
 	return d, err
+}
+
+func (d *Definition) setBody(content map[string]any) error {
+	body, err := json.Marshal(content)
+	d.body = escapeForYAML(body)
+	return err
 }
 
 // escapeForYAML makes JSON text mean the same as YAML, which is how the API server reads

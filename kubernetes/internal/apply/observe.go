@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -28,18 +29,13 @@ type observation struct {
 	// Any other writer who changes the value of one of them takes it out of the set.
 	ours    [sha256.Size]byte
 	ignored bool // it says that Sync shall leave it alone
-	foreign bool // a manager of adoptedManagers has fields in it
-}
-
-// adoptedManagers are those under which tools record fields that they set by anything but
-// server-side apply. Such fields become ours, so that those that a definition leaves out
-// are removed.
-var adoptedManagers = map[string]bool{
-	"kubectl-client-side-apply": true,
-	"kubectl-create":            true,
-	"kubectl-replace":           true,
-	"before-first-apply":        true,
-	"helm":                      true,
+	foreign bool // a manager whose fields we adopt has some in it
+	// managedAs is the API version at which our field manager's fields are recorded.
+	managedAs string
+	// hostNetwork says that our field manager set a pod's field of that name.
+	hostNetwork bool
+	// goes says that it is being deleted.
+	goes bool
 }
 
 // observe reduces the metadata of a live object, whose managed fields are given, since to
@@ -50,13 +46,17 @@ func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 		version:    meta.GetResourceVersion(),
 		generation: meta.GetGeneration(),
 		ignored:    ignoresSync(meta.GetAnnotations()),
+		goes:       meta.GetDeletionTimestamp() != nil,
 	}
 	for i := range entries {
 		entry := &entries[i]
-		o.foreign = o.foreign || isForeign(entry)
+		o.foreign = o.foreign || a.isAdopted(entry)
 	}
 	if entry := a.ours(entries); entry != nil {
-		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), entry.FieldsV1.GetRawBytes()...))
+		fields := entry.FieldsV1.GetRawBytes()
+		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), fields...))
+		o.managedAs = entry.APIVersion
+		o.hostNetwork = bytes.Contains(fields, []byte(`"f:hostNetwork"`))
 	}
 	return o
 }
@@ -73,10 +73,6 @@ func (a *Applier) ours(entries []metav1.ManagedFieldsEntry) *metav1.ManagedField
 	return nil
 }
 
-func isForeign(entry *metav1.ManagedFieldsEntry) bool {
-	return entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == "" && adoptedManagers[entry.Manager]
-}
-
 // verified is an object of which this process knows that at one time it was what a
 // definition says, as seen then.
 type verified struct {
@@ -91,7 +87,7 @@ type verified struct {
 // another writer's request, which the managed fields do not show.
 func (v verified) holds(d *Definition, now *observation, meta metav1.Object) bool {
 	switch {
-	case v.digest != d.digest || v.uid != now.uid || now.foreign:
+	case v.digest != d.digest || v.uid != now.uid || now.foreign || now.goes:
 		return false
 	case v.version == now.version:
 		return true
@@ -110,7 +106,7 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 	kinds := map[api.Resource]map[api.Key]*Step{}
 	touched := map[api.Key]bool{}
 	for _, s := range steps {
-		if first := !touched[s.Object.Key]; first && !s.Delete && s.Object.Resource.Listable && !s.Object.Fresh {
+		if first := !touched[s.Object.Key]; first && !s.Delete && s.Failed == nil && s.Object.Resource.Listable && !s.Object.Fresh {
 			if kinds[s.Object.Resource] == nil {
 				kinds[s.Object.Resource] = map[api.Key]*Step{}
 			}
@@ -193,11 +189,7 @@ func (a *Applier) detectByMetadata(ctx context.Context, res api.Resource, namesp
 			return
 		}
 		s.seen = a.observe(meta, meta.GetManagedFields())
-		v, ok := a.verified.Get(s.Object.Key)
-		s.Unchanged = ok && v.holds(s.Object.Definition, s.seen, meta)
-		if s.Unchanged {
-			a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
-		}
+		a.judge(s, meta)
 	}
 	only := selectorFor(wanted)
 	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
@@ -220,14 +212,7 @@ func (a *Applier) detectByObject(ctx context.Context, res api.Resource, namespac
 		if s == nil {
 			return
 		}
-		entries := live.GetManagedFields()
-		s.seen = a.observe(live, entries)
-		v, known := a.verified.Get(s.Object.Key)
-		s.Unchanged = known && v.holds(s.Object.Definition, s.seen, live) ||
-			!s.seen.foreign && isNoOp(s.Object.Definition, live, a.ours(entries))
-		if s.Unchanged {
-			a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
-		}
+		a.judgeWhole(s, live)
 	}
 	only := selectorFor(wanted)
 	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
@@ -244,8 +229,10 @@ func (a *Applier) detectByObject(ctx context.Context, res api.Resource, namespac
 	})
 }
 
-// observeOne observes one object, or returns nil if there is none.
-func (a *Applier) observeOne(ctx context.Context, t *Target) (*observation, error) {
+// observeOne observes the object of a step, if there is one. It may find that to apply it
+// would change nothing, or that this is in doubt.
+func (a *Applier) observeOne(ctx context.Context, s *Step) error {
+	t := s.Object
 	var live *metav1.PartialObjectMetadata
 	err := a.client.Once(ctx, func(ctx context.Context) (err error) {
 		live, err = a.metadata(t).Get(ctx, t.Key.Name)
@@ -253,9 +240,55 @@ func (a *Applier) observeOne(ctx context.Context, t *Target) (*observation, erro
 	})
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, nil
+		return nil
 	case err != nil:
-		return nil, errors.Wrap(err, "look at what is there")
+		return errors.Wrap(err, "look at what is there")
 	}
-	return a.observe(live, live.ManagedFields), nil
+	s.seen = a.observe(live, live.ManagedFields)
+	if !s.Delete {
+		a.judge(s, live)
+	}
+	return nil
+}
+
+// judge decides by the metadata of a live object, which was observed, whether to apply the
+// definition would change nothing.
+func (a *Applier) judge(s *Step, meta metav1.Object) {
+	v, ok := a.verified.Get(s.Object.Key)
+	s.Unchanged = ok && v.holds(s.Object.Definition, s.seen, meta)
+	s.doubt = ok && !s.Unchanged && v.digest == s.Object.digest && v.uid == s.seen.uid && !s.seen.foreign && !s.seen.goes
+	if s.Unchanged {
+		a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
+	}
+}
+
+// settleDoubt looks at an object as a whole that was as its definition says before: what was
+// written since may be its status, say.
+func (a *Applier) settleDoubt(ctx context.Context, s *Step) error {
+	t := s.Object
+	var live *unstructured.Unstructured
+	err := a.client.Once(ctx, func(ctx context.Context) (err error) {
+		live, err = a.objects(t).Get(ctx, t.Key.Name)
+		return err
+	})
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return nil
+	case err != nil:
+		return errors.Wrap(err, "look at what is there")
+	}
+	a.judgeWhole(s, live)
+	return nil
+}
+
+// judgeWhole decides by a live object as a whole.
+func (a *Applier) judgeWhole(s *Step, live *unstructured.Unstructured) {
+	entries := live.GetManagedFields()
+	s.seen = a.observe(live, entries)
+	a.judge(s, live)
+	if !s.Unchanged && !s.seen.foreign && !s.seen.goes && isNoOp(s.Object.Definition, live, a.ours(entries), s.Object.Resource.HasStatus) {
+		s.Unchanged = true
+		a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
+	}
+	s.doubt = false
 }

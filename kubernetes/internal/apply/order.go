@@ -1,53 +1,12 @@
 package apply
 
 import (
-	"time"
-
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/graph"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
-
-// A Step is one thing to do: it applies or deletes one object.
-type Step struct {
-	Action int // index of the action it belongs to
-	Place  int // index of its definition in that half of the action
-	Object *Target
-	Delete bool
-	// Explicit says that the object is asked for by its name: it is looked at first, and what
-	// its annotations say to a Sync does not count.
-	Explicit bool
-	// Unchanged says that it is certain that to apply the object would change nothing.
-	Unchanged bool
-	// Reported is for the caller: it has told what became of the step.
-	Reported bool
-
-	seen    *observation // what was seen of the live object; nil if nothing was
-	follows bool         // a step before it is about the same object
-	awaited bool         // another step waits for it
-	progress
-}
-
-// progress is how far a step has come.
-type progress struct {
-	Begun    time.Time // when the step was begun
-	phase    phase
-	waiting  string // what is waited for; empty if an error is waited for to pass
-	since    time.Time
-	next     time.Duration // how long the next pause is; 0 before the first
-	attempts int           // how many pauses there were
-}
-
-// String names what the step does, as in "apply Deployment default/web".
-func (s *Step) String() string {
-	verb := "apply"
-	if s.Delete {
-		verb = "delete"
-	}
-	return verb + " " + s.Object.Key.String()
-}
 
 // Graph returns the steps as a graph in which each depends on what must come before it, and
 // the step's node for each. The steps are in the order of the actions; what is not among them
@@ -58,6 +17,7 @@ func Graph(steps []*Step) (*graph.Graph[*Step], []*graph.Step[*Step]) {
 	nodes := make([]*node, len(steps))
 	for i, s := range steps {
 		nodes[i] = g.Add(s)
+		nodes[i].Err = s.Failed
 	}
 	addEdges(nodes)
 	addBarriers(nodes, opened, allocated, g.AddBarrier())

@@ -6,8 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pkg/errors"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -26,24 +28,6 @@ const (
 	Deleted
 	Ignored
 )
-
-// A phase is what a step is at.
-type phase int
-
-const (
-	starting   phase = iota
-	deleting         // the object was deleted, and is waited for to be gone
-	replacing        // likewise, and it is then made
-	installing       // the definition of a kind was applied, and is waited for to be served
-)
-
-func (a *Applier) metadata(t *Target) api.Metadata {
-	return a.client.Metadata(t.Resource.GroupVersionResource, t.Key.Namespace)
-}
-
-func (a *Applier) objects(t *Target) api.Objects {
-	return a.client.Objects(t.Resource.GroupVersionResource, t.Key.Namespace)
-}
 
 // Do takes a step as far as it gets without waiting. If it has to wait, for something to be
 // gone or served or for an error to pass, the error is a graph.Again. Otherwise the step is
@@ -78,11 +62,8 @@ func (a *Applier) advance(ctx context.Context, s *Step) (Outcome, error) {
 		if s.phase == deleting {
 			return Deleted, nil
 		}
-		s.phase = starting
-		if err := a.patch(ctx, s); err != nil {
-			return 0, err
-		}
-		return a.applied(ctx, s)
+		s.phase, s.seen = starting, nil
+		return a.apply(ctx, s)
 	default:
 		return Applied, a.awaitServed(ctx, s)
 	}
@@ -94,11 +75,18 @@ func (a *Applier) start(ctx context.Context, s *Step) (Outcome, error) {
 		if err := a.resolve(ctx, s); err != nil {
 			return 0, err
 		}
+		s.follows = true // objects may be there at other versions of the kind
+	}
+	if err := a.settleNulls(ctx, t, nil); err != nil {
+		return 0, err
 	}
 	if s.seen == nil && (s.Delete || s.follows || s.Explicit) {
-		var err error
-		s.seen, err = a.observeOne(ctx, t)
-		if err != nil && (s.Delete || !apierrors.IsForbidden(err)) { // who may not look can still apply
+		if err := a.observeOne(ctx, s); err != nil && (s.Delete || !apierrors.IsForbidden(err)) { // who may not look can still apply
+			return 0, err
+		}
+	}
+	if s.doubt {
+		if err := a.settleDoubt(ctx, s); err != nil {
 			return 0, err
 		}
 	}
@@ -106,23 +94,79 @@ func (a *Applier) start(ctx context.Context, s *Step) (Outcome, error) {
 		a.options.Logger.InfoContext(ctx, "left alone, as its annotation says", "object", t.Key.String(), "annotation", ignoreAnnotation)
 		return Ignored, nil
 	}
-	if s.Delete {
+	switch {
+	case s.Delete:
 		return a.delete(ctx, s)
+	case s.Unchanged:
+		return Unchanged, nil
+	case s.seen != nil && s.seen.goes:
+		return a.replace(ctx, s)
 	}
 	return a.apply(ctx, s)
+}
+
+// replace waits until an object that is being deleted is gone, and makes it again. For a
+// namespace, which may take for ever, it says at once what holds it.
+func (a *Applier) replace(ctx context.Context, s *Step) (Outcome, error) {
+	if s.Object.Key.GroupKind == kinds.Namespace {
+		return 0, a.heldNamespace(ctx, s.Object)
+	}
+	s.phase = replacing
+	return a.advance(ctx, s)
+}
+
+// heldNamespace returns an error that tells what a namespace that is being deleted waits for.
+func (a *Applier) heldNamespace(ctx context.Context, t *Target) error {
+	var live *unstructured.Unstructured
+	err := a.client.Once(ctx, func(ctx context.Context) (err error) {
+		live, err = a.objects(t).Get(ctx, t.Key.Name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the namespace is being deleted: %w", err)
+	}
+	var held []string
+	for condition := range kinds.Items(live.Object["status"], "conditions") {
+		if kinds.Nested(condition, "status") == "True" {
+			held = append(held, fmt.Sprint(kinds.Nested(condition, "message")))
+		}
+	}
+	if len(held) == 0 {
+		held = append(held, "it is not empty yet")
+	}
+	return fmt.Errorf("the namespace is being deleted, and nothing can be made in it: %s", redact.Line(strings.Join(held, "; ")))
 }
 
 // apply makes the object what its definition says, by server-side apply.
 func (a *Applier) apply(ctx context.Context, s *Step) (Outcome, error) {
 	t := s.Object
-	if s.seen != nil && s.seen.foreign {
-		if err := a.adopt(ctx, t); err != nil {
+	if s.seen != nil && (s.seen.foreign || s.seen.isMoved(t.Definition)) {
+		if err := a.takeOver(ctx, t, nil); err != nil {
 			return 0, fmt.Errorf("adopt the fields of other tools: %w", err)
 		}
 	}
+	if s.seen != nil && s.seen.hostNetwork && !t.hostNetwork { // nothing refuses what it leaves behind
+		if _, err := a.freeRemains(ctx, t); err != nil {
+			return 0, fmt.Errorf("see what is left of an earlier definition: %w", err)
+		}
+	}
 	err := a.patch(ctx, s)
+	cannotChange := api.IsImmutable(err)
+	if apierrors.IsInvalid(err) {
+		found, failed := a.freeRemains(ctx, t)
+		if failed != nil {
+			return 0, fmt.Errorf("%w; and to see what is left of an earlier definition: %w", err, failed)
+		}
+		if found {
+			err = a.patch(ctx, s)
+			cannotChange = apierrors.IsInvalid(err)
+		}
+	}
+	var going *goingError
 	switch {
-	case !api.IsImmutable(err):
+	case errors.As(err, &going):
+		return a.replace(ctx, s)
+	case !cannotChange:
 	case t.mayRecreate():
 		if failed := a.dryRunCreate(ctx, t); failed != nil {
 			return 0, fmt.Errorf("%w; not recreated, since the API server would not have it: %w", err, failed)
@@ -159,6 +203,9 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 	return a.client.Once(ctx, func(ctx context.Context) error {
 		live, err := a.metadata(t).Patch(ctx, t.Key.Name, types.ApplyPatchType, t.body,
 			metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force})
+		if err == nil && live.DeletionTimestamp != nil {
+			return &goingError{}
+		}
 		if err == nil {
 			a.verified.Put(t.Key, verified{t.digest, *a.observe(live, live.ManagedFields)})
 			return nil
@@ -169,9 +216,17 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 			}
 			a.client.ForgetKinds() // the kind is not what it was
 		}
+		if api.IsTooLarge(err) {
+			return fmt.Errorf("the definition has %d bytes, which is more than the API server takes: %w", len(t.body), err)
+		}
 		return err
 	})
 }
+
+// A goingError says that an object was applied that is being deleted: it will be gone.
+type goingError struct{}
+
+func (*goingError) Error() string { return "the object is being deleted" }
 
 // delete deletes the object; one that is gone already is fine. If other steps depend on it
 // the step is over when the object is really gone.
@@ -223,38 +278,4 @@ func (a *Applier) awaitGone(ctx context.Context, s *Step) error {
 	return s.wait(what, a.options.WaitTimeout, pollBackoff, func(cause error) error {
 		return fmt.Errorf("wait until it is gone%s: %w", why, redact.Join(cause, err))
 	})
-}
-
-// A backoff is how long pauses are, at first and at most.
-type backoff struct{ first, last time.Duration }
-
-var (
-	pollBackoff  = backoff{10 * time.Millisecond, time.Second}
-	retryBackoff = backoff{api.MinBackoff, api.MaxBackoff}
-)
-
-// retry returns that the step is to be called again, since err may pass.
-func (s *Step) retry(err error) error {
-	return s.wait("", 0, retryBackoff, func(cause error) error {
-		return fmt.Errorf("%w; the last answer was: %w", cause, err)
-	})
-}
-
-// wait returns that the step is to be called again after a pause; pauses grow as long as the
-// same is waited for. If limit, unless it is 0, or ctx is over, ended returns the error.
-func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(cause error) error) error {
-	if s.waiting != what || s.next == 0 {
-		s.waiting, s.since, s.next, s.attempts = what, time.Now(), b.first, 0
-	}
-	pause := s.next
-	if limit > 0 {
-		left := limit - time.Since(s.since)
-		if left <= 0 {
-			return ended(api.Overdue("wait", limit))
-		}
-		pause = min(pause, left)
-	}
-	s.next = min(2*s.next, b.last)
-	s.attempts++
-	return &graph.Again{After: pause, Ended: ended}
 }

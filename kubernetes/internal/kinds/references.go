@@ -144,3 +144,8 @@ func DefinedBy(kind schema.GroupKind, object map[string]any) []Defined {
 	}
 	return defined
 }
+
+// Expires says whether an object is a Job that goes by itself some time after it has finished.
+func Expires(kind schema.GroupKind, object map[string]any) bool {
+	return kind == Job && Nested(object, "spec", "ttlSecondsAfterFinished") != nil
+}

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
@@ -29,8 +30,29 @@ func Strip(object *unstructured.Unstructured) {
 	managed, _ := meta["managedFields"].([]any)
 	StripMetadata(meta)
 	delete(meta, "generateName")
+	strip(object.GroupVersionKind().GroupKind(), content, Fields{entries: managed})
+}
+
+// StripDefined takes off a definition what Strip takes off the object that is made of it,
+// whatever the managed fields say.
+func StripDefined(kind schema.GroupKind, object map[string]any) {
+	strip(kind, object, Fields{all: true})
+}
+
+func strip(kind schema.GroupKind, object map[string]any, chosen Fields) {
+	meta, _ := object["metadata"].(map[string]any)
 	dropKeys(meta, "annotations", IsServersAnnotation)
-	Of(object.GroupVersionKind().GroupKind()).Strip(content, managed)
+	dropItems(meta, "finalizers", func(item any) bool { name, _ := item.(string); return serversFinalizers[name] })
+	Of(kind).Strip(object, chosen)
+}
+
+// serversFinalizers are those that the server and Kubernetes' controllers add.
+var serversFinalizers = map[string]bool{
+	"kubernetes.io/pv-protection":                 true,
+	"kubernetes.io/pvc-protection":                true,
+	"service.kubernetes.io/load-balancer-cleanup": true,
+	"foregroundDeletion":                          true,
+	"orphan":                                      true,
 }
 
 // IsServersAnnotation says whether the server or a controller sets an annotation.
@@ -39,20 +61,26 @@ func IsServersAnnotation(name string) bool {
 	case "kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision",
 		"deprecated.daemonset.template.generation", "batch.kubernetes.io/job-tracking",
 		"volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner",
-		"volume.kubernetes.io/selected-node":
+		"volume.kubernetes.io/selected-node", "endpoints.kubernetes.io/last-change-trigger-time",
+		"kubernetes.io/service-account.uid":
 		return true
 	}
 	return strings.HasPrefix(name, "pv.kubernetes.io/")
 }
 
-// Fields are the managed fields of an object, as they are in it. They tell which
-// fields somebody chose: those that some manager other than Kubernetes' own controllers
-// set.
-type Fields []any
+// Fields are the managed fields of an object, as they are in it. They tell which fields
+// somebody chose: those that some manager other than Kubernetes' own programs set.
+type Fields struct {
+	entries []any
+	all     bool // somebody chose all
+}
 
 // has says whether somebody chose the field at path. It looks no further than that: to
 // read all managed fields of an object takes longer than to write the object.
 func (c Fields) has(path ...any) bool {
+	if c.all {
+		return true
+	}
 	elements, err := fieldpath.MakePath(path...)
 	if err != nil {
 		return false
@@ -63,10 +91,10 @@ func (c Fields) has(path ...any) bool {
 			return false
 		}
 	}
-	return slices.ContainsFunc(c, func(entry any) bool {
+	return slices.ContainsFunc(c.entries, func(entry any) bool {
 		manager, _ := Nested(entry, "manager").(string)
 		subresource, _ := Nested(entry, "subresource").(string)
-		return subresource == "" && !strings.HasPrefix(manager, "kube-") &&
+		return subresource == "" && !systemManagers[manager] &&
 			Nested(entry, append([]string{"fieldsV1"}, keys...)...) != nil
 	})
 }
@@ -104,20 +132,44 @@ func stripClaim(object map[string]any, chosen Fields) {
 	}
 }
 
-func stripVolume(object map[string]any, _ Fields) {
-	if claim, ok := Nested(object, "spec", "claimRef").(map[string]any); ok {
+// stripVolume takes off the claim that a volume was bound to, unless it was meant for it.
+func stripVolume(object map[string]any, chosen Fields) {
+	spec, _ := object["spec"].(map[string]any)
+	if !chosen.has("spec", "claimRef") {
+		delete(spec, "claimRef")
+	}
+	if claim, ok := spec["claimRef"].(map[string]any); ok {
 		delete(claim, "uid")
 		delete(claim, "resourceVersion")
 	}
 }
 
-func stripServiceAccount(object map[string]any, _ Fields) { delete(object, "secrets") }
+func stripServiceAccount(object map[string]any, chosen Fields) {
+	if !chosen.has("secrets") {
+		delete(object, "secrets")
+	}
+}
+
+// stripSecret takes off the token of a service account that a controller put there.
+func stripSecret(object map[string]any, chosen Fields) {
+	if text(object, "type") != "kubernetes.io/service-account-token" {
+		return
+	}
+	dropKeys(object, "data", func(name string) bool { return !chosen.has("data", name) })
+	meta, _ := object["metadata"].(map[string]any)
+	dropKeys(meta, "labels", func(name string) bool { return strings.HasPrefix(name, "kubernetes.io/legacy-token-") })
+}
 
 // stripClusterRole takes off the rules that a controller gathers.
 func stripClusterRole(object map[string]any, _ Fields) {
 	if _, aggregated := object["aggregationRule"].(map[string]any); aggregated {
-		object["rules"] = nil
+		delete(object, "rules")
 	}
+}
+
+func stripEndpoints(object map[string]any, _ Fields) {
+	meta, _ := object["metadata"].(map[string]any)
+	dropKeys(meta, "labels", func(name string) bool { return name == "endpoints.kubernetes.io/managed-by" })
 }
 
 // stripPod takes off what the scheduler and the admission of service accounts add, under

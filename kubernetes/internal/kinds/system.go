@@ -1,10 +1,12 @@
 package kinds
 
 import (
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // An Origin says who makes objects of a kind.
@@ -12,8 +14,14 @@ type Origin int
 
 // The origins.
 const (
-	Users  Origin = iota + 1 // users define them
-	System                   // the system makes them; nobody defines them
+	// Users is for kinds whose objects users define, apart from those that bear a mark of the
+	// system.
+	Users Origin = iota + 1
+	// SystemOrOurs is for kinds whose objects programs make for themselves. One is a
+	// definition if our field manager, or one whose fields it adopts, has an entry in it.
+	SystemOrOurs
+	// System is for kinds whose objects nobody defines.
+	System
 )
 
 // systemNamespaces are made, and filled, by Kubernetes itself.
@@ -23,40 +31,100 @@ var systemNamespaces = map[string]bool{
 	"kube-node-lease":      true,
 }
 
-// IsSystemNamespace says whether Kubernetes itself makes, and fills, a namespace.
+// IsSystemNamespace says whether Kubernetes itself makes, and fills, a namespace. What is in
+// it counts as a definition only if our field manager, or one whose fields it adopts, has an
+// entry in it.
 func IsSystemNamespace(name string) bool { return systemNamespaces[name] }
 
+// systemManagers are the field managers of Kubernetes' own programs.
+var systemManagers = map[string]bool{
+	"api-priority-and-fairness-config-producer-v1": true,
+	"cloud-controller-manager":                     true,
+	"clusterrole-aggregation-controller":           true,
+	"kube-apiserver":                               true,
+	"kube-controller-manager":                      true,
+	"kube-proxy":                                   true,
+	"kube-scheduler":                               true,
+	"kubelet":                                      true,
+}
+
+// HasManager says whether a field manager that is accepts has an entry in an object's managed
+// fields, other than for a subresource.
+func HasManager(object map[string]any, is func(manager string) bool) bool {
+	for entry := range Items(object["metadata"], "managedFields") {
+		if text(entry, "subresource") == "" && is(text(entry, "manager")) {
+			return true
+		}
+	}
+	return false
+}
+
 // IsMadeBySystem says whether an object is somebody's own doing rather than a definition: it
-// is owned by another object, made by Kubernetes itself, or on its way out.
-func IsMadeBySystem(object *unstructured.Unstructured) bool {
-	name, namespace := object.GetName(), object.GetNamespace()
-	if len(object.GetOwnerReferences()) > 0 || object.GetDeletionTimestamp() != nil {
+// is owned by another object, made by Kubernetes itself, or on its way out. isOurs accepts our
+// field manager, and those whose fields it adopts.
+func IsMadeBySystem(object *unstructured.Unstructured, isOurs func(manager string) bool) bool {
+	kind, name, namespace := object.GroupVersionKind().GroupKind(), object.GetName(), object.GetNamespace()
+	origin := Of(kind).Origin
+	switch {
+	case len(object.GetOwnerReferences()) > 0, object.GetDeletionTimestamp() != nil, origin == System, isCertificate(kind, namespace, name):
+		return true
+	case HasManager(object.Object, isOurs):
+		return false
+	case origin == SystemOrOurs, isNamedBySystem(kind, namespace, name), isMarked(object):
 		return true
 	}
-	if labels := object.GetLabels(); labels["kubernetes.io/bootstrapping"] == "rbac-defaults" ||
-		labels["kube-aggregator.kubernetes.io/automanaged"] != "" {
-		return true
-	}
-	switch object.GroupVersionKind().GroupKind() {
-	case Namespace:
-		return systemNamespaces[name] || name == metav1.NamespaceDefault
-	case PersistentVolume:
-		return object.GetAnnotations()["pv.kubernetes.io/provisioned-by"] != ""
-	case ServiceAccount:
-		return name == "default"
+	isUsers := func(manager string) bool { return !systemManagers[manager] }
+	isSystems := func(manager string) bool { return systemManagers[manager] }
+	return HasManager(object.Object, isSystems) && !HasManager(object.Object, isUsers)
+}
+
+// isMarked says whether an object bears a mark that Kubernetes' programs leave on what they
+// make.
+func isMarked(object *unstructured.Unstructured) bool {
+	labels, annotations := object.GetLabels(), object.GetAnnotations()
+	return labels["kubernetes.io/bootstrapping"] == "rbac-defaults" ||
+		labels["kube-aggregator.kubernetes.io/automanaged"] != "" ||
+		slices.Contains([]string{"endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"}, labels["endpointslice.kubernetes.io/managed-by"]) ||
+		labels["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" ||
+		annotations["apf.kubernetes.io/autoupdate-spec"] == "true" ||
+		annotations["pv.kubernetes.io/provisioned-by"] != "" ||
+		text(object.Object, "type") == "bootstrap.kubernetes.io/token"
+}
+
+// isCertificate says whether an object holds what a cluster proves its own identity with. It
+// is of no use elsewhere.
+func isCertificate(kind schema.GroupKind, namespace, name string) bool {
+	switch kind {
 	case ConfigMap:
-		return name == "kube-root-ca.crt"
-	case Service:
-		return name == "kubernetes" && namespace == metav1.NamespaceDefault
-	case Secret:
-		kind := text(object.Object, "type")
-		return kind == "kubernetes.io/service-account-token" || kind == "bootstrap.kubernetes.io/token"
+		return name == "kube-root-ca.crt" ||
+			namespace == metav1.NamespaceSystem && (name == "extension-apiserver-authentication" || name == "kube-apiserver-legacy-service-account-token-tracking") ||
+			namespace == metav1.NamespacePublic && name == "cluster-info"
 	case clusterTrustBundle:
 		return strings.HasPrefix(name, "kubernetes.io:")
+	}
+	return false
+}
+
+// isNamedBySystem says whether Kubernetes itself makes an object of that name.
+func isNamedBySystem(kind schema.GroupKind, namespace, name string) bool {
+	switch kind {
+	case Namespace:
+		return systemNamespaces[name] || name == metav1.NamespaceDefault
+	case ServiceAccount:
+		return name == "default"
+	case Service, schema.GroupKind{Kind: "Endpoints"}, schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}:
+		return name == "kubernetes" && namespace == metav1.NamespaceDefault
 	case priorityClass:
 		return strings.HasPrefix(name, "system-")
 	case serviceCIDR:
 		return name == "kubernetes"
 	}
 	return false
+}
+
+// MayBeSystems says whether a cluster may have an object of that name which is not a
+// definition, so that an Export does not show it.
+func MayBeSystems(kind schema.GroupKind, namespace, name string) bool {
+	return Of(kind).Origin != Users || systemNamespaces[namespace] ||
+		isCertificate(kind, namespace, name) || isNamedBySystem(kind, namespace, name)
 }

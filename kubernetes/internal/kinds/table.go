@@ -25,6 +25,8 @@ var (
 	clusterTrustBundle       = schema.GroupKind{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"}
 	priorityClass            = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
 	serviceCIDR              = schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"}
+	clusterRole              = schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}
+	apiService               = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}
 	Deployment               = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 )
 
@@ -40,14 +42,14 @@ var table = []Kind{
 	{GroupKind: PersistentVolume, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripVolume, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "ComponentStatus"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: ConfigMap, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
-	{GroupKind: Secret, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users, IsSecret: true},
+	{GroupKind: Secret, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripSecret, Origin: Users, IsSecret: true},
 	{GroupKind: Service, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripService, Origin: Users},
 	{GroupKind: ServiceAccount, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripServiceAccount, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "Pod"}, Scope: Namespaced, Stage: Ordinary, Pods: podSpec, References: noReferences, Strip: stripPod, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "PodTemplate"}, Scope: Namespaced, Stage: Ordinary, Pods: Path{"template", "spec"}, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "ReplicationController"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: replicationController, Resource: corev1.SchemeGroupVersion.WithResource("replicationcontrollers"), StatusAs: appsv1.SchemeGroupVersion.WithKind("ReplicaSet")},
 	{GroupKind: PersistentVolumeClaim, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: claimReferences, Strip: stripClaim, Origin: Users},
-	{GroupKind: schema.GroupKind{Kind: "Endpoints"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Kind: "Endpoints"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripEndpoints, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "Event"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Kind: "LimitRange"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users, LimitsPods: true},
 	{GroupKind: schema.GroupKind{Kind: "ResourceQuota"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users, LimitsPods: true},
@@ -59,7 +61,7 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "MutatingAdmissionPolicy"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: admissionGroup, Kind: "MutatingAdmissionPolicyBinding"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: policyReference, Strip: stripNothing, Origin: Users},
 	{GroupKind: CustomResourceDefinition, Scope: ClusterScoped, Stage: DefinitionsNext, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
-	{GroupKind: schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: apiService, Scope: ClusterScoped, Stage: AdmissionLast, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: Deployment, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: deployment, Resource: appsv1.SchemeGroupVersion.WithResource("deployments"), StatusAs: appsv1.SchemeGroupVersion.WithKind("Deployment")},
 	{GroupKind: schema.GroupKind{Group: "apps", Kind: "StatefulSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: claimTemplateReferences, Strip: stripNothing, Origin: Users, Workload: statefulSet, Resource: appsv1.SchemeGroupVersion.WithResource("statefulsets"), StatusAs: appsv1.SchemeGroupVersion.WithKind("StatefulSet")},
 	{GroupKind: schema.GroupKind{Group: "apps", Kind: "DaemonSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users, Workload: daemonSet, Resource: appsv1.SchemeGroupVersion.WithResource("daemonsets"), StatusAs: appsv1.SchemeGroupVersion.WithKind("DaemonSet")},
@@ -71,17 +73,17 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: clusterTrustBundle, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
-	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: SystemOrOurs},
 	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "LeaseCandidate"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
-	{GroupKind: schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "events.k8s.io", Kind: "Event"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "Deployment"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "DaemonSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "ReplicaSet"}, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "Ingress"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: ingressReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "extensions", Kind: "NetworkPolicy"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
-	{GroupKind: schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
-	{GroupKind: schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "internal.apiserver.k8s.io", Kind: "StorageVersion"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "IngressClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "networking.k8s.io", Kind: "IPAddress"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
@@ -91,7 +93,7 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "policy", Kind: "PodSecurityPolicy"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
-	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripClusterRole, Origin: Users},
+	{GroupKind: clusterRole, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripClusterRole, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "ClusterRoleBinding"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: roleReference, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "Role"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: rbacGroup, Kind: "RoleBinding"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: roleReference, Strip: stripNothing, Origin: Users},
@@ -106,6 +108,6 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIDriver"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSINode"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
-	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: SystemOrOurs},
 	{GroupKind: schema.GroupKind{Group: "storagemigration.k8s.io", Kind: "StorageVersionMigration"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 }

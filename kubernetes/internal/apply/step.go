@@ -1,0 +1,96 @@
+package apply
+
+import (
+	"time"
+
+	"fmt"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/graph"
+)
+
+// A Step is one thing to do: it applies or deletes one object.
+type Step struct {
+	Action int // index of the action it belongs to
+	Place  int // index of its definition in that half of the action
+	Object *Target
+	Delete bool
+	// Explicit says that the object is asked for by its name: it is looked at first, and what
+	// its annotations say to a Sync does not count.
+	Explicit bool
+	// Failed is why the step cannot be taken, if that is known before it is begun.
+	Failed error
+	// Unchanged says that it is certain that to apply the object would change nothing.
+	Unchanged bool
+	// Reported is for the caller: it has told what became of the step.
+	Reported bool
+
+	seen    *observation // what was seen of the live object; nil if nothing was
+	doubt   bool         // it was as defined before, and has been written since
+	follows bool         // a step before it is about the same object
+	awaited bool         // another step waits for it
+	progress
+}
+
+// progress is how far a step has come.
+type progress struct {
+	Begun    time.Time // when the step was begun
+	phase    phase
+	waiting  string // what is waited for; empty if an error is waited for to pass
+	since    time.Time
+	next     time.Duration // how long the next pause is; 0 before the first
+	attempts int           // how many pauses there were
+}
+
+// String names what the step does, as in "apply Deployment default/web".
+func (s *Step) String() string {
+	verb := "apply"
+	if s.Delete {
+		verb = "delete"
+	}
+	return verb + " " + s.Object.Key.String()
+}
+
+// A phase is what a step is at.
+type phase int
+
+const (
+	starting   phase = iota
+	deleting         // the object was deleted, and is waited for to be gone
+	replacing        // likewise, and it is then made
+	installing       // the definition of a kind was applied, and is waited for to be served
+)
+
+// A backoff is how long pauses are, at first and at most.
+type backoff struct{ first, last time.Duration }
+
+var (
+	pollBackoff  = backoff{10 * time.Millisecond, time.Second}
+	retryBackoff = backoff{api.MinBackoff, api.MaxBackoff}
+)
+
+// retry returns that the step is to be called again, since err may pass.
+func (s *Step) retry(err error) error {
+	return s.wait("", 0, retryBackoff, func(cause error) error {
+		return fmt.Errorf("%w; the last answer was: %w", cause, err)
+	})
+}
+
+// wait returns that the step is to be called again after a pause; pauses grow as long as the
+// same is waited for. If limit, unless it is 0, or ctx is over, ended returns the error.
+func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(cause error) error) error {
+	if s.waiting != what || s.next == 0 {
+		s.waiting, s.since, s.next, s.attempts = what, time.Now(), b.first, 0
+	}
+	pause := s.next
+	if limit > 0 {
+		left := limit - time.Since(s.since)
+		if left <= 0 {
+			return ended(api.Overdue("wait", limit))
+		}
+		pause = min(pause, left)
+	}
+	s.next = min(2*s.next, b.last)
+	s.attempts++
+	return &graph.Again{After: pause, Ended: ended}
+}

@@ -1,0 +1,100 @@
+package kinds
+
+import "reflect"
+
+// A defaulted field is one that the server sets where a definition leaves it out.
+type defaulted struct {
+	// beside is a field that tells what the struct is, where its name alone does not.
+	beside string
+	value  any // nil stands for any value
+}
+
+// defaults has fields that the server sets, by name. There is no one place that Kubernetes'
+// packages would tell it from.
+var defaults = map[string][]defaulted{
+	// Within lists that are replaced as a whole.
+	"apiVersion":        {{"fieldPath", "v1"}, {"spec", "v1"}},          // a reference to a field of the pod; a claim template
+	"kind":              {{"spec", "PersistentVolumeClaim"}},            // a claim template
+	"status":            {{"spec", map[string]any{"phase": "Pending"}}}, // a claim template
+	"divisor":           {{"resource", "0"}},                            // a reference to a resource of the pod
+	"scope":             {{"operations", "*"}},                          // a rule of a webhook
+	"expirationSeconds": {{"path", int64(3600)}},                        // a token in a projected volume
+	"apiGroup":          {{"kind", "rbac.authorization.k8s.io"}},        // who has a role, and the role
+	"volumeMode":        {{"accessModes", "Filesystem"}},
+	"protocol":          {{"port", "TCP"}, {"", "TCP"}},
+
+	// Anywhere.
+	"allocateLoadBalancerNodePorts":        {{"", true}},
+	"backoffLimit":                         {{"", int64(6)}},
+	"clusterIP":                            {{}},
+	"clusterIPs":                           {{}},
+	"completionMode":                       {{"", "NonIndexed"}},
+	"completions":                          {{"", int64(1)}},
+	"concurrencyPolicy":                    {{"", "Allow"}},
+	"conversion":                           {{"", map[string]any{"strategy": "None"}}},
+	"defaultMode":                          {{"", int64(420)}},
+	"dnsPolicy":                            {{"", "ClusterFirst"}},
+	"externalTrafficPolicy":                {{"", "Cluster"}},
+	"failedJobsHistoryLimit":               {{"", int64(1)}},
+	"failureThreshold":                     {{"", int64(3)}},
+	"imagePullPolicy":                      {{}},
+	"internalTrafficPolicy":                {{"", "Cluster"}},
+	"ipFamilies":                           {{}},
+	"ipFamilyPolicy":                       {{}},
+	"manualSelector":                       {{"", false}},
+	"matchPolicy":                          {{"", "Equivalent"}},
+	"nodePort":                             {{}},
+	"parallelism":                          {{"", int64(1)}},
+	"periodSeconds":                        {{"", int64(10)}},
+	"persistentVolumeClaimRetentionPolicy": {{"", map[string]any{"whenDeleted": "Retain", "whenScaled": "Retain"}}},
+	"podManagementPolicy":                  {{"", "OrderedReady"}},
+	"podReplacementPolicy":                 {{}},
+	"progressDeadlineSeconds":              {{"", int64(600)}},
+	"reinvocationPolicy":                   {{"", "Never"}},
+	"replicas":                             {{"", int64(1)}},
+	"resources":                            {{"", map[string]any{}}},
+	"restartPolicy":                        {{}},
+	"revisionHistoryLimit":                 {{"", int64(10)}},
+	"schedulerName":                        {{"", "default-scheduler"}},
+	"scheme":                               {{"", "HTTP"}},
+	"securityContext":                      {{"", map[string]any{}}},
+	"serviceAccount":                       {{}},
+	"sessionAffinity":                      {{"", "None"}},
+	"strategy":                             {{}},
+	"successThreshold":                     {{"", int64(1)}},
+	"successfulJobsHistoryLimit":           {{"", int64(3)}},
+	"suspend":                              {{"", false}},
+	"targetPort":                           {{}},
+	"terminationGracePeriodSeconds":        {{"", int64(30)}},
+	"terminationMessagePath":               {{"", "/dev/termination-log"}},
+	"terminationMessagePolicy":             {{"", "File"}},
+	"timeoutSeconds":                       {{}},
+	"type":                                 {{}},
+	"updateStrategy":                       {{}},
+	"volumeName":                           {{}},
+}
+
+// IsDefaultWithin says whether the value is certainly the one that the server gives to a
+// field which is left out of what is defined, for those that are common within what is
+// replaced as a whole.
+func IsDefaultWithin(defined map[string]any, name string, value any) bool {
+	for _, d := range defaults[name] {
+		if _, ok := defined[d.beside]; ok && d.beside != "" && equalWhole(d.value, value) {
+			return true
+		}
+	}
+	return false
+}
+
+// LooksDefault says whether the value of a field of that name looks like one that the server
+// gave it.
+func LooksDefault(name string, value any) bool {
+	for _, d := range defaults[name] {
+		if d.value == nil || equalWhole(d.value, value) {
+			return true
+		}
+	}
+	return false
+}
+
+func equalWhole(a, b any) bool { return same(a, b) || reflect.DeepEqual(a, b) }

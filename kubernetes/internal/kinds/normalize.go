@@ -1,0 +1,163 @@
+package kinds
+
+import (
+	"encoding/base64"
+	"maps"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Normalize takes off a definition what says nothing, and writes the rest as the server keeps
+// it, so that what is sent is what is recorded: the metadata that only the server sets, the
+// status, nulls, and what a Secret has in stringData. Of a custom resource it leaves the
+// status, which may be a field as any other, and nulls, which the definition of the kind may
+// allow: see DropNulls.
+func Normalize(kind schema.GroupKind, object map[string]any) {
+	if meta, ok := object["metadata"].(map[string]any); ok {
+		StripMetadata(meta)
+		dropNulls(meta, nil, nil)
+	}
+	if Lookup(kind) == nil {
+		if m, isMap := object["status"].(map[string]any); isMap && len(m) == 0 || object["status"] == nil {
+			delete(object, "status")
+		}
+		return
+	}
+	delete(object, "status")
+	dropNulls(object, nil, nil)
+	switch kind {
+	case Secret:
+		mergeStringData(object)
+	case clusterRole:
+		if _, aggregated := object["aggregationRule"].(map[string]any); aggregated {
+			delete(object, "rules") // a controller gathers them
+		}
+	case Service:
+		dropUnchosen(object)
+	}
+}
+
+// dropUnchosen takes off a Service addresses and ports that are said to be none: the cluster
+// allocates them then, as if nothing was said, and the record would tell that somebody chose them.
+func dropUnchosen(service map[string]any) {
+	spec, _ := service["spec"].(map[string]any)
+	drop := func(m map[string]any, name string, nothing any) {
+		if value, there := m[name]; there && same(value, nothing) {
+			delete(m, name)
+		}
+	}
+	drop(spec, "clusterIP", "")
+	if list, ok := spec["clusterIPs"].([]any); ok && len(list) == 0 {
+		delete(spec, "clusterIPs")
+	}
+	drop(spec, "healthCheckNodePort", int64(0))
+	for port := range Items(spec, "ports") {
+		if p, ok := port.(map[string]any); ok {
+			drop(p, "nodePort", int64(0))
+		}
+	}
+}
+
+// mergeStringData moves what a Secret has in stringData to where the server puts it. One that
+// is malformed stays as it is: the server says what is wrong.
+func mergeStringData(secret map[string]any) {
+	plain, ok := secret["stringData"].(map[string]any)
+	data, isMap := secret["data"].(map[string]any)
+	if !ok || !isMap && secret["data"] != nil {
+		return
+	}
+	for _, value := range plain {
+		if _, ok := value.(string); !ok {
+			return
+		}
+	}
+	merged := maps.Clone(data)
+	if merged == nil {
+		merged = map[string]any{}
+	}
+	for name, value := range plain {
+		merged[name] = base64.StdEncoding.EncodeToString([]byte(value.(string)))
+	}
+	if len(merged) > 0 || isMap {
+		secret["data"] = merged
+	}
+	delete(secret, "stringData")
+}
+
+// HasNulls says whether a field of a value, at any depth, is null.
+func HasNulls(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, below := range v {
+			if below == nil || HasNulls(below) {
+				return true
+			}
+		}
+	case []any:
+		for _, below := range v {
+			if HasNulls(below) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// DropNulls takes off a custom resource the fields that are null, which means that they are
+// not set, unless the schema of its kind says that null is a value of theirs. The schema is
+// that of a version in a CustomResourceDefinition; nil allows no null.
+func DropNulls(object, schema map[string]any) {
+	for name, value := range object {
+		switch name {
+		case "apiVersion", "kind", "metadata":
+		default:
+			if value == nil && !isNullable(property(schema, name)) {
+				delete(object, name)
+			} else {
+				dropNulls(value, property(schema, name), isNullable)
+			}
+		}
+	}
+}
+
+func dropNulls(value any, schema any, nullable func(schema any) bool) {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, below := range v {
+			at := property(schema, name)
+			if below == nil && (nullable == nil || !nullable(at)) {
+				delete(v, name)
+				continue
+			}
+			dropNulls(below, at, nullable)
+		}
+	case []any:
+		for _, below := range v {
+			dropNulls(below, Nested(schema, "items"), nullable)
+		}
+	}
+}
+
+func isNullable(schema any) bool {
+	m, known := schema.(map[string]any)
+	return known && m["nullable"] == true || known && m["x-kubernetes-preserve-unknown-fields"] == true && m["type"] == nil
+}
+
+// property returns the schema of a field.
+func property(schema any, name string) any {
+	if p := Nested(schema, "properties", name); p != nil {
+		return p
+	}
+	return Nested(schema, "additionalProperties")
+}
+
+// SchemaOf returns the schema of a version that a CustomResourceDefinition serves, or nil.
+func SchemaOf(crd map[string]any, version string) map[string]any {
+	for v := range Items(crd["spec"], "versions") {
+		if text(v, "name") == version {
+			schema, _ := Nested(v, "schema", "openAPIV3Schema").(map[string]any)
+			return schema
+		}
+	}
+	return nil
+}
