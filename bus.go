@@ -2,12 +2,13 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 
-	"github.com/pkg/errors"
+	pkgerrors "github.com/pkg/errors"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -45,8 +46,11 @@ type MessageBus interface {
 // not come straight back, or the two would kick each other for ever.
 var ErrKicked = errors.New("subscription ended: a newer subscription for the same instance has taken its place")
 
+// These report a mistake of the caller. They are wrapped where they are returned, by
+// github.com/pkg/errors, so that %+v prints the stack of the call that made the mistake:
+// what Subscribe reports arrives on a channel, far from that call.
 var (
-	errNilPlatform = errors.New("subscribe: platform is nil")
+	errNilPlatform = errors.New("platform is nil")
 	errNoInstance  = errors.New("instance ID is empty")
 )
 
@@ -101,7 +105,7 @@ func (s *subscription) end(cause error) {
 // each call. The error is for an empty ID only.
 func (s *StandaloneMessageBus) Connect(inst flux.InstanceID) (Platform, error) {
 	if inst == "" {
-		return nil, fmt.Errorf("connect: %w", errNoInstance)
+		return nil, pkgerrors.Wrap(errNoInstance, "connect")
 	}
 	return &handle{bus: s, inst: inst}, nil
 }
@@ -114,10 +118,10 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 	next := &subscription{platform: p, done: complete}
 	switch {
 	case inst == "":
-		next.end(fmt.Errorf("subscribe: %w", errNoInstance))
+		next.end(pkgerrors.Wrap(errNoInstance, "subscribe"))
 		return
 	case p == nil:
-		next.end(errNilPlatform)
+		next.end(pkgerrors.Wrap(errNilPlatform, "subscribe"))
 		return
 	}
 	if last, kicked := s.subscribed.Swap(inst, next); kicked {
@@ -130,7 +134,7 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 // MessageBus.
 func (s *StandaloneMessageBus) Ping(inst flux.InstanceID) error {
 	if inst == "" {
-		return fmt.Errorf("ping: %w", errNoInstance)
+		return pkgerrors.Wrap(errNoInstance, "ping")
 	}
 	return (&handle{bus: s, inst: inst}).Ping()
 }
@@ -139,7 +143,7 @@ func (s *StandaloneMessageBus) Ping(inst flux.InstanceID) error {
 // instance is connected, and an error if not.
 func (s *StandaloneMessageBus) Version(inst flux.InstanceID) (string, error) {
 	if inst == "" {
-		return "", fmt.Errorf("version: %w", errNoInstance)
+		return "", pkgerrors.Wrap(errNoInstance, "version")
 	}
 	return (&handle{bus: s, inst: inst}).Version()
 }

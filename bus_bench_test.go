@@ -1,12 +1,11 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"testing"
-
-	"github.com/pkg/errors"
 
 	"github.com/platformbus/platform/flux"
 )

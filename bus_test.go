@@ -172,6 +172,18 @@ func TestEmptyInstance(t *testing.T) {
 	assert.EqualError(t, err, "version: instance ID is empty")
 }
 
+func TestRefusalsShowTheStackOfTheCaller(t *testing.T) {
+	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
+	done := make(chan error, 2)
+	bus.Subscribe("", version("1"), done)
+	bus.Subscribe("a", nil, done)
+	_, err := bus.Connect("")
+	for _, err := range []error{<-done, <-done, err} {
+		assert.Contains(t, fmt.Sprintf("%+v", err), "TestRefusalsShowTheStackOfTheCaller")
+		assert.NotContains(t, fmt.Sprintf("%+v", err), "doInit")
+	}
+}
+
 // uncomparable panics when it is compared with ==.
 type uncomparable struct {
 	platform.Platform

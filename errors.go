@@ -1,12 +1,11 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/pkg/errors"
 
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"

@@ -1,8 +1,16 @@
 package platform_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,6 +150,56 @@ func TestSentinels(t *testing.T) {
 		assert.NotErrorIs(t, err, platform.ErrPlatformNotAvailable)
 		assert.NotErrorIs(t, err, platform.ErrUpgradeNeeded)
 	}
+}
+
+// exportedSentinels are all exported error variables of the package.
+var exportedSentinels = map[string]error{
+	"ErrEmptySelector":        platform.ErrEmptySelector,
+	"ErrWrongResourceKind":    platform.ErrWrongResourceKind,
+	"ErrNoMatchingService":    platform.ErrNoMatchingService,
+	"ErrServiceHasNoSelector": platform.ErrServiceHasNoSelector,
+	"ErrNoMatching":           platform.ErrNoMatching,
+	"ErrMultipleMatching":     platform.ErrMultipleMatching,
+	"ErrNoMatchingImages":     platform.ErrNoMatchingImages,
+	"ErrPlatformNotAvailable": platform.ErrPlatformNotAvailable,
+	"ErrUpgradeNeeded":        platform.ErrUpgradeNeeded,
+	"ErrKicked":               platform.ErrKicked,
+}
+
+// A stack trace of a package-level error would show the initialization of the package, and
+// %+v and slog would print it wherever the error is logged.
+func TestSentinelsHaveNoStackTrace(t *testing.T) {
+	for name, err := range exportedSentinels {
+		assert.Equal(t, err.Error(), fmt.Sprintf("%+v", err), name)
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Error("failed", "err", err)
+		assert.NotContains(t, log.String(), "doInit", name)
+	}
+
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	var declared []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, decl := range parsed.Decls {
+			vars, ok := decl.(*ast.GenDecl)
+			if !ok || vars.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range vars.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") {
+						declared = append(declared, name.Name)
+					}
+				}
+			}
+		}
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(exportedSentinels)), declared, "every sentinel is tested")
 }
 
 // Maps cannot be compared: a target that is one must not bring errors.Is down.

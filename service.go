@@ -1,7 +1,7 @@
 package platform
 
 import (
-	"github.com/pkg/errors"
+	"errors"
 
 	"github.com/platformbus/platform/flux"
 )
