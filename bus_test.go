@@ -36,8 +36,8 @@ func handleOf(t *testing.T, bus platform.Connecter, inst flux.InstanceID) platfo
 	return p
 }
 
-// completion returns the cause in done, which must be there already.
-func completion(t *testing.T, done <-chan error) error {
+// causeIn returns the cause in done, which must be there already.
+func causeIn(t *testing.T, done <-chan error) error {
 	t.Helper()
 	select {
 	case err := <-done:
@@ -67,7 +67,7 @@ func TestZeroBus(t *testing.T) {
 	requireVersion(t, "1", p)
 	bus.Subscribe("a", version("2"), nil) // a kick, counted nowhere
 	requireVersion(t, "2", p)
-	assert.ErrorContains(t, completion(t, done), "newer subscription")
+	assert.ErrorContains(t, causeIn(t, done), "newer subscription")
 }
 
 func TestNotConnectedIsTheSameEverywhere(t *testing.T) {
@@ -86,7 +86,7 @@ func TestNotConnectedIsTheSameEverywhere(t *testing.T) {
 }
 
 func TestHandlePassesCallsThrough(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	assert.Equal(t, callAll(mock), callAll(connected(t, mock)))
 }
 
@@ -138,7 +138,7 @@ func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
 	}
 }
 
-func TestSubscribeRefusesNothingness(t *testing.T) {
+func TestSubscribeRefusesEmptyIDAndNilPlatform(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	there := make(chan error, 1)
 	bus.Subscribe("a", version("1"), there)
@@ -149,7 +149,7 @@ func TestSubscribeRefusesNothingness(t *testing.T) {
 	} {
 		done := make(chan error, 2)
 		subscribe(done)
-		err := completion(t, done)
+		err := causeIn(t, done)
 		assert.Error(t, err, name)
 		assert.NotErrorIs(t, err, platform.ErrPlatformNotAvailable, name)
 		assert.Empty(t, done, name)
@@ -196,9 +196,9 @@ func TestUncomparablePlatform(t *testing.T) {
 	sick := uncomparable{Platform: &platform.MockPlatform{PingError: platform.FatalError{Err: errBoom}}}
 	bus.Subscribe("a", sick, first)
 	bus.Subscribe("a", sick, second)
-	assert.ErrorContains(t, completion(t, first), "newer subscription")
+	assert.ErrorContains(t, causeIn(t, first), "newer subscription")
 	assert.ErrorIs(t, bus.Ping("a"), errBoom)
-	assert.ErrorIs(t, completion(t, second), errBoom)
+	assert.ErrorIs(t, causeIn(t, second), errBoom)
 }
 
 func TestSamePlatformTwice(t *testing.T) {
@@ -217,12 +217,12 @@ func TestSamePlatformTwice(t *testing.T) {
 		go func() { result <- p.Sync(platform.SyncDef{}) }()
 		<-entered
 		bus.Subscribe("a", mock, second)
-		assert.ErrorContains(t, completion(t, first), "newer subscription")
+		assert.ErrorContains(t, causeIn(t, first), "newer subscription")
 
 		close(release)
 		assert.ErrorIs(t, <-result, errBoom)
 		synctest.Wait()
-		assert.Empty(t, first, "no second completion for the first")
+		assert.Empty(t, first, "no second causeIn for the first")
 		assert.Empty(t, second, "the second is in force")
 		assert.NoError(t, p.Ping())
 	})
@@ -248,7 +248,7 @@ func TestKickDuringACall(t *testing.T) {
 				<-entered
 
 				bus.Subscribe("a", version("2"), second)
-				assert.ErrorContains(t, completion(t, first), "newer subscription", "the kick does not wait for the call")
+				assert.ErrorContains(t, causeIn(t, first), "newer subscription", "the kick does not wait for the call")
 				requireVersion(t, "2", p)
 
 				close(release)
@@ -327,7 +327,7 @@ func TestFatalErrorsEndTheSubscription(t *testing.T) {
 				bus.Subscribe("a", failing(fatal), done)
 				err := call()
 				require.Error(t, err, method)
-				cause := completion(t, done)
+				cause := causeIn(t, done)
 				assert.Equal(t, fatal, err, method)
 				assert.Equal(t, err, cause, "%s: caller and subscriber learn the same", method)
 				assert.ErrorIs(t, call(), platform.ErrPlatformNotAvailable, method)
@@ -345,12 +345,12 @@ func TestNilFatalErrorEndsTheSubscription(t *testing.T) {
 	done := make(chan error, 1)
 	bus.Subscribe("a", failing((*platform.FatalError)(nil)), done)
 	assert.Equal(t, platform.FatalError{}, bus.Ping("a"))
-	assert.Equal(t, platform.FatalError{}, completion(t, done))
+	assert.Equal(t, platform.FatalError{}, causeIn(t, done))
 
 	wrapped := fmt.Errorf("outer: %w", (*platform.FatalError)(nil))
 	bus.Subscribe("a", failing(wrapped), done)
 	assert.Equal(t, wrapped, bus.Ping("a"))
-	assert.Equal(t, wrapped, completion(t, done))
+	assert.Equal(t, wrapped, causeIn(t, done))
 }
 
 func TestOtherErrorsDoNotEndTheSubscription(t *testing.T) {
@@ -371,7 +371,7 @@ func TestOtherErrorsDoNotEndTheSubscription(t *testing.T) {
 	}
 }
 
-func TestOneCompletionHoweverManyReasons(t *testing.T) {
+func TestOneCauseForConcurrentEnds(t *testing.T) {
 	// Many calls return fatal errors at once, and kicks race with them.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for range 300 {
@@ -400,7 +400,7 @@ func TestOneCompletionHoweverManyReasons(t *testing.T) {
 	}
 }
 
-func TestOneCompletionOnAChannelWithoutRoom(t *testing.T) {
+func TestOneCauseOnAFullChannel(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
 			bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -416,7 +416,7 @@ func TestOneCompletionOnAChannelWithoutRoom(t *testing.T) {
 			synctest.Wait()
 			select {
 			case err := <-done:
-				assert.Fail(t, "a second completion", "%v", err)
+				assert.Fail(t, "a second causeIn", "%v", err)
 			default:
 			}
 		})
@@ -448,24 +448,24 @@ func TestDistinctInstances(t *testing.T) {
 func TestHandleWithContext(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	plain := handleOf(t, bus, "a")
-	view := platform.WithContext(context.WithValue(t.Context(), ownKey{}, "mine"), plain)
+	view := platform.WithContext(context.WithValue(t.Context(), contextKey{}, "mine"), plain)
 	require.ErrorIs(t, view.Ping(), platform.ErrPlatformNotAvailable)
 
-	bus.Subscribe("a", own{}, nil)
+	bus.Subscribe("a", contextAware{}, nil)
 	requireVersion(t, "mine", view)
 	requireVersion(t, "", plain)
 	bus.Subscribe("a", version("2"), nil)
 	requireVersion(t, "2", view)
 
 	// Each context reaches the Platform, the inner view's first.
-	bus.Subscribe("a", own{}, nil)
-	requireVersion(t, "mine+yours", platform.WithContext(context.WithValue(t.Context(), ownKey{}, "yours"), view))
+	bus.Subscribe("a", contextAware{}, nil)
+	requireVersion(t, "mine+yours", platform.WithContext(context.WithValue(t.Context(), contextKey{}, "yours"), view))
 	requireVersion(t, "mine", view)
 
 	done := make(chan error, 1)
 	bus.Subscribe("a", failing(platform.FatalError{Err: errBoom}), done)
 	assert.Error(t, view.Ping())
-	assert.ErrorIs(t, completion(t, done), errBoom, "a fatal error through a view ends the subscription too")
+	assert.ErrorIs(t, causeIn(t, done), errBoom, "a fatal error through a view ends the subscription too")
 }
 
 func TestHandleWithContextThatHasEnded(t *testing.T) {

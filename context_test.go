@@ -20,36 +20,36 @@ func cancelled() context.Context {
 	return ctx
 }
 
-// own is a Platform that takes part in contexts: its Version names the context's value
-// for ownKey.
-type own struct {
+// contextAware is a Platform that takes part in contexts: its Version names the context's value
+// for contextKey.
+type contextAware struct {
 	platform.Platform
 	name string
 }
 
-type ownKey struct{}
+type contextKey struct{}
 
-func (o own) Version() (string, error) { return o.name, nil }
+func (c contextAware) Version() (string, error) { return c.name, nil }
 
-func (o own) WithContext(ctx context.Context) platform.Platform {
-	name, _ := ctx.Value(ownKey{}).(string)
-	if o.name != "" {
-		name = o.name + "+" + name
+func (c contextAware) WithContext(ctx context.Context) platform.Platform {
+	name, _ := ctx.Value(contextKey{}).(string)
+	if c.name != "" {
+		name = c.name + "+" + name
 	}
-	return own{Platform: o.Platform, name: name}
+	return contextAware{Platform: c.Platform, name: name}
 }
 
 // mustNotBeCalled is a Platform that panics at every call.
 type mustNotBeCalled struct{ platform.Platform }
 
 func TestWithContextPassesCallsThrough(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	assert.Equal(t, callAll(mock), callAll(platform.WithContext(ctx, mock)))
 }
 
-func TestWithContextOfOneThatHasEnded(t *testing.T) {
+func TestWithContextThatHasEnded(t *testing.T) {
 	for method, got := range callAll(platform.WithContext(cancelled(), mustNotBeCalled{})) {
 		assert.Equal(t, errCause, got.err, method)
 		assert.Empty(t, got.result, method)
@@ -92,9 +92,9 @@ func TestWithContextDoesNotStopACallUnderWay(t *testing.T) {
 }
 
 func TestWithContextUsesThePlatformsOwn(t *testing.T) {
-	ctx := context.WithValue(cancelled(), ownKey{}, "mine")
-	p := platform.WithContext(ctx, own{})
-	assert.IsType(t, own{}, p, "no decoration around one that takes part")
+	ctx := context.WithValue(cancelled(), contextKey{}, "mine")
+	p := platform.WithContext(ctx, contextAware{})
+	assert.IsType(t, contextAware{}, p, "no decoration around one that takes part")
 	version, err := p.Version()
 	assert.NoError(t, err, "what an ended context means is the Platform's own affair")
 	assert.Equal(t, "mine", version)

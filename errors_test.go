@@ -211,7 +211,7 @@ func TestErrorsIsWithAMapAsTarget(t *testing.T) {
 	}
 }
 
-func TestNilInsideNeverPanics(t *testing.T) {
+func TestNilCausesDoNotPanic(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err  error
 		want string
@@ -245,7 +245,7 @@ func TestNilInsideNeverPanics(t *testing.T) {
 	}
 }
 
-func TestMapErrorsReadAlikeEveryTime(t *testing.T) {
+func TestMapErrorsHaveAStableText(t *testing.T) {
 	// Go visits a map of this size in another order nearly every time.
 	applied, synced, want := platform.ApplyError{}, platform.SyncError{}, []string{}
 	for i := range 50 {
@@ -262,7 +262,7 @@ func TestMapErrorsReadAlikeEveryTime(t *testing.T) {
 }
 
 // An ID may be anything; it breaks no line, and fills none.
-func TestFailuresOfOddIDs(t *testing.T) {
+func TestFailuresOfUnprintableIDs(t *testing.T) {
 	boom := errors.New("boom")
 	assert.Equal(t, `a\nb\x1b[2J: boom`, platform.SyncError{"a\nb\x1b[2J": boom}.Error())
 	assert.Less(t, len(platform.ApplyError{flux.ServiceID(strings.Repeat("x", 1<<20)): boom}.Error()), 5<<10)

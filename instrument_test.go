@@ -59,7 +59,7 @@ func newMetrics(t *testing.T) (platform.Metrics, *prometheus.Registry) {
 func TestInstrumentObservesEachCallOnce(t *testing.T) {
 	m, registry := newMetrics(t)
 	callAll(m.Instrument(&platform.MockPlatform{}))
-	callAll(m.Instrument(speakingMock(t))) // all of whose methods fail
+	callAll(m.Instrument(distinctMock(t))) // all of whose methods fail
 	want := map[string]int{}
 	for _, method := range methods {
 		want[method+" true"], want[method+" false"] = 1, 1
@@ -69,7 +69,7 @@ func TestInstrumentObservesEachCallOnce(t *testing.T) {
 
 func TestInstrumentPassesResultsThrough(t *testing.T) {
 	m, _ := newMetrics(t)
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	assert.Equal(t, callAll(mock), callAll(m.Instrument(mock)))
 	assert.Equal(t, callAll(mock), callAll(platform.Instrument(mock)))
 
@@ -142,14 +142,14 @@ func TestNewMetricsFailsOnAConflict(t *testing.T) {
 }
 
 func TestZeroMetricsMeasureNothing(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	p := platform.Metrics{}.Instrument(mock)
 	assert.Equal(t, callAll(mock), callAll(p))
 }
 
 func TestInstrumentKeepsContexts(t *testing.T) {
 	m, registry := newMetrics(t)
-	p := platform.WithContext(context.WithValue(t.Context(), ownKey{}, "mine"), m.Instrument(own{}))
+	p := platform.WithContext(context.WithValue(t.Context(), contextKey{}, "mine"), m.Instrument(contextAware{}))
 	version, err := p.Version()
 	require.NoError(t, err)
 	assert.Equal(t, "mine", version, "the Platform behind has been given the context")

@@ -44,9 +44,9 @@ func callAll(p platform.Platform) map[string]outcome {
 	return all
 }
 
-// speakingMock answers each method with something that no other answers, checks that
+// distinctMock answers each method with something that no other answers, checks that
 // the arguments are callAll's, and returns each error beside its result.
-func speakingMock(t *testing.T) *platform.MockPlatform {
+func distinctMock(t *testing.T) *platform.MockPlatform {
 	return &platform.MockPlatform{
 		AllServicesArgTest: func(namespace string, ignored flux.ServiceIDSet) error {
 			assert.Equal(t, callNamespace, namespace)
@@ -83,7 +83,7 @@ func speakingMock(t *testing.T) *platform.MockPlatform {
 type justV4 struct{ platform.PlatformV4 }
 
 func TestPlatformFromV4(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	want, got := callAll(mock), callAll(platform.PlatformFromV4(justV4{mock}))
 	for _, method := range methods {
 		if method != "Export" && method != "Sync" {

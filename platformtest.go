@@ -64,16 +64,16 @@ const caseLimit = 30 * time.Second
 // A conformanceCase is one thing that a Platform under test must do.
 type conformanceCase struct {
 	name   string
-	rule   string                         // the sentence of the contract that a failure breaks
-	mock   func() *MockPlatform           // answers at the far end; nil means the zero mock
-	answer func(request) answer           // answers in place of the mock, by what was asked
-	check  func(Platform, *witness) error // takes no testing.T: it may hang, and we test it against broken transports
+	rule   string                          // the sentence of the contract that a failure breaks
+	mock   func() *MockPlatform            // answers at the far end; nil means the zero mock
+	answer func(request) answer            // answers in place of the mock, by what was asked
+	check  func(Platform, *recorder) error // takes no testing.T: it may hang, and we test it against withRule transports
 }
 
 // run returns what is wrong with what wrap returns, or nil.
 func (c conformanceCase) run(wrap func(Platform) Platform, limit time.Duration) error {
-	return broken(c.rule, bounded(limit, func() error {
-		far := &witness{mock: &MockPlatform{}, answer: c.answer}
+	return withRule(c.rule, runBounded(limit, func() error {
+		far := &recorder{mock: &MockPlatform{}, answer: c.answer}
 		if c.mock != nil {
 			far.mock = c.mock()
 		}
@@ -96,8 +96,8 @@ func platformFailures(wrap func(Platform) Platform, limit time.Duration) iter.Se
 	}
 }
 
-// broken adds the rule to a failure.
-func broken(rule string, err error) error {
+// withRule adds the rule to a failure.
+func withRule(rule string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -106,12 +106,12 @@ func broken(rule string, err error) error {
 
 var (
 	errHang   = errors.New("hang")
-	errExited = errors.New("the goroutine of the call was ended from within: was t.FailNow called in it?")
+	errExited = errors.New("the goroutine of the call exited: was t.FailNow called in it?")
 )
 
-// bounded returns what f does. A panic in f, and an end of its goroutine, are errors,
+// runBounded returns what f does. A panic in f, and an end of its goroutine, are errors,
 // and so is a hang, which leaves the goroutine behind.
-func bounded(limit time.Duration, f func() error) error {
+func runBounded(limit time.Duration, f func() error) error {
 	returned := make(chan error, 1)
 	go func() {
 		err := errExited
@@ -125,7 +125,7 @@ func bounded(limit time.Duration, f func() error) error {
 	case err := <-returned:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("%w: a call had not returned after %v", errHang, limit)
+		return fmt.Errorf("%w: a call did not return within %v", errHang, limit)
 	}
 }
 
@@ -136,9 +136,9 @@ func recoverInto(err *error) {
 	}
 }
 
-// atOnce runs f(0) to f(n-1) side by side, and returns the first of their errors; the
+// concurrently runs f(0) to f(n-1) side by side, and returns the first of their errors; the
 // others are likely of the same kind.
-func atOnce(n int, f func(i int) error) error {
+func concurrently(n int, f func(i int) error) error {
 	errs := make([]error, n)
 	start := make(chan struct{})
 	var all sync.WaitGroup

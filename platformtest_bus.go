@@ -73,18 +73,18 @@ func through(bus MessageBus) func(Platform) Platform {
 type busCase struct {
 	name  string
 	rule  string // the sentence of the contract that a failure breaks
-	check func(*busTrial) error
+	check func(*busTest) error
 }
 
 // run returns what is wrong with the bus, or nil. limit is for each wait, and twice
 // that for the case.
 func (c busCase) run(bus MessageBus, limit time.Duration) error {
-	b := &busTrial{bus: bus, limit: limit}
-	err := bounded(2*limit, func() error { return c.check(b) })
+	b := &busTest{bus: bus, limit: limit}
+	err := runBounded(2*limit, func() error { return c.check(b) })
 	if errors.Is(err, errHang) {
-		err = fmt.Errorf("%w; begun last: %v", err, b.step.Load())
+		err = fmt.Errorf("%w; last step: %v", err, b.lastStep.Load())
 	}
-	return broken(c.rule, err)
+	return withRule(c.rule, err)
 }
 
 // busFailures runs every case, each on a bus of its own, and yields its name and what
@@ -99,20 +99,20 @@ func busFailures(newBus func() MessageBus, limit time.Duration) iter.Seq2[string
 	}
 }
 
-// A busTrial is a bus under test, with the means to use it.
-type busTrial struct {
-	bus   MessageBus
-	limit time.Duration
-	step  atomic.Value // a string: what was begun last, for when it hangs
+// A busTest is a bus under test, with the means to use it.
+type busTest struct {
+	bus      MessageBus
+	limit    time.Duration
+	lastStep atomic.Value // a string: what was begun last, for when it hangs
 }
 
-func (b *busTrial) begin(format string, args ...any) { b.step.Store(fmt.Sprintf(format, args...)) }
+func (b *busTest) setStep(format string, args ...any) { b.lastStep.Store(fmt.Sprintf(format, args...)) }
 
 // A subscriber is a daemon that offers a Platform whose Version is the daemon's name.
 type subscriber struct {
 	inst flux.InstanceID
 	name string
-	far  *witness
+	far  *recorder
 	done chan error // with room for more than the one value that may come
 }
 
@@ -120,22 +120,22 @@ func newSubscriber(inst flux.InstanceID, name string) *subscriber {
 	return &subscriber{
 		inst: inst,
 		name: name,
-		far:  &witness{mock: &MockPlatform{VersionAnswer: name}},
+		far:  &recorder{mock: &MockPlatform{VersionAnswer: name}},
 		done: make(chan error, 4),
 	}
 }
 
 // subscribe subscribes a new daemon.
-func (b *busTrial) subscribe(inst flux.InstanceID, name string) *subscriber {
+func (b *busTest) subscribe(inst flux.InstanceID, name string) *subscriber {
 	s := newSubscriber(inst, name)
-	b.begin("Subscribe of the %s daemon", name)
+	b.setStep("Subscribe of the %s daemon", name)
 	b.bus.Subscribe(inst, s.far, s.done)
 	return s
 }
 
 // connect returns a handle.
-func (b *busTrial) connect(inst flux.InstanceID) (Platform, error) {
-	b.begin("Connect(%s)", excerptOf(inst))
+func (b *busTest) connect(inst flux.InstanceID) (Platform, error) {
+	b.setStep("Connect(%s)", excerptOf(inst))
 	handle, err := b.bus.Connect(inst)
 	switch {
 	case err != nil:
@@ -147,14 +147,14 @@ func (b *busTrial) connect(inst flux.InstanceID) (Platform, error) {
 }
 
 // ping pings the instance.
-func (b *busTrial) ping(inst flux.InstanceID) error {
-	b.begin("Ping(%s)", excerptOf(inst))
+func (b *busTest) ping(inst flux.InstanceID) error {
+	b.setStep("Ping(%s)", excerptOf(inst))
 	return b.bus.Ping(inst)
 }
 
 // reaches returns nil if a call on the handle is answered by the daemon s.
-func (b *busTrial) reaches(handle Platform, s *subscriber) error {
-	b.begin("Version on a handle")
+func (b *busTest) reaches(handle Platform, s *subscriber) error {
+	b.setStep("Version on a handle")
 	version, err := handle.Version()
 	if err != nil {
 		return mismatch(fmt.Sprintf("a call that the %s daemon was to answer returned the error", s.name), err, nil)
@@ -165,7 +165,7 @@ func (b *busTrial) reaches(handle Platform, s *subscriber) error {
 }
 
 // ended waits for the cause for which the subscription of s has ended.
-func (b *busTrial) ended(s *subscriber) (cause, failure error) {
+func (b *busTest) awaitCause(s *subscriber) (cause, failure error) {
 	timer := time.NewTimer(b.limit)
 	defer timer.Stop()
 	select {
@@ -178,13 +178,13 @@ func (b *busTrial) ended(s *subscriber) (cause, failure error) {
 		}
 		return cause, nil
 	case <-timer.C:
-		return nil, fmt.Errorf("no cause had come to the channel of the %s daemon after %v", s.name, b.limit)
+		return nil, fmt.Errorf("the channel of the %s daemon received no cause within %v", s.name, b.limit)
 	}
 }
 
 // quiet returns nil if nothing comes, or nothing more, to the channel of s while there
 // are some round trips.
-func (b *busTrial) quiet(s *subscriber) error {
+func (b *busTest) noMoreCauses(s *subscriber) error {
 	for range 2 {
 		_ = b.ping(s.inst) // whatever it says
 	}
@@ -193,22 +193,22 @@ func (b *busTrial) quiet(s *subscriber) error {
 		if !open {
 			return fmt.Errorf("the bus closed the channel of the %s daemon", s.name)
 		}
-		return mismatch(fmt.Sprintf("to the channel of the %s daemon came one cause too many", s.name), cause, nil)
+		return mismatch(fmt.Sprintf("the channel of the %s daemon received one cause too many", s.name), cause, nil)
 	default:
 		return nil
 	}
 }
 
 // endsOnce waits for the one cause of s.
-func (b *busTrial) endsOnce(s *subscriber) error {
-	if _, err := b.ended(s); err != nil {
+func (b *busTest) endsOnce(s *subscriber) error {
+	if _, err := b.awaitCause(s); err != nil {
 		return err
 	}
-	return b.quiet(s)
+	return b.noMoreCauses(s)
 }
 
 // becomesUnavailable waits until no daemon is known for the instance.
-func (b *busTrial) becomesUnavailable(inst flux.InstanceID) error {
+func (b *busTest) awaitUnavailable(inst flux.InstanceID) error {
 	for begin := time.Now(); ; runtime.Gosched() {
 		err := b.ping(inst)
 		if errors.Is(err, ErrPlatformNotAvailable) {
@@ -240,8 +240,8 @@ func excerptOf(inst flux.InstanceID) string {
 	return fmt.Sprintf("%q", string(inst))
 }
 
-// allOf returns the first failure.
-func allOf(checks ...func() error) error {
+// firstError returns the first failure.
+func firstError(checks ...func() error) error {
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-func kicks(b *busTrial) error {
+func kicks(b *busTest) error {
 	older := b.subscribe(onlyInstance, "older")
 	newer := b.subscribe(onlyInstance, "newer")
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(older) },
-		func() error { return b.quiet(newer) },
+		func() error { return b.noMoreCauses(newer) },
 	)
 }
 
-func kicksInTurn(b *busTrial) error {
+func kicksInTurn(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -31,12 +31,12 @@ func kicksInTurn(b *busTrial) error {
 	}
 	last := len(all) - 1
 	for _, s := range all[:last] {
-		if _, err := b.ended(s); err != nil {
+		if _, err := b.awaitCause(s); err != nil {
 			return err
 		}
 	}
 	for _, s := range all {
-		if err := b.quiet(s); err != nil {
+		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ type uncomparable struct {
 
 // sameAgain subscribes one Platform twice, of which the second subscription must not
 // end with the first, and then a third time.
-func sameAgain(b *busTrial, as func(Platform) Platform) error {
+func sameAgain(b *busTest, as func(Platform) Platform) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -62,32 +62,32 @@ func sameAgain(b *busTrial, as func(Platform) Platform) error {
 	third.name, third.done = "third", make(chan error, 4)
 	p := as(first.far)
 	for _, s := range []*subscriber{first, &second} {
-		b.begin("Subscribe of one Platform for the %s time", s.name)
+		b.setStep("Subscribe of one Platform for the %s time", s.name)
 		b.bus.Subscribe(onlyInstance, p, s.done)
 	}
-	if err := allOf(
+	if err := firstError(
 		func() error { return b.endsOnce(first) },
-		func() error { return b.quiet(&second) },
+		func() error { return b.noMoreCauses(&second) },
 		func() error { return b.reaches(handle, first) }, // they have one Platform
 	); err != nil {
 		return err
 	}
-	b.begin("Subscribe of one Platform for the third time")
+	b.setStep("Subscribe of one Platform for the third time")
 	b.bus.Subscribe(onlyInstance, p, third.done)
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(&second) },
-		func() error { return b.quiet(&third) },
-		func() error { return b.quiet(first) },
+		func() error { return b.noMoreCauses(&third) },
+		func() error { return b.noMoreCauses(first) },
 		func() error { return b.reaches(handle, first) },
 	)
 }
 
-// heldCalls are under way at the far end until they are released. They are several,
+// callsInFlight are under way at the far end until they are released. They are several,
 // since a bus that cuts one short may do so too late to be seen.
-const heldCalls = 4
+const callsInFlight = 4
 
 // A hold has the calls of Sync to one daemon under way.
-type hold struct {
+type heldCalls struct {
 	s        *subscriber
 	entered  chan struct{} // gets a value for each call that has reached the daemon
 	release  func()        // may be called many times
@@ -96,13 +96,13 @@ type hold struct {
 
 // hold subscribes a daemon and calls its Sync, which will answer with err when it is
 // released, which the caller must do.
-func (b *busTrial) hold(handle Platform, err error) *hold {
+func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
 	gate := make(chan struct{})
-	h := &hold{
+	h := &heldCalls{
 		s:        newSubscriber(onlyInstance, "older"),
-		entered:  make(chan struct{}, heldCalls),
+		entered:  make(chan struct{}, callsInFlight),
 		release:  sync.OnceFunc(func() { close(gate) }),
-		returned: make(chan error, heldCalls),
+		returned: make(chan error, callsInFlight),
 	}
 	h.s.far.answer = func(r request) answer {
 		if r.method != "Sync" {
@@ -112,9 +112,9 @@ func (b *busTrial) hold(handle Platform, err error) *hold {
 		<-gate
 		return answer{err: err}
 	}
-	b.begin("Subscribe of the older daemon")
+	b.setStep("Subscribe of the older daemon")
 	b.bus.Subscribe(onlyInstance, h.s.far, h.s.done)
-	for range heldCalls {
+	for range callsInFlight {
 		go func() { // ends with the call, which release ends
 			failed := errExited
 			defer func() { h.returned <- failed }()
@@ -126,28 +126,28 @@ func (b *busTrial) hold(handle Platform, err error) *hold {
 }
 
 // within waits for something, which it names.
-func within[T any](b *busTrial, what string, c <-chan T) (v T, err error) {
+func within[T any](b *busTest, what string, c <-chan T) (v T, err error) {
 	timer := time.NewTimer(b.limit)
 	defer timer.Stop()
 	select {
 	case v = <-c:
 		return v, nil
 	case <-timer.C:
-		return v, fmt.Errorf("%s did not, within %v", what, b.limit)
+		return v, fmt.Errorf("%s within %v", what, b.limit)
 	}
 }
 
 // kickUnderWay kicks a daemon during calls, which then answer with result and must
 // return it.
-func kickUnderWay(b *busTrial, result error) error {
+func kickUnderWay(b *busTest, result error) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
-	calls := b.hold(handle, result)
+	calls := b.startCalls(handle, result)
 	defer calls.release()
-	for range heldCalls {
-		if _, err := within(b, "a call that ought to reach the platform", calls.entered); err != nil {
+	for range callsInFlight {
+		if _, err := within(b, "no call reached the platform", calls.entered); err != nil {
 			return err
 		}
 	}
@@ -163,66 +163,66 @@ func kickUnderWay(b *busTrial, result error) error {
 	default:
 	}
 	calls.release()
-	for range heldCalls {
-		got, err := within(b, "a call that ought to return once the platform has answered it", calls.returned)
+	for range callsInFlight {
+		got, err := within(b, "a call did not return after the platform had answered it", calls.returned)
 		if err != nil {
 			return err
 		}
-		if err := errorDiffers("Sync, under way during a kick,", got, result); err != nil {
+		if err := diffError("Sync, under way during a kick,", got, result); err != nil {
 			return err
 		}
 	}
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(calls.s) },
-		func() error { return b.quiet(newer) },
+		func() error { return b.noMoreCauses(newer) },
 		func() error { return b.reaches(handle, newer) },
 	)
 }
 
-func finishesCalls(b *busTrial) error {
+func finishesCalls(b *busTest) error {
 	return kickUnderWay(b, SyncError{"own": errors.New("the call's own result")})
 }
 
-func fatalAfterKick(b *busTrial) error {
+func fatalAfterKick(b *busTest) error {
 	return kickUnderWay(b, FatalError{Err: errors.New("died late")})
 }
 
-// storm lets many daemons subscribe at once, with calls between.
-func storm(b *busTrial) error {
+// subscribesConcurrently lets many daemons subscribe at once, with calls between.
+func subscribesConcurrently(b *busTest) error {
 	const crowds, each = 8, 8
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
-	b.begin("Subscribe of %d daemons at once, with calls between", crowds*each)
+	b.setStep("Subscribe of %d daemons at once, with calls between", crowds*each)
 	subscribers := make([]*subscriber, crowds*each)
-	if err := atOnce(crowds, func(c int) error {
+	if err := concurrently(crowds, func(c int) error {
 		for i := c * each; i < (c+1)*each; i++ {
 			s := newSubscriber(onlyInstance, fmt.Sprintf("no. %d", i))
 			subscribers[i] = s
 			b.bus.Subscribe(onlyInstance, s.far, s.done)
 			if _, err := handle.Version(); err != nil && !errors.Is(err, ErrPlatformNotAvailable) {
-				return mismatch("a call during the storm returned", err, nil)
+				return mismatch("a call during the subscribesConcurrently returned", err, nil)
 			}
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	last, err := b.lastOf(subscribers)
+	last, err := b.awaitLast(subscribers)
 	if err != nil {
 		return err
 	}
 	for _, s := range subscribers {
-		if err := b.quiet(s); err != nil {
+		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}
 	}
 	return b.reaches(handle, last)
 }
 
-// lastOf waits until all subscriptions but one have ended, and returns that one.
-func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
+// awaitLast waits until all subscriptions but one have ended, and returns that one.
+func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
 	ended := make(chan int, len(subscribers))
 	stop := make(chan struct{})
 	var watches sync.WaitGroup
@@ -240,7 +240,7 @@ func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
 
 	over := make(map[int]bool)
 	for len(over) < len(subscribers)-1 {
-		i, err := within(b, fmt.Sprintf("of %d subscriptions, only %d have ended; one more that ought to", len(subscribers), len(over)), ended)
+		i, err := within(b, fmt.Sprintf("of %d subscriptions, only %d have ended; no other ended", len(subscribers), len(over)), ended)
 		if err != nil {
 			return nil, err
 		}
@@ -263,7 +263,7 @@ func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
 }
 
 // fatal has the platform die in a call to the method, of each form of FatalError.
-func fatal(b *busTrial, method string, call func(handle Platform) error) error {
+func fatal(b *busTest, method string, call func(handle Platform) error) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -280,72 +280,72 @@ func fatal(b *busTrial, method string, call func(handle Platform) error) error {
 		{"joined", errors.Join(errors.New("also"), FatalError{Err: cause})},
 		{"in a ClusterError", ClusterError(FatalError{Err: cause})},
 	} {
-		if err := dies(b, handle, method, death.err, call); err != nil {
+		if err := endsWithFatal(b, handle, method, death.err, call); err != nil {
 			return fmt.Errorf("FatalError, %s: %w", death.form, err)
 		}
 	}
 	return nil
 }
 
-func dies(b *busTrial, handle Platform, method string, death error, call func(handle Platform) error) error {
+func endsWithFatal(b *busTest, handle Platform, method string, death error, call func(handle Platform) error) error {
 	dying := newSubscriber(onlyInstance, "dying")
 	answer{err: death}.set(dying.far.mock, method)
-	b.begin("Subscribe")
+	b.setStep("Subscribe")
 	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
-	b.begin("%s, which returns a FatalError", method)
-	if err := errorDiffers(method, call(handle), death); err != nil {
+	b.setStep("%s, which returns a FatalError", method)
+	if err := diffError(method, call(handle), death); err != nil {
 		return err
 	}
-	cause, err := b.ended(dying)
+	cause, err := b.awaitCause(dying)
 	if err != nil {
 		return err
 	}
 	if _, ok := asFatal(cause); !ok {
 		return mismatch("the subscriber got a cause that is no FatalError", cause, death)
 	}
-	if err := errorDiffers("the subscription", cause, death); err != nil {
+	if err := diffError("the subscription", cause, death); err != nil {
 		return err
 	}
-	if err := b.becomesUnavailable(onlyInstance); err != nil {
+	if err := b.awaitUnavailable(onlyInstance); err != nil {
 		return err
 	}
 	next := b.subscribe(onlyInstance, "next")
-	return allOf(
+	return firstError(
 		func() error { return b.reaches(handle, next) },
-		func() error { return b.quiet(dying) },
-		func() error { return b.quiet(next) },
+		func() error { return b.noMoreCauses(dying) },
+		func() error { return b.noMoreCauses(next) },
 	)
 }
 
 // fatalOnce makes many calls at once, all of which return a FatalError.
-func fatalOnce(b *busTrial) error {
+func fatalOnce(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
 	dying := newSubscriber(onlyInstance, "dying")
 	dying.far.mock.SyncError = FatalError{Err: errors.New("boom")}
-	b.begin("Subscribe")
+	b.setStep("Subscribe")
 	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
-	b.begin("calls that all return a FatalError")
-	if err := atOnce(32, func(int) error {
+	b.setStep("calls that all return a FatalError")
+	if err := concurrently(32, func(int) error {
 		err := handle.Sync(SyncDef{})
 		if errors.Is(err, ErrPlatformNotAvailable) {
 			return nil // it came too late
 		}
-		return errorDiffers("Sync", err, dying.far.mock.SyncError)
+		return diffError("Sync", err, dying.far.mock.SyncError)
 	}); err != nil {
 		return err
 	}
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(dying) },
-		func() error { return b.becomesUnavailable(onlyInstance) },
-		func() error { return b.quiet(dying) },
+		func() error { return b.awaitUnavailable(onlyInstance) },
+		func() error { return b.noMoreCauses(dying) },
 	)
 }
 
 // otherErrors has a platform return, from every method, what is not a FatalError.
-func otherErrors(b *busTrial) error {
+func otherErrors(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -358,13 +358,13 @@ func otherErrors(b *busTrial) error {
 			ApplyError{"a/b": errors.New("boom")}, SyncError{"a": errors.New("boom")},
 		} {
 			answer{version: s.name, err: harmless}.set(s.far.mock, method)
-			b.begin("%s, which returns an error", method)
+			b.setStep("%s, which returns an error", method)
 			if sampleRequest(method).send(handle).err == nil {
 				return mismatch(method+" returned", nil, harmless)
 			}
 		}
 		answer{version: s.name}.set(s.far.mock, method)
-		if err := b.quiet(s); err != nil {
+		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}
 		if err := b.reaches(handle, s); err != nil {

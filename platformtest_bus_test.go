@@ -140,7 +140,7 @@ func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
 		return nil, b.absent()
 	}
 	var mu sync.Mutex
-	return &bent{carry: func(_ Platform, r request) answer {
+	return &interceptor{handle: func(_ Platform, r request) answer {
 		mu.Lock()
 		if !b.binds && (!b.pins || s == nil) {
 			s = b.find(inst)
@@ -188,7 +188,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	}
 	fatal = fatal && (r.method == "Sync" || !b.syncFatal) || b.anyErrorEnds && a.err != nil
 	if fatal {
-		b.die(inst, s, a.err)
+		b.endFatal(inst, s, a.err)
 		if b.swallowsFatal {
 			a.err = UnavailableError(errors.New("the daemon has died"))
 		}
@@ -196,7 +196,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	return a
 }
 
-func (b *faultyBus) die(inst flux.InstanceID, s *faultySub, cause error) {
+func (b *faultyBus) endFatal(inst flux.InstanceID, s *faultySub, cause error) {
 	b.mu.Lock()
 	var dead []*faultySub
 	for id, other := range b.subs {
@@ -232,16 +232,16 @@ func (b *faultyBus) end(s *faultySub, cause error) {
 	if b.endsWithNil {
 		cause = nil
 	}
-	b.tell(s.done, cause)
+	b.send(s.done, cause)
 	if b.endsTwice {
-		b.tell(s.done, cause)
+		b.send(s.done, cause)
 	}
 	if b.closes {
 		close(s.done)
 	}
 }
 
-func (b *faultyBus) tell(done chan<- error, cause error) {
+func (b *faultyBus) send(done chan<- error, cause error) {
 	select {
 	case done <- cause:
 		return
@@ -376,25 +376,25 @@ var brokenBuses = []struct {
 	{"pings nobody", faults{emptyID: true, alwaysThere: true}, 0,
 		"Ping/refuses an empty ID", []string{`Ping("") returned no error`}},
 	{"takes nobody's subscription", faults{emptyID: true}, hasty,
-		"Subscribe/refuses an empty ID", []string{"no cause had come to the channel of the nameless daemon after 300ms"}},
+		"Subscribe/refuses an empty ID", []string{"the channel of the nameless daemon received no cause within 300ms"}},
 	{"takes a nil Platform", faults{nilPlatform: true}, hasty,
-		"Subscribe/refuses a nil Platform", []string{"no cause had come to the channel of the nil daemon"}},
+		"Subscribe/refuses a nil Platform", []string{"the channel of the nil daemon received no cause"}},
 	{"is kicked by a nil Platform", faults{nilKicks: true}, 0,
-		"Subscribe/refuses a nil Platform", []string{"to the channel of the present daemon came one cause too many"}},
+		"Subscribe/refuses a nil Platform", []string{"the channel of the present daemon received one cause too many"}},
 	{"refuses a nil Platform without a reason", faults{vagueRefusal: true}, 0,
 		"Subscribe/refuses a nil Platform", []string{`the cause does not say that the Platform is nil: *errors.errorString "refused"`}},
 	{"refuses a nil Platform without a word", faults{silentRefusal: true}, hasty,
-		"Subscribe/refuses a nil Platform", []string{"no cause had come to the channel of the nil daemon"}},
+		"Subscribe/refuses a nil Platform", []string{"the channel of the nil daemon received no cause"}},
 	{"tells platforms apart by ==", faults{comparesValues: true}, hasty,
-		"Kick/takes the same Platform again", []string{"no cause had come to the channel of the first daemon"}},
+		"Kick/takes the same Platform again", []string{"the channel of the first daemon received no cause"}},
 	{"compares what cannot be compared", faults{comparesValues: true}, 0,
 		"Kick/takes a Platform that cannot be compared", []string{"panic: runtime error: comparing uncomparable type"}},
 	{"ends nothing", faults{neverEnds: true}, hasty,
-		"Kick/ends the older subscription once", []string{"no cause had come to the channel of the older daemon after 300ms"}},
+		"Kick/ends the older subscription once", []string{"the channel of the older daemon received no cause within 300ms"}},
 	{"ends everything twice", faults{endsTwice: true}, 0,
-		"Kick/ends the older subscription once", []string{"to the channel of the older daemon came one cause too many", "kicked"}},
+		"Kick/ends the older subscription once", []string{"the channel of the older daemon received one cause too many", "kicked"}},
 	{"ends the newer one", faults{endsNewer: true}, hasty,
-		"Kick/ends the older subscription once", []string{"no cause had come to the channel of the older daemon"}},
+		"Kick/ends the older subscription once", []string{"the channel of the older daemon received no cause"}},
 	{"gives no cause", faults{endsWithNil: true}, 0,
 		"Kick/ends the older subscription once", []string{"ended with a cause that is nil"}},
 	{"closes channels", faults{closes: true}, 0,
@@ -403,28 +403,28 @@ var brokenBuses = []struct {
 		"Kick/ends each of many in turn", []string{"a call was answered by the daemon", `got "no. 0"`, `want "no. 1"`}},
 	{"keeps both", faults{keepsBoth: true}, hasty,
 		"Kick/leaves one of many that come at once", []string{"of 64 subscriptions, only 0 have ended"}},
-	{"ends the newer one of a storm", faults{endsNewer: true}, 0,
+	{"ends the newer one of a subscribesConcurrently", faults{endsNewer: true}, 0,
 		"Kick/leaves one of many that come at once", []string{"a call was answered by the daemon"}},
 	{"cuts calls short", faults{cuts: true}, 0,
 		"Kick/lets a call under way finish", []string{"under way", "kicked"}},
 	{"serves one call at a time", faults{oneCall: true}, hasty,
-		"Kick/lets a call under way finish", []string{"a call that ought to reach the platform did not, within 300ms"}},
+		"Kick/lets a call under way finish", []string{"no call reached the platform within 300ms"}},
 	{"waits for the subscriber", faults{blocks: true}, hasty,
-		"Channel/may stay unread", []string{"hang: a call had not returned after 600ms; begun last: Subscribe of the dying daemon, whose channel nobody reads"}},
+		"Channel/may stay unread", []string{"hang: a call did not return within 600ms; last step: Subscribe of the dying daemon, whose channel nobody reads"}},
 	{"drops what nobody reads", faults{drops: true}, hasty,
-		"Channel/may be read later", []string{"no cause had come to the channel of the older daemon"}},
+		"Channel/may be read later", []string{"the channel of the older daemon received no cause"}},
 	{"knows a bare FatalError only", faults{bareFatal: true}, hasty,
-		"FatalError/from Apply", []string{"FatalError, ", "no cause had come to the channel of the dying daemon"}},
+		"FatalError/from Apply", []string{"FatalError, ", "the channel of the dying daemon received no cause"}},
 	{"knows no pointers", faults{noPointers: true}, hasty,
-		"FatalError/from Export", []string{"pointer", "no cause had come to the channel of the dying daemon"}},
+		"FatalError/from Export", []string{"pointer", "the channel of the dying daemon received no cause"}},
 	{"knows a FatalError of Sync only", faults{syncFatal: true}, hasty,
-		"FatalError/from SomeServices", []string{"no cause had come to the channel of the dying daemon"}},
+		"FatalError/from SomeServices", []string{"the channel of the dying daemon received no cause"}},
 	{"knows a FatalError of Sync only, and none of AllServices", faults{syncFatal: true}, hasty,
-		"FatalError/from AllServices", []string{"no cause had come to the channel of the dying daemon"}},
+		"FatalError/from AllServices", []string{"the channel of the dying daemon received no cause"}},
 	{"knows a FatalError of Sync only, and none of Ping", faults{syncFatal: true}, hasty,
-		"FatalError/from Ping", []string{"no cause had come to the channel of the dying daemon"}},
+		"FatalError/from Ping", []string{"the channel of the dying daemon received no cause"}},
 	{"takes no notice of its own Ping", faults{ignoresPing: true}, hasty,
-		"FatalError/from the bus's Ping", []string{"no cause had come to the channel of the dying daemon"}},
+		"FatalError/from the bus's Ping", []string{"the channel of the dying daemon received no cause"}},
 	{"swallows the FatalError", faults{swallowsFatal: true}, 0,
 		"FatalError/from Version", []string{`does it match "platform not available"?`, "got true"}},
 	{"gives the subscriber a text", faults{plainCause: true}, 0,
@@ -432,13 +432,13 @@ var brokenBuses = []struct {
 	{"keeps the dead in force", faults{staysAfterDead: true}, hasty,
 		"FatalError/from Version", []string{"Ping, 300ms after the subscription had ended, returned", "got nil"}},
 	{"tells of every FatalError", faults{fatalRepeats: true}, 0,
-		"FatalError/of an older call spares the newer daemon", []string{"to the channel of the older daemon came one cause too many", "died late"}},
+		"FatalError/of an older call spares the newer daemon", []string{"the channel of the older daemon received one cause too many", "died late"}},
 	{"tells of every FatalError of a dead one", faults{fatalRepeats: true, staysAfterDead: true}, 0,
-		"FatalError/ends once for many calls", []string{"to the channel of the dying daemon came one cause too many"}},
+		"FatalError/ends once for many calls", []string{"the channel of the dying daemon received one cause too many"}},
 	{"has a dead daemon end its heir", faults{fatalEndsHeir: true}, 0,
-		"FatalError/of an older call spares the newer daemon", []string{"to the channel of the newer daemon came one cause too many", "died late"}},
+		"FatalError/of an older call spares the newer daemon", []string{"the channel of the newer daemon received one cause too many", "died late"}},
 	{"ends at any error", faults{anyErrorEnds: true}, 0,
-		"FatalError/is the only error that ends", []string{"to the channel of the only daemon came one cause too many"}},
+		"FatalError/is the only error that ends", []string{"the channel of the only daemon received one cause too many"}},
 	{"trims IDs", faults{trims: true}, 0,
 		"Instances/take IDs as they are", []string{`Ping("a "), with no daemon subscribed`}},
 	{"folds the case of IDs", faults{folds: true}, 0,
@@ -448,9 +448,9 @@ var brokenBuses = []struct {
 	{"cuts long IDs", faults{truncates: true}, 0,
 		"Instances/take IDs as they are", []string{`xxx"…), with no daemon subscribed`}},
 	{"kicks all instances", faults{sharedKick: true}, 0,
-		"Instances/are not kicked together", []string{"to the channel of the other instance's daemon came one cause too many"}},
+		"Instances/are not kicked together", []string{"the channel of the other instance's daemon received one cause too many"}},
 	{"lets all instances die", faults{sharedDeath: true}, 0,
-		"Instances/do not die together", []string{"to the channel of the other instance's daemon came one cause too many", "boom"}},
+		"Instances/do not die together", []string{"the channel of the other instance's daemon received one cause too many", "boom"}},
 	{"kicks all instances of many", faults{sharedKick: true}, hasty,
 		"Instances/may be many", []string{"daemon"}},
 }
@@ -479,7 +479,7 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 }
 
-// As for transports, a case that no broken bus fails is none.
+// As for transports, a case that no withRule bus fails is none.
 func TestEveryBusCaseFailsForSomeBrokenBus(t *testing.T) {
 	harmless := map[string]bool{}
 	for _, c := range busCases() {

@@ -10,10 +10,10 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// differs returns how the answer to r differs from the one wanted, or nil. Beside an
+// diff returns how the answer to r differs from the one wanted, or nil. Beside an
 // error, only services count as results.
-func (a answer) differs(r request, want answer) error {
-	if err := errorDiffers(r.method, a.err, want.err); err != nil {
+func (a answer) diff(r request, want answer) error {
+	if err := diffError(r.method, a.err, want.err); err != nil {
 		return err
 	}
 	switch {
@@ -31,9 +31,9 @@ func (a answer) differs(r request, want answer) error {
 	return nil
 }
 
-// errorDiffers returns how an error that arrived falls short of the one that the
+// diffError returns how an error that arrived falls short of the one that the
 // platform returned, or nil.
-func errorDiffers(method string, got, want error) error {
+func diffError(method string, got, want error) error {
 	switch {
 	case got == nil && want == nil:
 		return nil
@@ -42,10 +42,10 @@ func errorDiffers(method string, got, want error) error {
 	case got == nil:
 		return mismatch(method+" failed, but returned no error", nil, want)
 	}
-	if err := entriesDiffer[ApplyError](method, "an ApplyError", got, want); err != nil {
+	if err := diffEntries[ApplyError](method, "an ApplyError", got, want); err != nil {
 		return err
 	}
-	if err := entriesDiffer[SyncError](method, "a SyncError", got, want); err != nil {
+	if err := diffEntries[SyncError](method, "a SyncError", got, want); err != nil {
 		return err
 	}
 	for _, kind := range []error{ErrPlatformNotAvailable, ErrUpgradeNeeded} {
@@ -62,12 +62,12 @@ func errorDiffers(method string, got, want error) error {
 	if _, fatal := asFatal(got); fatal {
 		return mismatch(method+" returned a FatalError, though the platform returned none", got, want)
 	}
-	return textDiffers(method, got, want)
+	return diffText(method, got, want)
 }
 
-// entriesDiffer compares the entries of two errors of type E, by text. An E may be
+// diffEntries compares the entries of two errors of type E, by text. An E may be
 // wrapped; that one of them is no E at all is a difference.
-func entriesDiffer[E interface {
+func diffEntries[E interface {
 	~map[ID]error
 	error
 }, ID ~string](method, kind string, got, want error) error {
@@ -93,10 +93,10 @@ func texts[ID ~string](failures map[ID]error) map[string]string {
 	return list
 }
 
-// textDiffers compares what the user gets to read. Around an ApplyError or SyncError,
+// diffText compares what the user gets to read. Around an ApplyError or SyncError,
 // whose entries have been compared, a transport may say more; an error without a text
 // it may give one.
-func textDiffers(method string, got, want error) error {
+func diffText(method string, got, want error) error {
 	var (
 		applying ApplyError
 		syncing  SyncError
@@ -195,9 +195,9 @@ func returns(method, name, rule string, err error) conformanceCase {
 		name: method + "/" + name,
 		rule: rule,
 		mock: func() *MockPlatform { return want.mock(method) },
-		check: func(p Platform, _ *witness) error {
+		check: func(p Platform, _ *recorder) error {
 			r := sampleRequest(method)
-			return r.send(p).differs(r, want)
+			return r.send(p).diff(r, want)
 		},
 	}
 }
@@ -208,12 +208,12 @@ func forgetsErrors(method string) conformanceCase {
 	return conformanceCase{
 		name: method + "/forgets an error that has passed",
 		rule: ruleLast,
-		check: func(p Platform, far *witness) error {
+		check: func(p Platform, far *recorder) error {
 			for _, err := range []error{errors.New("first"), nil, errors.New("second"), nil} {
 				want := answer{err: err}
 				want.set(far.mock, method)
 				r := sampleRequest(method)
-				if err := r.send(p).differs(r, want); err != nil {
+				if err := r.send(p).diff(r, want); err != nil {
 					return err
 				}
 			}
