@@ -19,7 +19,7 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// connected returns a handle to p on a bus of its own; a nil p stays unsubscribed.
+// connected returns a handle to p on a new bus. A nil p is not subscribed.
 func connected(t *testing.T, p platform.Platform) platform.Platform {
 	t.Helper()
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -36,7 +36,7 @@ func handleOf(t *testing.T, bus platform.Connecter, inst flux.InstanceID) platfo
 	return p
 }
 
-// causeIn returns the cause in done, which must be there already.
+// causeIn returns the cause in done, which must have arrived.
 func causeIn(t *testing.T, done <-chan error) error {
 	t.Helper()
 	select {
@@ -96,7 +96,7 @@ func TestHandleFollowsItsInstance(t *testing.T) {
 	bus.Subscribe("a", version("1"), nil)
 	requireVersion(t, "1", early)
 
-	// A mock that is called after it was kicked fails the test.
+	// A kicked mock panics when it is called.
 	bus.Subscribe("a", version("2"), nil)
 	bus.Subscribe("a", mustNotBeCalled{}, nil)
 	bus.Subscribe("a", version("3"), nil)
@@ -111,8 +111,8 @@ func TestHandleFollowsItsInstance(t *testing.T) {
 }
 
 func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
-	// Calls race with a kick. One that begins after Subscribe has returned must reach
-	// the new Platform, whatever the handle remembers.
+	// Calls race with a kick. A call that begins after Subscribe has returned must reach
+	// the new Platform, whichever subscription the handle has cached.
 	for range 200 {
 		var kicked atomic.Bool
 		bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -122,10 +122,10 @@ func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
 		for range 4 {
 			callers.Go(func() {
 				for range 20 {
-					tooLate := kicked.Load()
+					afterKick := kicked.Load()
 					got, err := p.Version()
 					assert.NoError(t, err)
-					if tooLate {
+					if afterKick {
 						assert.Equal(t, "new", got)
 					}
 				}
@@ -140,8 +140,8 @@ func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
 
 func TestSubscribeRefusesEmptyIDAndNilPlatform(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
-	there := make(chan error, 1)
-	bus.Subscribe("a", version("1"), there)
+	current := make(chan error, 1)
+	bus.Subscribe("a", version("1"), current)
 	for name, subscribe := range map[string]func(done chan<- error){
 		"nil platform":                 func(done chan<- error) { bus.Subscribe("a", nil, done) },
 		"nil platform, not subscribed": func(done chan<- error) { bus.Subscribe("b", nil, done) },
@@ -155,7 +155,7 @@ func TestSubscribeRefusesEmptyIDAndNilPlatform(t *testing.T) {
 		assert.Empty(t, done, name)
 		assert.NotPanics(t, func() { subscribe(nil) }, name)
 	}
-	assert.Empty(t, there, "the one that was there stays")
+	assert.Empty(t, current, "the current subscription stays")
 	requireVersion(t, "1", handleOf(t, bus, "a"))
 	assert.ErrorIs(t, bus.Ping("b"), platform.ErrPlatformNotAvailable)
 }
@@ -202,8 +202,8 @@ func TestUncomparablePlatform(t *testing.T) {
 }
 
 func TestSamePlatformTwice(t *testing.T) {
-	// A subscription has an identity of its own: the end of the first must not take the
-	// second with it, though both have the same Platform.
+	// A subscription has an identity of its own: the end of the first must not end the
+	// second, though both have the same Platform.
 	synctest.Test(t, func(t *testing.T) {
 		entered, release, result := make(chan struct{}), make(chan struct{}), make(chan error)
 		mock := &platform.MockPlatform{
@@ -222,8 +222,8 @@ func TestSamePlatformTwice(t *testing.T) {
 		close(release)
 		assert.ErrorIs(t, <-result, errBoom)
 		synctest.Wait()
-		assert.Empty(t, first, "no second causeIn for the first")
-		assert.Empty(t, second, "the second is in force")
+		assert.Empty(t, first, "the first receives no second cause")
+		assert.Empty(t, second, "the second is current")
 		assert.NoError(t, p.Ping())
 	})
 }
@@ -252,7 +252,7 @@ func TestKickDuringACall(t *testing.T) {
 				requireVersion(t, "2", p)
 
 				close(release)
-				assert.Equal(t, answer, <-result, "the call under way has its own result")
+				assert.Equal(t, answer, <-result, "the call in progress returns its own result")
 				synctest.Wait()
 				assert.Empty(t, first)
 				assert.Empty(t, second)
@@ -262,7 +262,7 @@ func TestKickDuringACall(t *testing.T) {
 	}
 }
 
-func TestChannelNobodyReads(t *testing.T) {
+func TestUnreadChannels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 		unread, full := make(chan error), make(chan error, 1)
@@ -275,14 +275,14 @@ func TestChannelNobodyReads(t *testing.T) {
 		requireVersion(t, "4", handleOf(t, bus, "a"))
 		requireVersion(t, "1", handleOf(t, bus, "b"))
 
-		// The causes have not been lost. The bubble ends only when every goroutine has.
+		// No cause was lost. The bubble ends only when every goroutine has ended.
 		assert.ErrorContains(t, <-unread, "newer subscription")
 		assert.Equal(t, errOther, <-full)
 		assert.ErrorContains(t, <-full, "newer subscription")
 	})
 }
 
-// fatalErrors are the forms in which a FatalError may come out of a call.
+// fatalErrors are the forms in which a call may return a FatalError.
 var fatalErrors = map[string]error{
 	"bare":           platform.FatalError{Err: errBoom},
 	"pointer":        &platform.FatalError{Err: errBoom},
@@ -329,18 +329,18 @@ func TestFatalErrorsEndTheSubscription(t *testing.T) {
 				require.Error(t, err, method)
 				cause := causeIn(t, done)
 				assert.Equal(t, fatal, err, method)
-				assert.Equal(t, err, cause, "%s: caller and subscriber learn the same", method)
+				assert.Equal(t, err, cause, "%s: caller and subscriber receive the same error", method)
 				assert.ErrorIs(t, call(), platform.ErrPlatformNotAvailable, method)
 				assert.Empty(t, done, method)
 			}
-			assert.Empty(t, other, "another instance lives on")
+			assert.Empty(t, other, "another instance stays subscribed")
 			assert.NoError(t, bus.Ping("b"))
 		})
 	}
 }
 
 func TestNilFatalErrorEndsTheSubscription(t *testing.T) {
-	// No method can be called on a nil pointer: nobody must be handed one.
+	// A method call on a nil pointer panics: neither caller nor subscriber may receive one.
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	done := make(chan error, 1)
 	bus.Subscribe("a", failing((*platform.FatalError)(nil)), done)
@@ -392,7 +392,7 @@ func TestOneCauseForConcurrentEnds(t *testing.T) {
 		}
 		close(start)
 		all.Wait()
-		_ = p.Ping() // ends the last one, if it is still there
+		_ = p.Ping() // ends the last one, if it has not ended
 		for i, done := range dones {
 			assert.Len(t, done, 1, "subscription %d", i)
 		}
@@ -416,7 +416,7 @@ func TestOneCauseOnAFullChannel(t *testing.T) {
 			synctest.Wait()
 			select {
 			case err := <-done:
-				assert.Fail(t, "a second causeIn", "%v", err)
+				assert.Fail(t, "a second cause", "%v", err)
 			default:
 			}
 		})
@@ -425,7 +425,7 @@ func TestOneCauseOnAFullChannel(t *testing.T) {
 
 func TestDistinctInstances(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
-	// What a transport might take for a pattern, or for the same.
+	// A transport might treat these as patterns, or as equal.
 	insts := []flux.InstanceID{"a", "A", "a ", "*", ">", "a.b", "a/b", "ä", "\x00", "a\n"}
 	dones := map[flux.InstanceID]chan error{}
 	for _, inst := range insts {
@@ -484,7 +484,7 @@ func TestIdleSubscriptionsHaveNoGoroutine(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	before := runtime.NumGoroutine()
-	done := make(chan error) // has no room, and needs none yet
+	done := make(chan error) // unbuffered: no cause is sent
 	for i := range 10_000 {
 		inst := flux.InstanceID(fmt.Sprint(i))
 		bus.Subscribe(inst, &platform.MockPlatform{}, done)

@@ -20,8 +20,8 @@ func cancelled() context.Context {
 	return ctx
 }
 
-// contextAware is a Platform that takes part in contexts: its Version names the context's value
-// for contextKey.
+// contextAware is a Platform that supports contexts: its Version is the context's value for
+// contextKey.
 type contextAware struct {
 	platform.Platform
 	name string
@@ -67,13 +67,13 @@ func TestWithContextIsCheckedAtEachCall(t *testing.T) {
 	assert.Equal(t, errCause, p.Ping())
 }
 
-func TestWithContextLeavesTheOriginalAlone(t *testing.T) {
+func TestWithContextDoesNotChangeTheOriginal(t *testing.T) {
 	mock := &platform.MockPlatform{}
 	assert.Error(t, platform.WithContext(cancelled(), mock).Ping())
 	assert.NoError(t, mock.Ping())
 }
 
-func TestWithContextDoesNotStopACallUnderWay(t *testing.T) {
+func TestWithContextDoesNotStopACallInProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release, result := make(chan struct{}), make(chan error, 1)
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -85,18 +85,18 @@ func TestWithContextDoesNotStopACallUnderWay(t *testing.T) {
 		synctest.Wait()
 		cancel(errCause)
 		synctest.Wait()
-		assert.Empty(t, result, "the call is still under way")
+		assert.Empty(t, result, "the call is still in progress")
 		close(release)
 		assert.Equal(t, errBoom, <-result)
 	})
 }
 
-func TestWithContextUsesThePlatformsOwn(t *testing.T) {
+func TestWithContextUsesThePlatformsMethod(t *testing.T) {
 	ctx := context.WithValue(cancelled(), contextKey{}, "mine")
 	p := platform.WithContext(ctx, contextAware{})
-	assert.IsType(t, contextAware{}, p, "no decoration around one that takes part")
+	assert.IsType(t, contextAware{}, p, "a Platform that supports contexts is not decorated")
 	version, err := p.Version()
-	assert.NoError(t, err, "what an ended context means is the Platform's own affair")
+	assert.NoError(t, err, "the Platform decides what an ended context means")
 	assert.Equal(t, "mine", version)
 }
 
@@ -115,7 +115,7 @@ func TestNestedViewsObeyEachContext(t *testing.T) {
 			assert.Equal(t, errCause, platform.WithContext(live, platform.WithContext(cancelled(), p)).Ping(), "the inner one has ended")
 			assert.Equal(t, errCause, platform.WithContext(cancelled(), platform.WithContext(live, p)).Ping(), "the outer one has ended")
 			assert.NotErrorIs(t, platform.WithContext(live, platform.WithContext(live, p)).Ping(), errCause)
-			assert.NotErrorIs(t, p.Ping(), errCause, "the original is left alone")
+			assert.NotErrorIs(t, p.Ping(), errCause, "the original is not changed")
 		})
 	}
 }

@@ -28,7 +28,7 @@ var errBoom = errors.New("boom")
 var helpful = []struct {
 	name     string
 	wrap     func(error) error
-	sentinel string // of sentinels, what every such error matches; "" if there is none
+	sentinel string // key in sentinels of the one that every such error matches; "" if none
 }{
 	{"ClusterError", platform.ClusterError, ""},
 	{"UnavailableError", platform.UnavailableError, "ErrPlatformNotAvailable"},
@@ -40,7 +40,7 @@ var sentinels = map[string]error{
 	"ErrUpgradeNeeded":        platform.ErrUpgradeNeeded,
 }
 
-// helpOf returns the help text that a user of err would be shown.
+// helpOf returns the help text of err.
 func helpOf(t *testing.T, err error) string {
 	t.Helper()
 	var problem flux.UserConfigProblem
@@ -67,7 +67,7 @@ func TestWrappersKeepTheirCause(t *testing.T) {
 			var found customError
 			require.ErrorAs(t, err, &found)
 			assert.Equal(t, 7, found.code)
-			assert.Equal(t, 1, strings.Count(err.Error(), cause.Error()), "the cause is told once, in %q", err)
+			assert.Equal(t, 1, strings.Count(err.Error(), cause.Error()), "the text names the cause once: %q", err)
 		})
 	}
 }
@@ -90,14 +90,14 @@ func TestHelpTexts(t *testing.T) {
 	for _, h := range helpful {
 		t.Run(h.name, func(t *testing.T) {
 			err := h.wrap(errBoom)
-			assert.Equal(t, "boom", err.Error(), "the help is beside the text, not in it")
+			assert.Equal(t, "boom", err.Error(), "the text does not include the help")
 			assert.Implements(t, (*flux.HelpfulError)(nil), err)
 			assert.Equal(t, errBoom, flux.UnderlyingError(err))
 
 			help := helpOf(t, err)
 			assert.NotEmpty(t, strings.TrimSpace(help))
-			assert.NotContains(t, help, "boom", "the same text, whatever the cause")
-			assert.Equal(t, help, helpOf(t, fmt.Errorf("outer: %w", err)), "found through what is around it")
+			assert.NotContains(t, help, "boom", "the help does not depend on the cause")
+			assert.Equal(t, help, helpOf(t, fmt.Errorf("outer: %w", err)), "found in a wrapped error")
 			assert.Empty(t, seen[help], "another wrapper has the same text")
 			seen[help] = h.name
 
@@ -109,7 +109,7 @@ func TestHelpTexts(t *testing.T) {
 	assert.Len(t, seen, len(helpful))
 }
 
-func TestClusterErrorLeavesHelpfulErrorsAlone(t *testing.T) {
+func TestClusterErrorReturnsHelpfulErrorsUnchanged(t *testing.T) {
 	base := &flux.BaseError{Help: "own help", Err: errBoom}
 	for _, err := range []error{
 		base, flux.UserConfigProblem{BaseError: base}, flux.ServerException{BaseError: base}, flux.Missing{BaseError: base},
@@ -202,7 +202,7 @@ func TestSentinelsHaveNoStackTrace(t *testing.T) {
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(exportedSentinels)), declared, "every sentinel is tested")
 }
 
-// Maps cannot be compared: a target that is one must not bring errors.Is down.
+// Maps cannot be compared: errors.Is must not panic if the target is one.
 func TestErrorsIsWithAMapAsTarget(t *testing.T) {
 	for _, h := range helpful {
 		assert.NotPanics(t, func() {
@@ -246,7 +246,7 @@ func TestNilCausesDoNotPanic(t *testing.T) {
 }
 
 func TestMapErrorsHaveAStableText(t *testing.T) {
-	// Go visits a map of this size in another order nearly every time.
+	// Go's iteration order of a map of this size differs nearly every time.
 	applied, synced, want := platform.ApplyError{}, platform.SyncError{}, []string{}
 	for i := range 50 {
 		id := fmt.Sprintf("default/s%02d", i)
@@ -261,7 +261,7 @@ func TestMapErrorsHaveAStableText(t *testing.T) {
 	}
 }
 
-// An ID may be anything; it breaks no line, and fills none.
+// An ID may be any string: it is escaped to one line and limited in length.
 func TestFailuresOfUnprintableIDs(t *testing.T) {
 	boom := errors.New("boom")
 	assert.Equal(t, `a\nb\x1b[2J: boom`, platform.SyncError{"a\nb\x1b[2J": boom}.Error())

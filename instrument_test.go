@@ -59,7 +59,7 @@ func newMetrics(t *testing.T) (platform.Metrics, *prometheus.Registry) {
 func TestInstrumentObservesEachCallOnce(t *testing.T) {
 	m, registry := newMetrics(t)
 	callAll(m.Instrument(&platform.MockPlatform{}))
-	callAll(m.Instrument(distinctMock(t))) // all of whose methods fail
+	callAll(m.Instrument(distinctMock(t))) // all its methods fail
 	want := map[string]int{}
 	for _, method := range methods {
 		want[method+" true"], want[method+" false"] = 1, 1
@@ -73,7 +73,7 @@ func TestInstrumentPassesResultsThrough(t *testing.T) {
 	assert.Equal(t, callAll(mock), callAll(m.Instrument(mock)))
 	assert.Equal(t, callAll(mock), callAll(platform.Instrument(mock)))
 
-	// Not only equal: the very same slice and error.
+	// Not only equal: the same slice and error.
 	services, err := m.Instrument(mock).AllServices(callNamespace, callIgnored)
 	assert.Same(t, &mock.AllServicesAnswer[0], &services[0])
 	assert.Same(t, errBoom, err)
@@ -136,7 +136,7 @@ func TestNewMetricsFailsOnAConflict(t *testing.T) {
 			require.NoError(t, registry.Register(conflicting))
 			m, err := platform.NewMetrics(registry)
 			assert.ErrorContains(t, err, durationName)
-			assert.Zero(t, m, "what was not registered is not handed out")
+			assert.Zero(t, m, "metrics that are not registered are not returned")
 		})
 	}
 }
@@ -152,7 +152,7 @@ func TestInstrumentKeepsContexts(t *testing.T) {
 	p := platform.WithContext(context.WithValue(t.Context(), contextKey{}, "mine"), m.Instrument(contextAware{}))
 	version, err := p.Version()
 	require.NoError(t, err)
-	assert.Equal(t, "mine", version, "the Platform behind has been given the context")
+	assert.Equal(t, "mine", version, "the inner Platform receives the context")
 
 	p = platform.WithContext(cancelled(), m.Instrument(mustNotBeCalled{}))
 	assert.Equal(t, errCause, p.Ping())

@@ -13,11 +13,11 @@ import (
 type brokenTransport struct {
 	name string
 	wrap func(Platform) Platform
-	in   string   // the case that must notice
-	says []string // what it must say beside its rule
+	in   string   // the case that must fail
+	says []string // texts that the failure must contain beside the rule
 }
 
-// brokenTransports has a transport for each way to be wrong that we could think of.
+// brokenTransports has a transport for each fault that we could think of.
 var brokenTransports = []brokenTransport{
 	// Arguments.
 	{"loses the namespace", changeRequests(func(r *request) { r.namespace = "" }),
@@ -149,7 +149,7 @@ var brokenTransports = []brokenTransport{
 		if a.err != nil {
 			a.services = nil
 		}
-	}), "AllServices/keeps a result beside an error", []string{"AllServices returned, beside its error, the services", "got nil"}},
+	}), "AllServices/keeps a result beside an error", []string{"AllServices returned, with its error, the services", "got nil"}},
 	{"drops the error beside services", changeAnswers(func(_ request, a *answer) {
 		if a.services != nil {
 			a.err = nil

@@ -49,8 +49,8 @@ type uncomparable struct {
 	_ []string
 }
 
-// sameAgain subscribes one Platform twice, of which the second subscription must not
-// end with the first, and then a third time.
+// sameAgain subscribes one Platform twice, where the end of the first subscription must
+// not end the second, and then a third time.
 func sameAgain(b *busTest, as func(Platform) Platform) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
@@ -68,7 +68,7 @@ func sameAgain(b *busTest, as func(Platform) Platform) error {
 	if err := firstError(
 		func() error { return b.endsOnce(first) },
 		func() error { return b.noMoreCauses(&second) },
-		func() error { return b.reaches(handle, first) }, // they have one Platform
+		func() error { return b.reaches(handle, first) }, // both subscriptions have one Platform
 	); err != nil {
 		return err
 	}
@@ -82,26 +82,27 @@ func sameAgain(b *busTest, as func(Platform) Platform) error {
 	)
 }
 
-// callsInFlight are under way at the far end until they are released. They are several,
-// since a bus that cuts one short may do so too late to be seen.
+// callsInFlight is the number of calls that block at the far end until they are released.
+// There are several, since a bus that aborts calls may abort a single one too late to be
+// noticed.
 const callsInFlight = 4
 
-// A hold has the calls of Sync to one daemon under way.
+// heldCalls are calls of Sync that block at one daemon.
 type heldCalls struct {
 	s        *subscriber
-	entered  chan struct{} // gets a value for each call that has reached the daemon
+	entered  chan struct{} // receives a value for each call that has reached the daemon
 	release  func()        // may be called many times
-	returned chan error    // gets what each call returned
+	returned chan error    // receives the error of each call
 }
 
-// hold subscribes a daemon and calls its Sync, which will answer with err when it is
-// released, which the caller must do.
+// startCalls subscribes a daemon and calls its Sync, which answers with err when it is
+// released. The caller must release the calls.
 func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
-	gate := make(chan struct{})
+	released := make(chan struct{})
 	h := &heldCalls{
 		s:        newSubscriber(onlyInstance, "older"),
 		entered:  make(chan struct{}, callsInFlight),
-		release:  sync.OnceFunc(func() { close(gate) }),
+		release:  sync.OnceFunc(func() { close(released) }),
 		returned: make(chan error, callsInFlight),
 	}
 	h.s.far.answer = func(r request) answer {
@@ -109,7 +110,7 @@ func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
 			return r.send(h.s.far.mock)
 		}
 		h.entered <- struct{}{}
-		<-gate
+		<-released
 		return answer{err: err}
 	}
 	b.setStep("Subscribe of the older daemon")
@@ -125,21 +126,21 @@ func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
 	return h
 }
 
-// within waits for something, which it names.
-func within[T any](b *busTest, what string, c <-chan T) (v T, err error) {
+// within receives a value. If none arrives within the limit, the error begins with failure.
+func within[T any](b *busTest, failure string, c <-chan T) (v T, err error) {
 	timer := time.NewTimer(b.limit)
 	defer timer.Stop()
 	select {
 	case v = <-c:
 		return v, nil
 	case <-timer.C:
-		return v, fmt.Errorf("%s within %v", what, b.limit)
+		return v, fmt.Errorf("%s within %v", failure, b.limit)
 	}
 }
 
-// kickUnderWay kicks a daemon during calls, which then answer with result and must
-// return it.
-func kickUnderWay(b *busTest, result error) error {
+// kickDuringCalls kicks a daemon while calls are in progress. Their answer is result, and
+// they must return it.
+func kickDuringCalls(b *busTest, result error) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -154,12 +155,12 @@ func kickUnderWay(b *busTest, result error) error {
 	newer := b.subscribe(onlyInstance, "newer")
 	for range 3 {
 		if err := b.reaches(handle, newer); err != nil {
-			return fmt.Errorf("while a call to the older daemon is under way, %w", err)
+			return fmt.Errorf("while a call to the older daemon is in progress, %w", err)
 		}
 	}
 	select {
 	case early := <-calls.returned:
-		return mismatch("Sync, under way during a kick, returned before the platform had answered it", early, result)
+		return mismatch("Sync, in progress during a kick, returned before the platform had answered it", early, result)
 	default:
 	}
 	calls.release()
@@ -168,7 +169,7 @@ func kickUnderWay(b *busTest, result error) error {
 		if err != nil {
 			return err
 		}
-		if err := diffError("Sync, under way during a kick,", got, result); err != nil {
+		if err := diffError("Sync, in progress during a kick,", got, result); err != nil {
 			return err
 		}
 	}
@@ -180,23 +181,23 @@ func kickUnderWay(b *busTest, result error) error {
 }
 
 func finishesCalls(b *busTest) error {
-	return kickUnderWay(b, SyncError{"own": errors.New("the call's own result")})
+	return kickDuringCalls(b, SyncError{"own": errors.New("the call's own result")})
 }
 
 func fatalAfterKick(b *busTest) error {
-	return kickUnderWay(b, FatalError{Err: errors.New("died late")})
+	return kickDuringCalls(b, FatalError{Err: errors.New("died late")})
 }
 
-// subscribesConcurrently lets many daemons subscribe at once, with calls between.
+// subscribesConcurrently subscribes many daemons concurrently, with calls in between.
 func subscribesConcurrently(b *busTest) error {
-	const crowds, each = 8, 8
+	const goroutines, each = 8, 8
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
-	b.setStep("Subscribe of %d daemons at once, with calls between", crowds*each)
-	subscribers := make([]*subscriber, crowds*each)
-	if err := concurrently(crowds, func(c int) error {
+	b.setStep("Subscribe of %d daemons at once, with calls between", goroutines*each)
+	subscribers := make([]*subscriber, goroutines*each)
+	if err := concurrently(goroutines, func(c int) error {
 		for i := c * each; i < (c+1)*each; i++ {
 			s := newSubscriber(onlyInstance, fmt.Sprintf("no. %d", i))
 			subscribers[i] = s
@@ -247,7 +248,7 @@ func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
 		over[i] = true
 	}
 	for range 2 {
-		_ = b.ping(onlyInstance) // time in which the last may end, which it must not
+		_ = b.ping(onlyInstance) // gives the last one time to end, which it must not
 	}
 	stopped()
 	var last *subscriber
@@ -257,19 +258,19 @@ func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
 		}
 	}
 	if len(ended) > 0 {
-		return nil, fmt.Errorf("all of %d subscriptions have ended, and one must stay", len(subscribers))
+		return nil, fmt.Errorf("all of %d subscriptions have ended; want one to stay", len(subscribers))
 	}
 	return last, nil
 }
 
-// fatal has the platform die in a call to the method, of each form of FatalError.
+// fatal has the platform return each form of FatalError from a call to the method.
 func fatal(b *busTest, method string, call func(handle Platform) error) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
 	cause := errors.New("the disk is full")
-	for _, death := range []struct {
+	for _, fatal := range []struct {
 		form string
 		err  error
 	}{
@@ -280,20 +281,22 @@ func fatal(b *busTest, method string, call func(handle Platform) error) error {
 		{"joined", errors.Join(errors.New("also"), FatalError{Err: cause})},
 		{"in a ClusterError", ClusterError(FatalError{Err: cause})},
 	} {
-		if err := endsWithFatal(b, handle, method, death.err, call); err != nil {
-			return fmt.Errorf("FatalError, %s: %w", death.form, err)
+		if err := endsWithFatal(b, handle, method, fatal.err, call); err != nil {
+			return fmt.Errorf("FatalError, %s: %w", fatal.form, err)
 		}
 	}
 	return nil
 }
 
-func endsWithFatal(b *busTest, handle Platform, method string, death error, call func(handle Platform) error) error {
+// endsWithFatal checks that a FatalError ends the subscription, and what the caller and the
+// subscriber receive.
+func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call func(handle Platform) error) error {
 	dying := newSubscriber(onlyInstance, "dying")
-	answer{err: death}.set(dying.far.mock, method)
+	answer{err: fatal}.set(dying.far.mock, method)
 	b.setStep("Subscribe")
 	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
 	b.setStep("%s, which returns a FatalError", method)
-	if err := diffError(method, call(handle), death); err != nil {
+	if err := diffError(method, call(handle), fatal); err != nil {
 		return err
 	}
 	cause, err := b.awaitCause(dying)
@@ -301,9 +304,9 @@ func endsWithFatal(b *busTest, handle Platform, method string, death error, call
 		return err
 	}
 	if _, ok := asFatal(cause); !ok {
-		return mismatch("the subscriber got a cause that is no FatalError", cause, death)
+		return mismatch("the subscriber received a cause that is no FatalError", cause, fatal)
 	}
-	if err := diffError("the subscription", cause, death); err != nil {
+	if err := diffError("the subscription", cause, fatal); err != nil {
 		return err
 	}
 	if err := b.awaitUnavailable(onlyInstance); err != nil {
@@ -331,7 +334,7 @@ func fatalOnce(b *busTest) error {
 	if err := concurrently(32, func(int) error {
 		err := handle.Sync(SyncDef{})
 		if errors.Is(err, ErrPlatformNotAvailable) {
-			return nil // it came too late
+			return nil // the subscription had ended before the call
 		}
 		return diffError("Sync", err, dying.far.mock.SyncError)
 	}); err != nil {
@@ -344,7 +347,7 @@ func fatalOnce(b *busTest) error {
 	)
 }
 
-// otherErrors has a platform return, from every method, what is not a FatalError.
+// otherErrors has a platform return, from every method, errors that are not a FatalError.
 func otherErrors(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
@@ -352,15 +355,15 @@ func otherErrors(b *busTest) error {
 	}
 	s := b.subscribe(onlyInstance, "only")
 	for _, method := range methods {
-		for _, harmless := range []error{
+		for _, other := range []error{
 			errors.New(""), errors.New(plainText),
 			ClusterError(errors.New("refused")), UnavailableError(errors.New("lost")), UpgradeNeededError(errors.New("old")),
 			ApplyError{"a/b": errors.New("boom")}, SyncError{"a": errors.New("boom")},
 		} {
-			answer{version: s.name, err: harmless}.set(s.far.mock, method)
+			answer{version: s.name, err: other}.set(s.far.mock, method)
 			b.setStep("%s, which returns an error", method)
 			if sampleRequest(method).send(handle).err == nil {
-				return mismatch(method+" returned", nil, harmless)
+				return mismatch(method+" returned", nil, other)
 			}
 		}
 		answer{version: s.name}.set(s.far.mock, method)

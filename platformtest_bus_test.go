@@ -23,8 +23,7 @@ func TestZeroStandaloneMessageBusBattery(t *testing.T) {
 	MessageBusTestBattery(t, func(*testing.T) MessageBus { return &StandaloneMessageBus{} })
 }
 
-// faults are what is wrong with a faultyBus. Each stands for a bus that someone could
-// have written.
+// faults configure a faultyBus. Each fault is one that a real bus could have.
 type faults struct {
 	connectFails   bool // if there is no daemon
 	pins           bool // a handle keeps the platform of its first call
@@ -69,15 +68,15 @@ type faults struct {
 	sharedDeath    bool // a FatalError ends the subscriptions of all instances
 }
 
-// A faultyBus with no faults is a bus.
+// A faultyBus is a MessageBus that has the faults given. Without faults it is correct.
 type faultyBus struct {
 	faults
-	released chan struct{} // closed by the test, to end what blocks
+	released chan struct{} // closed by the test, to end calls and sends that block
 
 	mu   sync.Mutex
 	subs map[flux.InstanceID]*faultySub // guarded by mu
 
-	turn chan struct{} // filled during a call, by the bus that has oneCall
+	turn chan struct{} // full during a call, if oneCall is set
 }
 
 type faultySub struct {
@@ -172,7 +171,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 		case <-s.ended:
 		}
 		select {
-		case <-s.ended: // even if the answer has come
+		case <-s.ended: // even if the answer has arrived
 			return answer{err: UnavailableError(errors.New("kicked"))}
 		default:
 		}
@@ -315,8 +314,8 @@ func (b *faultyBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 	}
 }
 
-// removeByValue is the clean-up after a kick of one who takes a platform for a name of
-// its subscription.
+// removeByValue is the clean-up after a kick in a bus that identifies a subscription by its
+// Platform.
 func (b *faultyBus) removeByValue(key flux.InstanceID, p Platform) bool {
 	b.mu.Lock()
 	s := b.subs[key]
@@ -345,15 +344,15 @@ func (b *faultyBus) Ping(inst flux.InstanceID) error {
 	return b.call(inst, s, request{method: "Ping"}).err
 }
 
-// hasty is a limit for buses that are expected to hang, or to keep us waiting.
+// hasty is the limit for buses that are expected to hang or to send no cause.
 const hasty = 300 * time.Millisecond
 
 var brokenBuses = []struct {
 	name   string
 	faults faults
 	limit  time.Duration // caseLimit if zero
-	in     string        // the case that must notice
-	says   []string      // what it must say beside its rule
+	in     string        // the case that must fail
+	says   []string      // texts that the failure must contain beside the rule
 }{
 	{"connects to what is there only", faults{connectFails: true}, 0,
 		"Connect/gives a handle before any daemon", []string{`Connect("the instance") returned the error`, "not connected"}},
@@ -406,7 +405,7 @@ var brokenBuses = []struct {
 	{"ends the newer one of a subscribesConcurrently", faults{endsNewer: true}, 0,
 		"Kick/leaves one of many that come at once", []string{"a call was answered by the daemon"}},
 	{"cuts calls short", faults{cuts: true}, 0,
-		"Kick/lets a call under way finish", []string{"under way", "kicked"}},
+		"Kick/lets a call under way finish", []string{"in progress", "kicked"}},
 	{"serves one call at a time", faults{oneCall: true}, hasty,
 		"Kick/lets a call under way finish", []string{"no call reached the platform within 300ms"}},
 	{"waits for the subscriber", faults{blocks: true}, hasty,
@@ -428,7 +427,7 @@ var brokenBuses = []struct {
 	{"swallows the FatalError", faults{swallowsFatal: true}, 0,
 		"FatalError/from Version", []string{`does it match "platform not available"?`, "got true"}},
 	{"gives the subscriber a text", faults{plainCause: true}, 0,
-		"FatalError/from Sync", []string{"the subscriber got a cause that is no FatalError"}},
+		"FatalError/from Sync", []string{"the subscriber received a cause that is no FatalError"}},
 	{"keeps the dead in force", faults{staysAfterDead: true}, hasty,
 		"FatalError/from Version", []string{"Ping, 300ms after the subscription had ended, returned", "got nil"}},
 	{"tells of every FatalError", faults{fatalRepeats: true}, 0,
@@ -463,7 +462,7 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 	for _, bus := range brokenBuses {
 		t.Run(bus.name, func(t *testing.T) {
-			t.Parallel() // many wait for what does not come
+			t.Parallel() // many wait until a limit passes
 			c, ok := byName[bus.in]
 			require.True(t, ok, "there is no case %q", bus.in)
 			limit := caseLimit
@@ -479,27 +478,26 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 }
 
-// As for transports, a case that no withRule bus fails is none.
+// As for transports, each case must fail for at least one broken bus.
 func TestEveryBusCaseFailsForSomeBrokenBus(t *testing.T) {
-	harmless := map[string]bool{}
+	unproven := map[string]bool{}
 	for _, c := range busCases() {
-		harmless[c.name] = c.name != "Channel/may be nil" // see TestBusBatteryNamesAPanic
+		unproven[c.name] = c.name != "Channel/may be nil" // see TestBusBatteryNamesAPanic
 	}
 	for _, bus := range brokenBuses {
-		harmless[bus.in] = false
+		unproven[bus.in] = false
 	}
-	for name, is := range harmless {
-		assert.False(t, is, "nothing fails %s", name)
+	for name, is := range unproven {
+		assert.False(t, is, "no broken bus fails %s", name)
 	}
 }
 
-// The faults, and not the bus that has them, are what the battery finds.
+// Without faults the bus passes: the battery finds the faults, not the bus.
 func TestFaultyBusWithoutFaultsBattery(t *testing.T) {
 	MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{}) })
 }
 
-// nilSendingBus sends to whatever channel it is given, as one does who has not thought
-// of nil.
+// nilSendingBus does not handle a nil channel.
 type nilSendingBus struct{ *faultyBus }
 
 func (b nilSendingBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- error) {

@@ -57,7 +57,7 @@ func (r request) send(p Platform) (a answer) {
 	return a
 }
 
-// set lets the mock answer a call of the method with a.
+// set configures the mock to answer a call of the method with a.
 func (a answer) set(m *MockPlatform, method string) {
 	switch method {
 	case "AllServices":
@@ -95,7 +95,7 @@ func (r request) clone() request {
 	return r
 }
 
-// arguments returns what r passes to its method, for messages.
+// arguments returns the arguments of r's method, for messages.
 func (r request) arguments() any {
 	switch r.method {
 	case "AllServices":
@@ -113,9 +113,8 @@ func (r request) arguments() any {
 	return struct{}{}
 }
 
-// A recorder is the Platform at the far end. It notes each call with a copy of the
-// arguments, then answers it. It counts the calls of all methods, for which
-// MockPlatform alone has no means.
+// A recorder is the Platform at the far end. It records each call with a copy of the
+// arguments, then answers it. Unlike MockPlatform it counts the calls of all methods.
 type recorder struct {
 	mock   *MockPlatform
 	answer func(request) answer // answers in place of mock, unless nil
@@ -167,8 +166,8 @@ func (rc *recorder) Sync(def SyncDef) error {
 	return rc.record(request{method: "Sync", def: def}).err
 }
 
-// saw returns how the calls that were made since the last time it was asked differ
-// from those wanted.
+// expect compares the calls that were made since the last expect with those wanted, and
+// forgets them.
 func (rc *recorder) expect(wanted ...request) error {
 	rc.mu.Lock()
 	seen := rc.calls
@@ -195,8 +194,8 @@ func names(calls []request) []string {
 	return list
 }
 
-// echo answers from the request alone: no two requests that differ get the same
-// answer, and each answer is newly made.
+// echo derives the answer from the request alone: different requests get different
+// answers, and each answer is a new value.
 func echo(r request) (a answer) {
 	switch r.method {
 	case "AllServices":
@@ -229,7 +228,7 @@ func echo(r request) (a answer) {
 	return a
 }
 
-// sampleRequest is a call of the method like many.
+// sampleRequest returns a typical call of the method.
 func sampleRequest(method string) request {
 	r := request{method: method}
 	switch method {

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	ruleArguments  = "arguments arrive as they were given: nothing lost, added, moved or changed, nil and empty apart"
-	ruleResults    = "a result arrives as the platform gave it: nothing lost, added, moved or changed, nil and empty apart"
-	rulePartial    = "an error beside a result says what the result lacks; the result arrives with it"
-	ruleOnce       = "a call is made once, of the method that was called, and is over when it returns, also if it failed"
-	ruleCaller     = "arguments and results are the caller's: a Platform neither changes its arguments nor keeps a reference to either"
+	ruleArguments  = "arguments arrive unchanged: nothing is lost, added or reordered, and nil and empty stay distinct"
+	ruleResults    = "a result arrives unchanged: nothing is lost, added or reordered, and nil and empty stay distinct"
+	rulePartial    = "a result that is returned with an error arrives with the error"
+	ruleOnce       = "a call is made exactly once, to the method that was called, and has ended when it returns, also if it failed"
+	ruleCaller     = "arguments and results belong to the caller: a Platform neither changes its arguments nor keeps a reference to either"
 	ruleConcurrent = "a Platform may be used by many goroutines at once: each call gets its own answer"
 )
 
-// large is more than a default limit of any transport that we know of.
+// large exceeds the default limits of all transports that we know of.
 const large = 4 << 20
 
-// everyByte has every byte, and so is not UTF-8; a line end of DOS is in it too.
+// everyByte contains every byte value, and so is not UTF-8, and a DOS line ending.
 var everyByte = func() []byte {
 	all := []byte("kind: Weird\r\n")
 	for i := range 256 {
@@ -36,7 +36,7 @@ func platformCases() []conformanceCase {
 	return slices.Concat(argumentCases(), resultCases(), callCases(), errorCases())
 }
 
-// argumentCases are those in which requests must reach the far end as they are.
+// argumentCases check that requests reach the far end unchanged.
 func argumentCases() []conformanceCase {
 	ids := []flux.ServiceID{"b/2", "a/1", "c/3", "a/1", "größe/λ", "a/b/c"}
 	set := flux.ServiceIDSet{"b/2": {}, "a/1": {}, "größe/λ": {}}
@@ -93,7 +93,7 @@ func argumentCases() []conformanceCase {
 	}
 }
 
-// passesArguments is the case in which each request must reach the far end, once.
+// passesArguments returns the case in which each request must reach the far end, once.
 func passesArguments(method, name string, requests ...request) conformanceCase {
 	return conformanceCase{
 		name: method + "/" + name,
@@ -111,7 +111,7 @@ func passesArguments(method, name string, requests ...request) conformanceCase {
 	}
 }
 
-// resultCases are those in which answers must come back as they are.
+// resultCases check that answers are returned unchanged.
 func resultCases() []conformanceCase {
 	services := []Service{
 		{
@@ -156,7 +156,7 @@ func resultCases() []conformanceCase {
 	)
 }
 
-// returnsResults is the case in which the platform gives one answer after another.
+// returnsResults returns the case in which the platform gives one answer after another.
 func returnsResults(method, name, rule string, answers ...answer) conformanceCase {
 	return conformanceCase{
 		name: method + "/" + name,
@@ -174,7 +174,7 @@ func returnsResults(method, name, rule string, answers ...answer) conformanceCas
 	}
 }
 
-// callCases are about the calls themselves: how often, for whom, side by side.
+// callCases check the number of calls, the ownership of values, and concurrency.
 func callCases() []conformanceCase {
 	var cases []conformanceCase
 	for _, method := range methods {
@@ -194,8 +194,8 @@ func callCases() []conformanceCase {
 	})
 }
 
-// callsOnce is the case in which a call succeeds, and fails in ways that tempt to try
-// again.
+// callsOnce returns the case in which a call succeeds, and fails with errors that a
+// transport might retry.
 func callsOnce(method string) conformanceCase {
 	return conformanceCase{
 		name: method + "/is made once",
@@ -230,8 +230,8 @@ func keepsArguments(method string) conformanceCase {
 	}
 }
 
-// resultsAreTheCallers is the case in which the caller writes all over its result, and
-// asks again.
+// resultsAreTheCallers returns the case in which the caller overwrites its result, and
+// repeats the call.
 func resultsAreTheCallers(method string) conformanceCase {
 	return conformanceCase{
 		name:   method + "/gives its result away",
@@ -256,8 +256,8 @@ func resultsAreTheCallers(method string) conformanceCase {
 	}
 }
 
-// callConcurrently makes n calls with different arguments at the same time, each of which
-// must get its own answer.
+// callConcurrently makes n concurrent calls with different arguments, each of which must
+// get its own answer.
 func callConcurrently(p Platform, n int) error {
 	return concurrently(n, func(i int) error {
 		own := fmt.Sprintf("own/%d", i)

@@ -10,8 +10,8 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// diff returns how the answer to r differs from the one wanted, or nil. Beside an
-// error, only services count as results.
+// diff returns how the answer to r differs from the one wanted, or nil. Of the results
+// that come with an error, only services are compared.
 func (a answer) diff(r request, want answer) error {
 	if err := diffError(r.method, a.err, want.err); err != nil {
 		return err
@@ -20,7 +20,7 @@ func (a answer) diff(r request, want answer) error {
 	case want.err != nil && want.services == nil:
 		return nil
 	case want.err != nil && !reflect.DeepEqual(a.services, want.services):
-		return mismatch(r.method+" returned, beside its error, the services", a.services, want.services)
+		return mismatch(r.method+" returned, with its error, the services", a.services, want.services)
 	case !reflect.DeepEqual(a.services, want.services):
 		return mismatch(r.method+" returned the services", a.services, want.services)
 	case a.version != want.version:
@@ -31,8 +31,8 @@ func (a answer) diff(r request, want answer) error {
 	return nil
 }
 
-// diffError returns how an error that arrived falls short of the one that the
-// platform returned, or nil.
+// diffError returns how the error that arrived differs from the one that the platform
+// returned, or nil.
 func diffError(method string, got, want error) error {
 	switch {
 	case got == nil && want == nil:
@@ -66,7 +66,7 @@ func diffError(method string, got, want error) error {
 }
 
 // diffEntries compares the entries of two errors of type E, by text. An E may be
-// wrapped; that one of them is no E at all is a difference.
+// wrapped. It is a difference if only one of the errors is an E.
 func diffEntries[E interface {
 	~map[ID]error
 	error
@@ -93,9 +93,9 @@ func texts[ID ~string](failures map[ID]error) map[string]string {
 	return list
 }
 
-// diffText compares what the user gets to read. Around an ApplyError or SyncError,
-// whose entries have been compared, a transport may say more; an error without a text
-// it may give one.
+// diffText compares the texts for the user. A transport may add text around an ApplyError
+// or SyncError, whose entries have been compared, and may give a text to an error that has
+// none.
 func diffText(method string, got, want error) error {
 	var (
 		applying ApplyError
@@ -134,16 +134,15 @@ func helpOf(err flux.HelpfulError) string {
 const (
 	ruleError   = "an error keeps its type and its text over every hop"
 	ruleNil     = "a call that succeeded returns an error that is nil, also behind the error interface"
-	ruleEmpty   = "an error without a text is an error nevertheless"
+	ruleEmpty   = "an error with an empty text is still an error"
 	ruleEntries = "one entry for each that did not succeed, with its own text, and nothing else"
-	ruleLast    = "each call has the answer that the platform gave to it, and not one from before"
+	ruleLast    = "each call returns the platform's answer to it, and not an earlier one"
 )
 
-// plainText has in it what transports split, trim and quote.
+// plainText contains characters that transports split, trim or quote.
 const plainText = " cannot reach \"web\":\n\tdial tcp [::1]:80: connection refused; größer als 100 % of %d\n"
 
-// errorCases are what holds of the errors of every method, and of those that have
-// entries.
+// errorCases check the errors of every method, and the entries of ApplyError and SyncError.
 func errorCases() []conformanceCase {
 	var cases []conformanceCase
 	for _, method := range methods {
@@ -188,7 +187,7 @@ func errorCases() []conformanceCase {
 	)
 }
 
-// returns is the case in which the platform answers a call of the method with err.
+// returns returns the case in which the platform answers a call of the method with err.
 func returns(method, name, rule string, err error) conformanceCase {
 	want := answer{err: err}
 	return conformanceCase{
@@ -202,8 +201,8 @@ func returns(method, name, rule string, err error) conformanceCase {
 	}
 }
 
-// forgetsErrors is the case in which the platform recovers from an error, and then has
-// another.
+// forgetsErrors returns the case in which the platform recovers from an error, and then
+// returns another.
 func forgetsErrors(method string) conformanceCase {
 	return conformanceCase{
 		name: method + "/forgets an error that has passed",

@@ -26,7 +26,7 @@ func TestWithContextBattery(t *testing.T) {
 	PlatformTestBattery(t, func(mock Platform) Platform { return WithContext(t.Context(), mock) })
 }
 
-// interceptor is a transport that carries each call by way of a function, which may intercept it.
+// interceptor is a transport that passes each call to a function, which may change it.
 type interceptor struct {
 	next   Platform
 	handle func(next Platform, r request) answer
@@ -64,12 +64,12 @@ func (b *interceptor) Sync(def SyncDef) error {
 	return b.handle(b.next, request{method: "Sync", def: def}).err
 }
 
-// intercept makes a transport anew for each case, whose calls go by way of handle.
+// intercept returns a wrap that makes an interceptor for each case.
 func intercept(handle func(next Platform, r request) answer) func(Platform) Platform {
 	return func(mock Platform) Platform { return &interceptor{next: mock, handle: handle} }
 }
 
-// changeRequests bends a copy of each request.
+// changeRequests changes a copy of each request.
 func changeRequests(change func(*request)) func(Platform) Platform {
 	return intercept(func(next Platform, r request) answer {
 		r = r.clone()
@@ -78,7 +78,7 @@ func changeRequests(change func(*request)) func(Platform) Platform {
 	})
 }
 
-// changeAnswers bends each answer.
+// changeAnswers changes each answer.
 func changeAnswers(change func(request, *answer)) func(Platform) Platform {
 	return intercept(func(next Platform, r request) answer {
 		a := r.send(next)
@@ -88,7 +88,7 @@ func changeAnswers(change func(request, *answer)) func(Platform) Platform {
 	})
 }
 
-// changeErrors bends each error that is not nil.
+// changeErrors changes each error that is not nil.
 func changeErrors(change func(error) error) func(Platform) Platform {
 	return changeAnswers(func(_ request, a *answer) {
 		if a.err != nil {
@@ -97,7 +97,7 @@ func changeErrors(change func(error) error) func(Platform) Platform {
 	})
 }
 
-// changeServices bends every service of an answer.
+// changeServices changes every service of an answer.
 func changeServices(change func(*Service)) func(Platform) Platform {
 	return changeAnswers(func(_ request, a *answer) {
 		for i := range a.services {
@@ -131,7 +131,7 @@ func dropLast[T any](s []T) []T { return s[:max(0, len(s)-1)] }
 
 func repeatFirst[T any](s []T) []T { return append(s, s[:min(1, len(s))]...) }
 
-// emptyToNil is what encodings do that know no difference.
+// emptyToNil acts like an encoding that does not distinguish nil from empty.
 func emptyToNil[T any](s []T) []T {
 	if len(s) == 0 {
 		return nil
@@ -146,7 +146,7 @@ func nilToEmpty[T any](s []T) []T {
 	return s
 }
 
-// lossy replaces what is not UTF-8, as a string in JSON would.
+// lossy replaces bytes that are not UTF-8, as encoding/json does in strings.
 func lossy(b []byte) []byte {
 	if b == nil {
 		return nil
@@ -154,7 +154,7 @@ func lossy(b []byte) []byte {
 	return []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
 }
 
-// asPlainText is the error of someone who sends nothing but the text.
+// asPlainText returns the error of a transport that sends only the text.
 func asPlainText(err error) error { return errors.New(err.Error()) }
 
 // sendErrorsAs changes the errors that hold an E.
@@ -189,22 +189,22 @@ func TestBatteryFailsBrokenTransports(t *testing.T) {
 	}
 }
 
-// A case that no withRule transport fails is none: somebody must be able to see that it
-// works.
+// Each case must fail for at least one broken transport: a case that nothing fails checks
+// nothing.
 func TestEveryCaseFailsForSomeBrokenTransport(t *testing.T) {
 	proven := map[string]bool{} // by TestBatteryFailsBrokenTransports
 	for _, transport := range brokenTransports {
 		proven[transport.in] = true
 	}
-	var harmless []string
+	var unproven []string
 	for _, c := range platformCases() {
 		if !proven[c.name] && !slices.ContainsFunc(brokenTransports, func(transport brokenTransport) bool {
 			return c.run(transport.wrap, caseLimit) != nil
 		}) {
-			harmless = append(harmless, c.name)
+			unproven = append(unproven, c.name)
 		}
 	}
-	assert.Empty(t, harmless, "nothing fails these")
+	assert.Empty(t, unproven, "no broken transport fails these cases")
 }
 
 func TestBatteryNamesAHang(t *testing.T) {
@@ -220,7 +220,7 @@ func TestBatteryNamesAHang(t *testing.T) {
 	}
 }
 
-// A wrap of someone's own test may call t.FailNow, though it is not in its goroutine.
+// A wrap may call t.FailNow, though it does not run in the goroutine of the test.
 func TestBatteryNamesAnExit(t *testing.T) {
 	for name, err := range platformFailures(func(Platform) Platform { runtime.Goexit(); return nil }, caseLimit) {
 		require.ErrorIs(t, err, errExited, name)
