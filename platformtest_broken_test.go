@@ -275,13 +275,13 @@ var brokenTransports = []brokenTransport{
 		}
 		return wrong
 	}), "Apply/reports every failure", []string{"finds no platform.ApplyError", "platform.SyncError"}},
-	{"knows a bare SyncError only", changeErrors(func(err error) error {
+	{"recognises a bare SyncError only", changeErrors(func(err error) error {
 		if e, ok := err.(SyncError); ok {
 			return e
 		}
 		return asPlainText(err)
 	}), "Sync/reports every failure of another hop", []string{"finds no platform.SyncError"}},
-	{"knows a bare ApplyError only", changeErrors(func(err error) error {
+	{"recognises a bare ApplyError only", changeErrors(func(err error) error {
 		if e, ok := err.(ApplyError); ok {
 			return e
 		}

@@ -30,35 +30,35 @@ const (
 
 func busCases() []busCase {
 	cases := []busCase{
-		{"Connect/gives a handle before any daemon", ruleConnect, connectsEarly},
+		{"Connect/returns a handle before any daemon", ruleConnect, connectsEarly},
 		{"Connect/refuses an empty ID", ruleEmptyID, refusesEmptyConnect},
-		{"Handle/says that there is no daemon", ruleNoDaemon, saysUnavailable},
+		{"Handle/reports that no daemon is connected", ruleNoDaemon, saysUnavailable},
 		{"Handle/works once a daemon subscribes", ruleFollows, worksLater},
 		{"Handle/follows a kick", ruleFollows, followsKick},
-		{"Ping/says whether a daemon is there", rulePing, pings},
+		{"Ping/reports whether a daemon is connected", rulePing, pings},
 		{"Ping/returns what the platform answers", rulePing, pingsFail},
 		{"Ping/refuses an empty ID", ruleEmptyID, refusesEmptyPing},
 		{"Subscribe/refuses an empty ID", ruleRefused, refusesEmptySubscribe},
 		{"Subscribe/refuses a nil Platform", ruleRefused, refusesNilPlatform},
 		{"Kick/ends the older subscription once", ruleEnds, kicks},
 		{"Kick/ends each of many in turn", ruleEnds, kicksInTurn},
-		{"Kick/takes the same Platform again", ruleEnds, func(b *busTest) error {
+		{"Kick/accepts the same Platform again", ruleEnds, func(b *busTest) error {
 			return sameAgain(b, func(p Platform) Platform { return p })
 		}},
-		{"Kick/takes a Platform that cannot be compared", ruleEnds, func(b *busTest) error {
+		{"Kick/accepts a Platform that cannot be compared", ruleEnds, func(b *busTest) error {
 			return sameAgain(b, func(p Platform) Platform { return uncomparable{p, nil} })
 		}},
-		{"Kick/lets a call under way finish", ruleInFlight, finishesCalls},
-		{"Kick/leaves one of many that come at once", ruleOneAtEnd, subscribesConcurrently},
+		{"Kick/lets a call in progress finish", ruleInFlight, finishesCalls},
+		{"Kick/leaves one of many concurrent subscriptions", ruleOneAtEnd, subscribesConcurrently},
 		{"FatalError/ends once for many calls", ruleEnds, fatalOnce},
-		{"FatalError/of an older call spares the newer daemon", ruleEnds, fatalAfterKick},
-		{"FatalError/is the only error that ends", ruleNotFatal, otherErrors},
+		{"FatalError/of an older call does not end the newer subscription", ruleEnds, fatalAfterKick},
+		{"FatalError/is the only error that ends a subscription", ruleNotFatal, otherErrors},
 		{"Channel/may stay unread", ruleUnread, unread},
 		{"Channel/may be read later", ruleUnread, readLater},
 		{"Channel/may be nil", ruleNilDone, nilChannel},
-		{"Instances/take IDs as they are", ruleIsolated, oddIDs},
+		{"Instances/have opaque IDs", ruleIsolated, oddIDs},
 		{"Instances/are not kicked together", ruleIsolated, kicksOne},
-		{"Instances/do not die together", ruleIsolated, fatalToOne},
+		{"Instances/are not ended together", ruleIsolated, fatalToOne},
 		{"Instances/may be many", ruleIsolated, manyInstances},
 	}
 	for _, method := range methods {

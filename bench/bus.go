@@ -35,7 +35,7 @@ var bothEnds = []string{"platform", "nats"}
 
 // The phases and parameters of the bus cases.
 const (
-	duringExport = "during-export" // a ping while an export is under way on a slow link
+	duringExport = "during-export" // a ping while an export is in progress on a slow link
 	killed       = "killed"        // the daemon, during a call
 	frozen       = "frozen"        // the same
 	absent       = "absent"        // there is no daemon

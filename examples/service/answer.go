@@ -129,8 +129,8 @@ func problemOf(err error) *problem {
 	return p
 }
 
-// statusCode returns the HTTP status of an error, which tells the client's faults from the
-// service's, the daemon's and the cluster's.
+// statusCode returns the HTTP status of an error, which distinguishes faults of the
+// client, the service, the daemon and the cluster.
 func statusCode(err error) int {
 	var tooLarge *http.MaxBytesError
 	var bad badRequest

@@ -165,7 +165,7 @@ func (c *config) token() (string, error) {
 	case token == "" && c.tokenFile != "":
 		return "", program.Usage("the token in %s is empty", from)
 	case token == "" && !isLoopback(c.listen):
-		return "", program.Usage("-listen %s can be reached from elsewhere, and whoever reaches it can change clusters: "+
+		return "", program.Usage("-listen %s can be reached from elsewhere, and its clients can change clusters: "+
 			"set -token-file or SERVICE_TOKEN, or listen on 127.0.0.1", c.listen)
 	case token != "" && len(token) < minToken:
 		return "", program.Usage("the token in %s has %d bytes, which can be guessed; want at least %d, such as from openssl rand -hex 32", from, len(token), minToken)
