@@ -12,7 +12,7 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// What follows is the documented API. It compiles only as long as each name is there
+// The declarations below are the documented API. They compile only if each name exists
 // with exactly its type: a function or method is assigned to a variable of its signature,
 // a struct is converted to one with the same fields in the same order, and an interface
 // is assigned both ways.
@@ -151,7 +151,7 @@ func TestDocumentedErrorTexts(t *testing.T) {
 }
 
 func TestDocumentedMetric(t *testing.T) {
-	// A series is there only once it has been counted.
+	// A series exists only once it has been incremented.
 	platform.BusMetricsImpl.IncrKicks("instance")
 	families, err := prometheus.DefaultGatherer.Gather()
 	require.NoError(t, err)

@@ -2,12 +2,13 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 
-	"github.com/pkg/errors"
+	pkgerrors "github.com/pkg/errors"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -15,75 +16,77 @@ import (
 // MessageBus handles routing messages to/from the matching platform.
 //
 // It may be used by many goroutines at once. MessageBusTestBattery checks that a bus
-// keeps to the contract that each method states.
+// keeps the contract of each method.
 type MessageBus interface {
 	Connecter
 
 	// Subscribe registers a platform as the daemon for the instance specified. When it
-	// returns, calls for that instance go to p, and a subscription that was there
-	// before has been told to end.
+	// returns, calls for that instance go to p, and an earlier subscription of the
+	// instance has been ended.
 	//
-	// Each subscription ends at most once, and its cause is then sent to done, which
-	// the bus never closes: ErrKicked, or a FatalError, however
-	// wrapped, that a call to p returned. A call that is under way at that time still
-	// returns its own result. An empty ID or a nil Platform ends the subscription
-	// before it begins, with an error that says so; the one that is there stays.
+	// Each subscription ends at most once, and the bus then sends the cause to done:
+	// ErrKicked, or a FatalError, however wrapped, that a call to p returned. The bus
+	// never closes done. A call in progress at that time still returns its own result.
+	// An empty ID or a nil Platform is refused: the error is sent to done, and the
+	// current subscription of the instance is not affected.
 	//
-	// A nil done means that the subscriber does not want to know. A done that nobody
-	// reads holds up nothing else; give it room for one value, and nothing has to wait.
+	// If done is nil the cause is discarded. A done that nobody reads blocks nothing
+	// else; with a buffer of one value, nothing has to wait for the subscriber.
 	Subscribe(inst flux.InstanceID, p Platform, done chan<- error)
 
 	// Ping returns nil if the daemon for the instance given is known to be connected
 	// and its platform answers a Ping, an UnavailableError, which matches
-	// ErrPlatformNotAvailable, if no daemon is connected, and what the platform
-	// answered otherwise. NB this differs from the semantics of Connecter.Connect.
+	// ErrPlatformNotAvailable, if no daemon is connected, and the error that the
+	// platform returned otherwise. NB this differs from the semantics of Connecter.Connect.
 	Ping(inst flux.InstanceID) error
 }
 
-// ErrKicked is the cause, or in the chain of the cause, with which a bus ends a
-// subscription in favour of a newer one for the same instance. A daemon that gets it must
-// not come straight back, or the two would kick each other for ever.
+// ErrKicked is matched by the cause of a subscription that a newer subscription for the
+// same instance has ended. A daemon that receives it must not subscribe again at once, or
+// the two daemons would kick each other for ever.
 var ErrKicked = errors.New("subscription ended: a newer subscription for the same instance has taken its place")
 
+// These report a mistake of the caller. They are wrapped where they are returned, by
+// github.com/pkg/errors, so that %+v prints the stack of the call that made the mistake:
+// what Subscribe reports arrives on a channel, far from that call.
 var (
-	errNilPlatform = errors.New("subscribe: platform is nil")
+	errNilPlatform = errors.New("platform is nil")
 	errNoInstance  = errors.New("instance ID is empty")
 )
 
-// StandaloneMessageBus is a MessageBus within one process. Make one with
-// NewStandaloneMessageBus, or use the zero value, which counts nothing.
+// StandaloneMessageBus is a MessageBus within one process. NewStandaloneMessageBus
+// returns one; the zero value is ready to use and counts nothing.
 //
-// It starts no goroutine but to deliver a cause for which a channel has no room, and
-// a call takes no lock. Its memory grows with the subscriptions it holds, not with the
-// instances that were asked for.
+// It starts a goroutine only to deliver a cause to a channel that is full, and a call
+// takes no lock. Its memory grows with the number of subscriptions, not with the number
+// of instances that were connected to.
 type StandaloneMessageBus struct {
 	metrics BusMetrics
-	// subscribed has the *subscription in force for each flux.InstanceID. Whoever takes
-	// one out of it ends that subscription, so that each ends once.
+	// subscribed maps each flux.InstanceID to its current *subscription. The goroutine
+	// that removes a subscription ends it, so that each ends once.
 	subscribed sync.Map
 }
 
 var _ MessageBus = (*StandaloneMessageBus)(nil)
 
-// NewStandaloneMessageBus returns an empty bus that counts in metrics, for instance
+// NewStandaloneMessageBus returns an empty bus that counts kicks in metrics, for instance
 // BusMetricsImpl.
 func NewStandaloneMessageBus(metrics BusMetrics) *StandaloneMessageBus {
 	return &StandaloneMessageBus{metrics: metrics}
 }
 
-// A subscription is told from all others by its address; its Platform need not even be
-// comparable.
+// A subscription is identified by its address; its Platform need not be comparable.
 type subscription struct {
 	platform Platform
-	done     chan<- error // made and closed by the subscriber; nil if it does not want to know
-	over     atomic.Bool  // set before the cause is sent: no call begins any more
+	done     chan<- error // made and closed by the subscriber; nil discards the cause
+	ended    atomic.Bool  // set before the cause is sent: no new call uses the subscription
 }
 
-// end tells the handles, then the subscriber, that the subscription is over. A
-// subscriber that is not ready gets a goroutine, which ends with the delivery, so that
-// nobody else waits.
+// end marks the subscription as ended, which the handles see, then sends the cause to the
+// subscriber. If the channel is full a goroutine delivers the cause and ends with the
+// delivery, so that nothing else waits.
 func (s *subscription) end(cause error) {
-	s.over.Store(true)
+	s.ended.Store(true)
 	if s.done == nil {
 		return
 	}
@@ -97,11 +100,11 @@ func (s *subscription) end(cause error) {
 // Connect hands back a platform, given an instance ID. Since the platform will not
 // always be connected, and we want to be able to process operations that don't involve
 // a platform (like setting config), we have a special value for a disconnected
-// platform, rather than returning an error: a handle, which looks the instance up at
-// each call. The error is for an empty ID only.
+// platform, rather than returning an error: a handle, which looks up the instance at
+// each call. Connect returns an error only for an empty ID.
 func (s *StandaloneMessageBus) Connect(inst flux.InstanceID) (Platform, error) {
 	if inst == "" {
-		return nil, fmt.Errorf("connect: %w", errNoInstance)
+		return nil, pkgerrors.Wrap(errNoInstance, "connect")
 	}
 	return &handle{bus: s, inst: inst}, nil
 }
@@ -114,10 +117,10 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 	next := &subscription{platform: p, done: complete}
 	switch {
 	case inst == "":
-		next.end(fmt.Errorf("subscribe: %w", errNoInstance))
+		next.end(pkgerrors.Wrap(errNoInstance, "subscribe"))
 		return
 	case p == nil:
-		next.end(errNilPlatform)
+		next.end(pkgerrors.Wrap(errNilPlatform, "subscribe"))
 		return
 	}
 	if last, kicked := s.subscribed.Swap(inst, next); kicked {
@@ -130,7 +133,7 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 // MessageBus.
 func (s *StandaloneMessageBus) Ping(inst flux.InstanceID) error {
 	if inst == "" {
-		return fmt.Errorf("ping: %w", errNoInstance)
+		return pkgerrors.Wrap(errNoInstance, "ping")
 	}
 	return (&handle{bus: s, inst: inst}).Ping()
 }
@@ -139,41 +142,42 @@ func (s *StandaloneMessageBus) Ping(inst flux.InstanceID) error {
 // instance is connected, and an error if not.
 func (s *StandaloneMessageBus) Version(inst flux.InstanceID) (string, error) {
 	if inst == "" {
-		return "", fmt.Errorf("version: %w", errNoInstance)
+		return "", pkgerrors.Wrap(errNoInstance, "version")
 	}
 	return (&handle{bus: s, inst: inst}).Version()
 }
 
-// A handle is an instance seen through the bus. It does not embed Platform: a method
+// A handle is the Platform of an instance on the bus. It does not embed Platform: a method
 // added to the interface must fail to compile here rather than go to a stale daemon.
 type handle struct {
 	bus  *StandaloneMessageBus
 	inst flux.InstanceID
-	ctxs []context.Context // what calls obey, the innermost view's first
+	ctxs []context.Context // contexts that end calls, the innermost view's first
 
-	// last is the subscription that the last call went to. While it is not over it is
-	// still the one in force, and looking at that costs a tenth of a lookup.
+	// last is the subscription that the last call used. While it has not ended it is the
+	// current one, and to check that costs a tenth of a lookup.
 	last atomic.Pointer[subscription]
 }
 
 var _ Platform = (*handle)(nil)
 
-// WithContext returns a handle whose calls obey ctx, and what h's obey, whichever daemon
-// they go to.
+// WithContext returns a handle whose calls obey ctx and the contexts of h, whichever
+// daemon they go to.
 func (h *handle) WithContext(ctx context.Context) Platform {
 	return &handle{bus: h.bus, inst: h.inst, ctxs: append(slices.Clip(h.ctxs), ctx)}
 }
 
-// subscription returns the subscription in force and its Platform as this handle is to
-// call it, or the cause for which its context has ended, or an UnavailableError.
-func (h *handle) subscription() (*subscription, Platform, error) {
+// lookup returns the current subscription of the instance, and its Platform with the
+// handle's contexts. It fails with the cause of a context that has ended, or with an
+// UnavailableError. It stores the subscription in last.
+func (h *handle) lookup() (*subscription, Platform, error) {
 	for _, ctx := range h.ctxs {
 		if err := context.Cause(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
 	s := h.last.Load()
-	if s == nil || s.over.Load() {
+	if s == nil || s.ended.Load() {
 		v, ok := h.bus.subscribed.Load(h.inst)
 		if !ok {
 			h.last.Store(nil)
@@ -189,14 +193,15 @@ func (h *handle) subscription() (*subscription, Platform, error) {
 	return s, p, nil
 }
 
-// check ends the subscription s, from which err came, if err is fatal, and returns err.
-func (h *handle) check(s *subscription, err error) error {
+// endIfFatal ends the subscription s, whose Platform returned err, if err is fatal. It
+// returns err.
+func (h *handle) endIfFatal(s *subscription, err error) error {
 	fatal, ok := asFatal(err)
 	if !ok {
 		return err
 	}
-	if p, ok := err.(*FatalError); ok && p == nil { //nolint:errorlint // what is around a nil pointer can stay
-		err = fatal // neither caller nor subscriber could call a method of err
+	if p, ok := err.(*FatalError); ok && p == nil { //nolint:errorlint // an error that wraps a nil pointer can stay
+		err = fatal // a method call on the nil pointer would panic in the caller and the subscriber
 	}
 	if h.bus.subscribed.CompareAndDelete(h.inst, s) {
 		s.end(err)
@@ -205,61 +210,61 @@ func (h *handle) check(s *subscription, err error) error {
 }
 
 func (h *handle) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return nil, err
 	}
 	services, err := p.AllServices(namespace, ignored)
-	return services, h.check(s, err)
+	return services, h.endIfFatal(s, err)
 }
 
 func (h *handle) SomeServices(ids []flux.ServiceID) ([]Service, error) {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return nil, err
 	}
 	services, err := p.SomeServices(ids)
-	return services, h.check(s, err)
+	return services, h.endIfFatal(s, err)
 }
 
 func (h *handle) Apply(defs []ServiceDefinition) error {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return err
 	}
-	return h.check(s, p.Apply(defs))
+	return h.endIfFatal(s, p.Apply(defs))
 }
 
 func (h *handle) Ping() error {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return err
 	}
-	return h.check(s, p.Ping())
+	return h.endIfFatal(s, p.Ping())
 }
 
 func (h *handle) Version() (string, error) {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return "", err
 	}
 	version, err := p.Version()
-	return version, h.check(s, err)
+	return version, h.endIfFatal(s, err)
 }
 
 func (h *handle) Export() ([]byte, error) {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return nil, err
 	}
 	exported, err := p.Export()
-	return exported, h.check(s, err)
+	return exported, h.endIfFatal(s, err)
 }
 
 func (h *handle) Sync(def SyncDef) error {
-	s, p, err := h.subscription()
+	s, p, err := h.lookup()
 	if err != nil {
 		return err
 	}
-	return h.check(s, p.Sync(def))
+	return h.endIfFatal(s, p.Sync(def))
 }

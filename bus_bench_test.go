@@ -1,18 +1,17 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"testing"
 
-	"github.com/pkg/errors"
-
 	"github.com/platformbus/platform/flux"
 )
 
-// mapBus is the yardstick: what one would write first, a map behind a lock and a
-// goroutine for each subscription. Its handle follows its instance too.
+// mapBus is the baseline: a map behind a lock and a goroutine for each subscription. Its
+// handle follows its instance too.
 type mapBus struct {
 	mu   sync.RWMutex
 	subs map[flux.InstanceID]*mapSub // guarded by mu
@@ -54,7 +53,7 @@ func (h *mapHandle) Ping() error {
 	return s.Ping()
 }
 
-// benchBus is what both buses have in common.
+// benchBus is the common interface of both buses.
 type benchBus interface {
 	Connecter
 	Subscribe(flux.InstanceID, Platform, chan<- error)
@@ -70,8 +69,8 @@ var benchBuses = []struct {
 
 func benchInstance(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprintf("instance-%07d", i)) }
 
-// BenchmarkCall is the cost of a Ping through a handle, on a bus of n instances;
-// "direct" is the Platform's own work, to be taken off.
+// BenchmarkCall measures a Ping through a handle, on a bus of n instances. "direct" is the
+// Platform's own share, to be subtracted.
 func BenchmarkCall(b *testing.B) {
 	mock := Platform(&MockPlatform{})
 	b.Run("direct", func(b *testing.B) {
@@ -115,7 +114,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkConnect is the cost of a handle.
+// BenchmarkConnect measures Connect.
 func BenchmarkConnect(b *testing.B) {
 	for _, bb := range benchBuses {
 		bus := bb.new()
@@ -130,9 +129,9 @@ func BenchmarkConnect(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleSubscriptions reports what a subscription that nobody calls holds, its
-// ID included, heap and stacks together. An iteration is a million of them on
-// "standalone" and a hundred thousand on "map".
+// BenchmarkIdleSubscriptions reports the memory of an idle subscription, heap and stacks
+// together, its ID included. An iteration makes a million of them on "standalone" and a
+// hundred thousand on "map".
 func BenchmarkIdleSubscriptions(b *testing.B) {
 	mock := Platform(&MockPlatform{})
 	for _, bb := range benchBuses {

@@ -11,14 +11,14 @@ import (
 	"github.com/platformbus/platform/internal/collector"
 )
 
-// BusMetrics has metrics for messages buses. The zero value counts nothing.
+// BusMetrics holds metrics for message buses. The zero value counts nothing.
 type BusMetrics struct {
-	// KickCount counts subscriptions that were ended by a newer one.
+	// KickCount counts the subscriptions that a newer one ended.
 	KickCount metrics.Counter
 }
 
-// BusMetricsImpl has its metrics in Prometheus' default registry. Use NewBusMetrics for
-// a registry of your own.
+// BusMetricsImpl registers its metrics with Prometheus' default registry. NewBusMetrics
+// takes another registry.
 var BusMetricsImpl = BusMetrics{
 	KickCount: prometheus.NewCounterFrom(kickCountOpts, []string{}),
 }
@@ -30,19 +30,19 @@ var kickCountOpts = stdprometheus.CounterOpts{
 	Help:      "Count of bus subscriptions kicked off by a newer subscription.",
 }
 
-// NewBusMetrics returns metrics that are registered with r. Buses that are given the
-// same registry share their metrics. It fails if r holds another metric of that name.
+// NewBusMetrics returns metrics that are registered with r. Buses with the same registry
+// share their metrics. NewBusMetrics fails if r holds another metric of that name.
 func NewBusMetrics(r stdprometheus.Registerer) (BusMetrics, error) {
 	kicks, err := collector.Shared(r, stdprometheus.NewCounterVec(kickCountOpts, []string{}))
 	if err != nil {
 		return BusMetrics{}, fmt.Errorf("register flux_bus_kick_total: %w", err)
 	}
-	kicks.With(nil) // the first kick is an increase too
+	kicks.With(nil) // creates the series, so that the first kick is an increase
 	return BusMetrics{KickCount: prometheus.NewCounter(kicks)}, nil
 }
 
-// IncrKicks counts a subscription of inst that was ended by a newer one. The instance
-// is no label, since there may be more of them than a time series database can bear.
+// IncrKicks counts a subscription of inst that a newer one ended. The instance is not a
+// label, since there may be more instances than a time series database can handle.
 func (m BusMetrics) IncrKicks(inst flux.InstanceID) {
 	if m.KickCount != nil {
 		m.KickCount.Add(1)

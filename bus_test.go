@@ -19,7 +19,7 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// connected returns a handle to p on a bus of its own; a nil p stays unsubscribed.
+// connected returns a handle to p on a new bus. A nil p is not subscribed.
 func connected(t *testing.T, p platform.Platform) platform.Platform {
 	t.Helper()
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -36,8 +36,8 @@ func handleOf(t *testing.T, bus platform.Connecter, inst flux.InstanceID) platfo
 	return p
 }
 
-// completion returns the cause in done, which must be there already.
-func completion(t *testing.T, done <-chan error) error {
+// causeIn returns the cause in done, which must have arrived.
+func causeIn(t *testing.T, done <-chan error) error {
 	t.Helper()
 	select {
 	case err := <-done:
@@ -67,7 +67,7 @@ func TestZeroBus(t *testing.T) {
 	requireVersion(t, "1", p)
 	bus.Subscribe("a", version("2"), nil) // a kick, counted nowhere
 	requireVersion(t, "2", p)
-	assert.ErrorContains(t, completion(t, done), "newer subscription")
+	assert.ErrorContains(t, causeIn(t, done), "newer subscription")
 }
 
 func TestNotConnectedIsTheSameEverywhere(t *testing.T) {
@@ -86,7 +86,7 @@ func TestNotConnectedIsTheSameEverywhere(t *testing.T) {
 }
 
 func TestHandlePassesCallsThrough(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	assert.Equal(t, callAll(mock), callAll(connected(t, mock)))
 }
 
@@ -96,7 +96,7 @@ func TestHandleFollowsItsInstance(t *testing.T) {
 	bus.Subscribe("a", version("1"), nil)
 	requireVersion(t, "1", early)
 
-	// A mock that is called after it was kicked fails the test.
+	// A kicked mock panics when it is called.
 	bus.Subscribe("a", version("2"), nil)
 	bus.Subscribe("a", mustNotBeCalled{}, nil)
 	bus.Subscribe("a", version("3"), nil)
@@ -111,8 +111,8 @@ func TestHandleFollowsItsInstance(t *testing.T) {
 }
 
 func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
-	// Calls race with a kick. One that begins after Subscribe has returned must reach
-	// the new Platform, whatever the handle remembers.
+	// Calls race with a kick. A call that begins after Subscribe has returned must reach
+	// the new Platform, whichever subscription the handle has cached.
 	for range 200 {
 		var kicked atomic.Bool
 		bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -122,10 +122,10 @@ func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
 		for range 4 {
 			callers.Go(func() {
 				for range 20 {
-					tooLate := kicked.Load()
+					afterKick := kicked.Load()
 					got, err := p.Version()
 					assert.NoError(t, err)
-					if tooLate {
+					if afterKick {
 						assert.Equal(t, "new", got)
 					}
 				}
@@ -138,10 +138,10 @@ func TestKickedPlatformIsNotDrivenByOldHandles(t *testing.T) {
 	}
 }
 
-func TestSubscribeRefusesNothingness(t *testing.T) {
+func TestSubscribeRefusesEmptyIDAndNilPlatform(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
-	there := make(chan error, 1)
-	bus.Subscribe("a", version("1"), there)
+	current := make(chan error, 1)
+	bus.Subscribe("a", version("1"), current)
 	for name, subscribe := range map[string]func(done chan<- error){
 		"nil platform":                 func(done chan<- error) { bus.Subscribe("a", nil, done) },
 		"nil platform, not subscribed": func(done chan<- error) { bus.Subscribe("b", nil, done) },
@@ -149,13 +149,13 @@ func TestSubscribeRefusesNothingness(t *testing.T) {
 	} {
 		done := make(chan error, 2)
 		subscribe(done)
-		err := completion(t, done)
+		err := causeIn(t, done)
 		assert.Error(t, err, name)
 		assert.NotErrorIs(t, err, platform.ErrPlatformNotAvailable, name)
 		assert.Empty(t, done, name)
 		assert.NotPanics(t, func() { subscribe(nil) }, name)
 	}
-	assert.Empty(t, there, "the one that was there stays")
+	assert.Empty(t, current, "the current subscription stays")
 	requireVersion(t, "1", handleOf(t, bus, "a"))
 	assert.ErrorIs(t, bus.Ping("b"), platform.ErrPlatformNotAvailable)
 }
@@ -172,6 +172,18 @@ func TestEmptyInstance(t *testing.T) {
 	assert.EqualError(t, err, "version: instance ID is empty")
 }
 
+func TestRefusalsShowTheStackOfTheCaller(t *testing.T) {
+	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
+	done := make(chan error, 2)
+	bus.Subscribe("", version("1"), done)
+	bus.Subscribe("a", nil, done)
+	_, err := bus.Connect("")
+	for _, err := range []error{<-done, <-done, err} {
+		assert.Contains(t, fmt.Sprintf("%+v", err), "TestRefusalsShowTheStackOfTheCaller")
+		assert.NotContains(t, fmt.Sprintf("%+v", err), "doInit")
+	}
+}
+
 // uncomparable panics when it is compared with ==.
 type uncomparable struct {
 	platform.Platform
@@ -184,14 +196,14 @@ func TestUncomparablePlatform(t *testing.T) {
 	sick := uncomparable{Platform: &platform.MockPlatform{PingError: platform.FatalError{Err: errBoom}}}
 	bus.Subscribe("a", sick, first)
 	bus.Subscribe("a", sick, second)
-	assert.ErrorContains(t, completion(t, first), "newer subscription")
+	assert.ErrorContains(t, causeIn(t, first), "newer subscription")
 	assert.ErrorIs(t, bus.Ping("a"), errBoom)
-	assert.ErrorIs(t, completion(t, second), errBoom)
+	assert.ErrorIs(t, causeIn(t, second), errBoom)
 }
 
 func TestSamePlatformTwice(t *testing.T) {
-	// A subscription has an identity of its own: the end of the first must not take the
-	// second with it, though both have the same Platform.
+	// A subscription has an identity of its own: the end of the first must not end the
+	// second, though both have the same Platform.
 	synctest.Test(t, func(t *testing.T) {
 		entered, release, result := make(chan struct{}), make(chan struct{}), make(chan error)
 		mock := &platform.MockPlatform{
@@ -205,13 +217,13 @@ func TestSamePlatformTwice(t *testing.T) {
 		go func() { result <- p.Sync(platform.SyncDef{}) }()
 		<-entered
 		bus.Subscribe("a", mock, second)
-		assert.ErrorContains(t, completion(t, first), "newer subscription")
+		assert.ErrorContains(t, causeIn(t, first), "newer subscription")
 
 		close(release)
 		assert.ErrorIs(t, <-result, errBoom)
 		synctest.Wait()
-		assert.Empty(t, first, "no second completion for the first")
-		assert.Empty(t, second, "the second is in force")
+		assert.Empty(t, first, "the first receives no second cause")
+		assert.Empty(t, second, "the second is current")
 		assert.NoError(t, p.Ping())
 	})
 }
@@ -236,11 +248,11 @@ func TestKickDuringACall(t *testing.T) {
 				<-entered
 
 				bus.Subscribe("a", version("2"), second)
-				assert.ErrorContains(t, completion(t, first), "newer subscription", "the kick does not wait for the call")
+				assert.ErrorContains(t, causeIn(t, first), "newer subscription", "the kick does not wait for the call")
 				requireVersion(t, "2", p)
 
 				close(release)
-				assert.Equal(t, answer, <-result, "the call under way has its own result")
+				assert.Equal(t, answer, <-result, "the call in progress returns its own result")
 				synctest.Wait()
 				assert.Empty(t, first)
 				assert.Empty(t, second)
@@ -250,7 +262,7 @@ func TestKickDuringACall(t *testing.T) {
 	}
 }
 
-func TestChannelNobodyReads(t *testing.T) {
+func TestUnreadChannels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 		unread, full := make(chan error), make(chan error, 1)
@@ -263,14 +275,14 @@ func TestChannelNobodyReads(t *testing.T) {
 		requireVersion(t, "4", handleOf(t, bus, "a"))
 		requireVersion(t, "1", handleOf(t, bus, "b"))
 
-		// The causes have not been lost. The bubble ends only when every goroutine has.
+		// No cause was lost. The bubble ends only when every goroutine has ended.
 		assert.ErrorContains(t, <-unread, "newer subscription")
 		assert.Equal(t, errOther, <-full)
 		assert.ErrorContains(t, <-full, "newer subscription")
 	})
 }
 
-// fatalErrors are the forms in which a FatalError may come out of a call.
+// fatalErrors are the forms in which a call may return a FatalError.
 var fatalErrors = map[string]error{
 	"bare":           platform.FatalError{Err: errBoom},
 	"pointer":        &platform.FatalError{Err: errBoom},
@@ -315,30 +327,30 @@ func TestFatalErrorsEndTheSubscription(t *testing.T) {
 				bus.Subscribe("a", failing(fatal), done)
 				err := call()
 				require.Error(t, err, method)
-				cause := completion(t, done)
+				cause := causeIn(t, done)
 				assert.Equal(t, fatal, err, method)
-				assert.Equal(t, err, cause, "%s: caller and subscriber learn the same", method)
+				assert.Equal(t, err, cause, "%s: caller and subscriber receive the same error", method)
 				assert.ErrorIs(t, call(), platform.ErrPlatformNotAvailable, method)
 				assert.Empty(t, done, method)
 			}
-			assert.Empty(t, other, "another instance lives on")
+			assert.Empty(t, other, "another instance stays subscribed")
 			assert.NoError(t, bus.Ping("b"))
 		})
 	}
 }
 
 func TestNilFatalErrorEndsTheSubscription(t *testing.T) {
-	// No method can be called on a nil pointer: nobody must be handed one.
+	// A method call on a nil pointer panics: neither caller nor subscriber may receive one.
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	done := make(chan error, 1)
 	bus.Subscribe("a", failing((*platform.FatalError)(nil)), done)
 	assert.Equal(t, platform.FatalError{}, bus.Ping("a"))
-	assert.Equal(t, platform.FatalError{}, completion(t, done))
+	assert.Equal(t, platform.FatalError{}, causeIn(t, done))
 
 	wrapped := fmt.Errorf("outer: %w", (*platform.FatalError)(nil))
 	bus.Subscribe("a", failing(wrapped), done)
 	assert.Equal(t, wrapped, bus.Ping("a"))
-	assert.Equal(t, wrapped, completion(t, done))
+	assert.Equal(t, wrapped, causeIn(t, done))
 }
 
 func TestOtherErrorsDoNotEndTheSubscription(t *testing.T) {
@@ -359,7 +371,7 @@ func TestOtherErrorsDoNotEndTheSubscription(t *testing.T) {
 	}
 }
 
-func TestOneCompletionHoweverManyReasons(t *testing.T) {
+func TestOneCauseForConcurrentEnds(t *testing.T) {
 	// Many calls return fatal errors at once, and kicks race with them.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for range 300 {
@@ -380,7 +392,7 @@ func TestOneCompletionHoweverManyReasons(t *testing.T) {
 		}
 		close(start)
 		all.Wait()
-		_ = p.Ping() // ends the last one, if it is still there
+		_ = p.Ping() // ends the last one, if it has not ended
 		for i, done := range dones {
 			assert.Len(t, done, 1, "subscription %d", i)
 		}
@@ -388,7 +400,7 @@ func TestOneCompletionHoweverManyReasons(t *testing.T) {
 	}
 }
 
-func TestOneCompletionOnAChannelWithoutRoom(t *testing.T) {
+func TestOneCauseOnAFullChannel(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
 			bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -404,7 +416,7 @@ func TestOneCompletionOnAChannelWithoutRoom(t *testing.T) {
 			synctest.Wait()
 			select {
 			case err := <-done:
-				assert.Fail(t, "a second completion", "%v", err)
+				assert.Fail(t, "a second cause", "%v", err)
 			default:
 			}
 		})
@@ -413,7 +425,7 @@ func TestOneCompletionOnAChannelWithoutRoom(t *testing.T) {
 
 func TestDistinctInstances(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
-	// What a transport might take for a pattern, or for the same.
+	// A transport might treat these as patterns, or as equal.
 	insts := []flux.InstanceID{"a", "A", "a ", "*", ">", "a.b", "a/b", "ä", "\x00", "a\n"}
 	dones := map[flux.InstanceID]chan error{}
 	for _, inst := range insts {
@@ -436,24 +448,24 @@ func TestDistinctInstances(t *testing.T) {
 func TestHandleWithContext(t *testing.T) {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	plain := handleOf(t, bus, "a")
-	view := platform.WithContext(context.WithValue(t.Context(), ownKey{}, "mine"), plain)
+	view := platform.WithContext(context.WithValue(t.Context(), contextKey{}, "mine"), plain)
 	require.ErrorIs(t, view.Ping(), platform.ErrPlatformNotAvailable)
 
-	bus.Subscribe("a", own{}, nil)
+	bus.Subscribe("a", contextAware{}, nil)
 	requireVersion(t, "mine", view)
 	requireVersion(t, "", plain)
 	bus.Subscribe("a", version("2"), nil)
 	requireVersion(t, "2", view)
 
 	// Each context reaches the Platform, the inner view's first.
-	bus.Subscribe("a", own{}, nil)
-	requireVersion(t, "mine+yours", platform.WithContext(context.WithValue(t.Context(), ownKey{}, "yours"), view))
+	bus.Subscribe("a", contextAware{}, nil)
+	requireVersion(t, "mine+yours", platform.WithContext(context.WithValue(t.Context(), contextKey{}, "yours"), view))
 	requireVersion(t, "mine", view)
 
 	done := make(chan error, 1)
 	bus.Subscribe("a", failing(platform.FatalError{Err: errBoom}), done)
 	assert.Error(t, view.Ping())
-	assert.ErrorIs(t, completion(t, done), errBoom, "a fatal error through a view ends the subscription too")
+	assert.ErrorIs(t, causeIn(t, done), errBoom, "a fatal error through a view ends the subscription too")
 }
 
 func TestHandleWithContextThatHasEnded(t *testing.T) {
@@ -472,7 +484,7 @@ func TestIdleSubscriptionsHaveNoGoroutine(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	before := runtime.NumGoroutine()
-	done := make(chan error) // has no room, and needs none yet
+	done := make(chan error) // unbuffered: no cause is sent
 	for i := range 10_000 {
 		inst := flux.InstanceID(fmt.Sprint(i))
 		bus.Subscribe(inst, &platform.MockPlatform{}, done)

@@ -7,15 +7,15 @@ import (
 )
 
 // WithContext returns a view of p whose calls obey ctx: they stop when ctx ends, and
-// their error then matches ctx's cause. What p's calls obey already, they obey still: a
-// view of a view obeys both contexts.
+// their error then matches ctx's cause. The contexts that p obeys already stay in effect:
+// a view of a view obeys both contexts.
 //
-// A Platform takes part by having a method WithContext(context.Context) Platform, as
-// kubernetes.Cluster, the buses' handles and this package's decorators do. For one that
-// does not, ctx is checked before each call, and a call under way is not stopped.
+// A Platform supports contexts if it has a method WithContext(context.Context) Platform,
+// as kubernetes.Cluster, the buses' handles and this package's decorators do. For other
+// Platforms ctx is checked before each call, and a call in progress is not stopped.
 func WithContext(ctx context.Context, p Platform) Platform {
-	if own, ok := p.(contextual); ok {
-		return own.WithContext(ctx)
+	if c, ok := p.(contextual); ok {
+		return c.WithContext(ctx)
 	}
 	return &checked{ctx: ctx, next: p}
 }
@@ -24,9 +24,9 @@ type contextual interface {
 	WithContext(ctx context.Context) Platform
 }
 
-// checked stands in for a Platform that knows nothing of contexts. It does not embed
-// Platform: a method added to the interface must fail to compile here rather than go
-// unchecked.
+// checked checks a context before each call to a Platform that does not support contexts.
+// It does not embed Platform: a method added to the interface must fail to compile here
+// rather than go unchecked.
 type checked struct {
 	ctx  context.Context
 	next Platform
@@ -34,53 +34,53 @@ type checked struct {
 
 var _ Platform = (*checked)(nil)
 
-// done returns the cause for which ctx has ended, or nil while it has not.
-func (c *checked) done() error { return context.Cause(c.ctx) }
+// err returns the cause for which ctx has ended, or nil while it has not.
+func (c *checked) err() error { return context.Cause(c.ctx) }
 
 func (c *checked) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	return c.next.AllServices(namespace, ignored)
 }
 
 func (c *checked) SomeServices(ids []flux.ServiceID) ([]Service, error) {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	return c.next.SomeServices(ids)
 }
 
 func (c *checked) Apply(defs []ServiceDefinition) error {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return err
 	}
 	return c.next.Apply(defs)
 }
 
 func (c *checked) Ping() error {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return err
 	}
 	return c.next.Ping()
 }
 
 func (c *checked) Version() (string, error) {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return "", err
 	}
 	return c.next.Version()
 }
 
 func (c *checked) Export() ([]byte, error) {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	return c.next.Export()
 }
 
 func (c *checked) Sync(def SyncDef) error {
-	if err := c.done(); err != nil {
+	if err := c.err(); err != nil {
 		return err
 	}
 	return c.next.Sync(def)

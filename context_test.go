@@ -20,36 +20,36 @@ func cancelled() context.Context {
 	return ctx
 }
 
-// own is a Platform that takes part in contexts: its Version names the context's value
-// for ownKey.
-type own struct {
+// contextAware is a Platform that supports contexts: its Version is the context's value for
+// contextKey.
+type contextAware struct {
 	platform.Platform
 	name string
 }
 
-type ownKey struct{}
+type contextKey struct{}
 
-func (o own) Version() (string, error) { return o.name, nil }
+func (c contextAware) Version() (string, error) { return c.name, nil }
 
-func (o own) WithContext(ctx context.Context) platform.Platform {
-	name, _ := ctx.Value(ownKey{}).(string)
-	if o.name != "" {
-		name = o.name + "+" + name
+func (c contextAware) WithContext(ctx context.Context) platform.Platform {
+	name, _ := ctx.Value(contextKey{}).(string)
+	if c.name != "" {
+		name = c.name + "+" + name
 	}
-	return own{Platform: o.Platform, name: name}
+	return contextAware{Platform: c.Platform, name: name}
 }
 
 // mustNotBeCalled is a Platform that panics at every call.
 type mustNotBeCalled struct{ platform.Platform }
 
 func TestWithContextPassesCallsThrough(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	assert.Equal(t, callAll(mock), callAll(platform.WithContext(ctx, mock)))
 }
 
-func TestWithContextOfOneThatHasEnded(t *testing.T) {
+func TestWithContextThatHasEnded(t *testing.T) {
 	for method, got := range callAll(platform.WithContext(cancelled(), mustNotBeCalled{})) {
 		assert.Equal(t, errCause, got.err, method)
 		assert.Empty(t, got.result, method)
@@ -67,13 +67,13 @@ func TestWithContextIsCheckedAtEachCall(t *testing.T) {
 	assert.Equal(t, errCause, p.Ping())
 }
 
-func TestWithContextLeavesTheOriginalAlone(t *testing.T) {
+func TestWithContextDoesNotChangeTheOriginal(t *testing.T) {
 	mock := &platform.MockPlatform{}
 	assert.Error(t, platform.WithContext(cancelled(), mock).Ping())
 	assert.NoError(t, mock.Ping())
 }
 
-func TestWithContextDoesNotStopACallUnderWay(t *testing.T) {
+func TestWithContextDoesNotStopACallInProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release, result := make(chan struct{}), make(chan error, 1)
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -85,18 +85,18 @@ func TestWithContextDoesNotStopACallUnderWay(t *testing.T) {
 		synctest.Wait()
 		cancel(errCause)
 		synctest.Wait()
-		assert.Empty(t, result, "the call is still under way")
+		assert.Empty(t, result, "the call is still in progress")
 		close(release)
 		assert.Equal(t, errBoom, <-result)
 	})
 }
 
-func TestWithContextUsesThePlatformsOwn(t *testing.T) {
-	ctx := context.WithValue(cancelled(), ownKey{}, "mine")
-	p := platform.WithContext(ctx, own{})
-	assert.IsType(t, own{}, p, "no decoration around one that takes part")
+func TestWithContextUsesThePlatformsMethod(t *testing.T) {
+	ctx := context.WithValue(cancelled(), contextKey{}, "mine")
+	p := platform.WithContext(ctx, contextAware{})
+	assert.IsType(t, contextAware{}, p, "a Platform that supports contexts is not decorated")
 	version, err := p.Version()
-	assert.NoError(t, err, "what an ended context means is the Platform's own affair")
+	assert.NoError(t, err, "the Platform decides what an ended context means")
 	assert.Equal(t, "mine", version)
 }
 
@@ -115,7 +115,7 @@ func TestNestedViewsObeyEachContext(t *testing.T) {
 			assert.Equal(t, errCause, platform.WithContext(live, platform.WithContext(cancelled(), p)).Ping(), "the inner one has ended")
 			assert.Equal(t, errCause, platform.WithContext(cancelled(), platform.WithContext(live, p)).Ping(), "the outer one has ended")
 			assert.NotErrorIs(t, platform.WithContext(live, platform.WithContext(live, p)).Ping(), errCause)
-			assert.NotErrorIs(t, p.Ping(), errCause, "the original is left alone")
+			assert.NotErrorIs(t, p.Ping(), errCause, "the original is not changed")
 		})
 	}
 }

@@ -1,12 +1,11 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/pkg/errors"
 
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"
@@ -16,24 +15,24 @@ import (
 // be recoverable; e.g., it might be fine if a service does not have a matching
 // RC/deployment.
 var (
-	// ErrEmptySelector says that a service selects no pods, though it could.
+	// ErrEmptySelector reports that a service of a type that can select pods selects none.
 	ErrEmptySelector = errors.New("empty selector")
-	// ErrWrongResourceKind says that the new definition is of another kind, or of
-	// another name, than the pod controller it would replace.
+	// ErrWrongResourceKind reports that the new definition has another kind or name
+	// than the pod controller it would replace.
 	ErrWrongResourceKind = errors.New("new definition does not match existing resource")
-	// ErrNoMatchingService says that a service named does not exist.
+	// ErrNoMatchingService reports that a named service does not exist.
 	ErrNoMatchingService = errors.New("no matching service")
-	// ErrServiceHasNoSelector says that a service is of a type that selects no pods.
+	// ErrServiceHasNoSelector reports that a service is of a type that selects no pods.
 	ErrServiceHasNoSelector = errors.New("service has no selector")
-	// ErrNoMatching says that a service selects no pod controller's pods.
+	// ErrNoMatching reports that a service selects no pod controller's pods.
 	ErrNoMatching = errors.New("no matching replication controllers or deployments")
-	// ErrMultipleMatching says that a service selects the pods of several pod controllers.
+	// ErrMultipleMatching reports that a service selects the pods of several pod controllers.
 	ErrMultipleMatching = errors.New("multiple matching replication controllers or deployments")
-	// ErrNoMatchingImages says that a definition holds no image that was to be changed.
+	// ErrNoMatchingImages reports that a definition holds none of the images to change.
 	ErrNoMatchingImages = errors.New("no matching images")
 )
 
-// These tell apart, with errors.Is, the helpful errors that mean "no answer".
+// With these, errors.Is distinguishes the helpful errors that mean "no answer".
 var (
 	// ErrPlatformNotAvailable is matched by every UnavailableError, whatever its cause.
 	ErrPlatformNotAvailable = errors.New("platform not available")
@@ -71,11 +70,11 @@ it knew before still works.
 Upgrade the daemon to the version of this service or later, then try again.
 `
 
-// ClusterError says that the daemon was reached, and that its cluster refused the
-// request, failed at it, or did not answer the daemon. The text is that of err, and
-// errors.Is and errors.As reach err. An err that has a help text of its own is returned
-// as it is, so that every hop may wrap what it passes on. A nil err gives an error too,
-// which says so.
+// ClusterError returns an error that reports that the daemon was reached, and that its
+// cluster refused the request, failed to execute it, or did not answer the daemon. The text
+// is that of err, and errors.Is and errors.As reach err. If err has a help text it is
+// returned unchanged, so that every hop may wrap the errors that it passes on. If err is nil
+// the result is an error without a cause.
 func ClusterError(err error) error {
 	if helpful, ok := err.(flux.HelpfulError); ok {
 		return helpful
@@ -83,17 +82,17 @@ func ClusterError(err error) error {
 	return withHelp(clusterHelp, err)
 }
 
-// UnavailableError says that no answer came from the platform: it is not connected,
-// or was lost during the call. It matches ErrPlatformNotAvailable. The text is that
-// of err, and errors.Is and errors.As reach err. A nil err gives an error too, which
-// says so.
+// UnavailableError returns an error that reports that the platform did not answer: it is
+// not connected, or was lost during the call. It matches ErrPlatformNotAvailable. The text
+// is that of err, and errors.Is and errors.As reach err. If err is nil the result is an
+// error without a cause.
 func UnavailableError(err error) error {
 	return kindError{withHelp(unavailableHelp, err), ErrPlatformNotAvailable}
 }
 
-// UpgradeNeededError says that the daemon does not know what was asked of it. It
-// matches ErrUpgradeNeeded. The text is that of err, and errors.Is and errors.As
-// reach err. A nil err gives an error too, which says so.
+// UpgradeNeededError returns an error that reports that the daemon does not know the
+// method. It matches ErrUpgradeNeeded. The text is that of err, and errors.Is and errors.As
+// reach err. If err is nil the result is an error without a cause.
 func UpgradeNeededError(err error) error {
 	return kindError{withHelp(upgradeHelp, err), ErrUpgradeNeeded}
 }
@@ -116,8 +115,8 @@ func (e kindError) Is(target error) bool { return target == e.kind }
 func (e kindError) Unwrap() error { return e.UserConfigProblem }
 
 // Wrap errors in a FatalError to indicate that the platform should be considered dead,
-// and disconnected: the bus ends its subscription with it, wherever in the returned
-// error it is found.
+// and disconnected: the bus ends its subscription, wherever in the tree of the returned
+// error the FatalError is.
 type FatalError struct {
 	// Err is the cause.
 	Err error
@@ -154,9 +153,9 @@ func asFatal(err error) (FatalError, bool) {
 	return FatalError{}, false
 }
 
-// describe lists failures in the order of their IDs, so that the same failures
-// always read, log and compare alike. An ID may be of any form, as the name of a file that
-// somebody sent; it is shown on the line, and not at any length.
+// describe lists failures in the order of their IDs, so that the same failures always
+// have the same text. An ID may be any string, such as the name of an uploaded file: it is
+// escaped to one line and limited in length.
 func describe[ID ~string](failures map[ID]error) string {
 	if len(failures) == 0 {
 		return "no failure recorded"

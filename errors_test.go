@@ -1,8 +1,16 @@
 package platform_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +28,7 @@ var errBoom = errors.New("boom")
 var helpful = []struct {
 	name     string
 	wrap     func(error) error
-	sentinel string // of sentinels, what every such error matches; "" if there is none
+	sentinel string // key in sentinels of the one that every such error matches; "" if none
 }{
 	{"ClusterError", platform.ClusterError, ""},
 	{"UnavailableError", platform.UnavailableError, "ErrPlatformNotAvailable"},
@@ -32,7 +40,7 @@ var sentinels = map[string]error{
 	"ErrUpgradeNeeded":        platform.ErrUpgradeNeeded,
 }
 
-// helpOf returns the help text that a user of err would be shown.
+// helpOf returns the help text of err.
 func helpOf(t *testing.T, err error) string {
 	t.Helper()
 	var problem flux.UserConfigProblem
@@ -59,7 +67,7 @@ func TestWrappersKeepTheirCause(t *testing.T) {
 			var found customError
 			require.ErrorAs(t, err, &found)
 			assert.Equal(t, 7, found.code)
-			assert.Equal(t, 1, strings.Count(err.Error(), cause.Error()), "the cause is told once, in %q", err)
+			assert.Equal(t, 1, strings.Count(err.Error(), cause.Error()), "the text names the cause once: %q", err)
 		})
 	}
 }
@@ -82,14 +90,14 @@ func TestHelpTexts(t *testing.T) {
 	for _, h := range helpful {
 		t.Run(h.name, func(t *testing.T) {
 			err := h.wrap(errBoom)
-			assert.Equal(t, "boom", err.Error(), "the help is beside the text, not in it")
+			assert.Equal(t, "boom", err.Error(), "the text does not include the help")
 			assert.Implements(t, (*flux.HelpfulError)(nil), err)
 			assert.Equal(t, errBoom, flux.UnderlyingError(err))
 
 			help := helpOf(t, err)
 			assert.NotEmpty(t, strings.TrimSpace(help))
-			assert.NotContains(t, help, "boom", "the same text, whatever the cause")
-			assert.Equal(t, help, helpOf(t, fmt.Errorf("outer: %w", err)), "found through what is around it")
+			assert.NotContains(t, help, "boom", "the help does not depend on the cause")
+			assert.Equal(t, help, helpOf(t, fmt.Errorf("outer: %w", err)), "found in a wrapped error")
 			assert.Empty(t, seen[help], "another wrapper has the same text")
 			seen[help] = h.name
 
@@ -101,7 +109,7 @@ func TestHelpTexts(t *testing.T) {
 	assert.Len(t, seen, len(helpful))
 }
 
-func TestClusterErrorLeavesHelpfulErrorsAlone(t *testing.T) {
+func TestClusterErrorReturnsHelpfulErrorsUnchanged(t *testing.T) {
 	base := &flux.BaseError{Help: "own help", Err: errBoom}
 	for _, err := range []error{
 		base, flux.UserConfigProblem{BaseError: base}, flux.ServerException{BaseError: base}, flux.Missing{BaseError: base},
@@ -144,7 +152,57 @@ func TestSentinels(t *testing.T) {
 	}
 }
 
-// Maps cannot be compared: a target that is one must not bring errors.Is down.
+// exportedSentinels are all exported error variables of the package.
+var exportedSentinels = map[string]error{
+	"ErrEmptySelector":        platform.ErrEmptySelector,
+	"ErrWrongResourceKind":    platform.ErrWrongResourceKind,
+	"ErrNoMatchingService":    platform.ErrNoMatchingService,
+	"ErrServiceHasNoSelector": platform.ErrServiceHasNoSelector,
+	"ErrNoMatching":           platform.ErrNoMatching,
+	"ErrMultipleMatching":     platform.ErrMultipleMatching,
+	"ErrNoMatchingImages":     platform.ErrNoMatchingImages,
+	"ErrPlatformNotAvailable": platform.ErrPlatformNotAvailable,
+	"ErrUpgradeNeeded":        platform.ErrUpgradeNeeded,
+	"ErrKicked":               platform.ErrKicked,
+}
+
+// A stack trace of a package-level error would show the initialization of the package, and
+// %+v and slog would print it wherever the error is logged.
+func TestSentinelsHaveNoStackTrace(t *testing.T) {
+	for name, err := range exportedSentinels {
+		assert.Equal(t, err.Error(), fmt.Sprintf("%+v", err), name)
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Error("failed", "err", err)
+		assert.NotContains(t, log.String(), "doInit", name)
+	}
+
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	var declared []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, decl := range parsed.Decls {
+			vars, ok := decl.(*ast.GenDecl)
+			if !ok || vars.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range vars.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") {
+						declared = append(declared, name.Name)
+					}
+				}
+			}
+		}
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(exportedSentinels)), declared, "every sentinel is tested")
+}
+
+// Maps cannot be compared: errors.Is must not panic if the target is one.
 func TestErrorsIsWithAMapAsTarget(t *testing.T) {
 	for _, h := range helpful {
 		assert.NotPanics(t, func() {
@@ -153,7 +211,7 @@ func TestErrorsIsWithAMapAsTarget(t *testing.T) {
 	}
 }
 
-func TestNilInsideNeverPanics(t *testing.T) {
+func TestNilCausesDoNotPanic(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err  error
 		want string
@@ -187,8 +245,8 @@ func TestNilInsideNeverPanics(t *testing.T) {
 	}
 }
 
-func TestMapErrorsReadAlikeEveryTime(t *testing.T) {
-	// Go visits a map of this size in another order nearly every time.
+func TestMapErrorsHaveAStableText(t *testing.T) {
+	// Go's iteration order of a map of this size differs nearly every time.
 	applied, synced, want := platform.ApplyError{}, platform.SyncError{}, []string{}
 	for i := range 50 {
 		id := fmt.Sprintf("default/s%02d", i)
@@ -203,8 +261,8 @@ func TestMapErrorsReadAlikeEveryTime(t *testing.T) {
 	}
 }
 
-// An ID may be anything; it breaks no line, and fills none.
-func TestFailuresOfOddIDs(t *testing.T) {
+// An ID may be any string: it is escaped to one line and limited in length.
+func TestFailuresOfUnprintableIDs(t *testing.T) {
 	boom := errors.New("boom")
 	assert.Equal(t, `a\nb\x1b[2J: boom`, platform.SyncError{"a\nb\x1b[2J": boom}.Error())
 	assert.Less(t, len(platform.ApplyError{flux.ServiceID(strings.Repeat("x", 1<<20)): boom}.Error()), 5<<10)

@@ -10,9 +10,9 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// deploy makes a cluster what the files say, and tells what runs in it.
+// deploy applies the files to a cluster, and prints the services in it.
 func deploy(bus platform.Connecter, inst flux.InstanceID, files map[string][]byte) error {
-	cluster, err := bus.Connect(inst) // may be kept: it follows the daemon of the day
+	cluster, err := bus.Connect(inst) // may be kept: it follows the instance
 	if err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func deploy(bus platform.Connecter, inst flux.InstanceID, files map[string][]byt
 	}
 	var failed platform.SyncError
 	switch err := cluster.Sync(def); {
-	case errors.As(err, &failed): // the other files are in force
+	case errors.As(err, &failed): // the other files are applied
 		for _, name := range slices.Sorted(maps.Keys(failed)) {
 			fmt.Printf("%s: %v\n", name, failed[name])
 		}
@@ -32,13 +32,13 @@ func deploy(bus platform.Connecter, inst flux.InstanceID, files map[string][]byt
 		return err
 	}
 	services, err := cluster.AllServices("", nil)
-	for _, s := range services { // also beside an error, which says what is missing
+	for _, s := range services { // also with an error, which reports what is missing
 		fmt.Println(s.ID, s.Status)
 	}
 	return err
 }
 
-// A service uses a cluster that a daemon offers; here, a mock of one.
+// A service uses a cluster that a daemon offers. Here the cluster is a mock.
 func Example_service() {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	files := map[string][]byte{"web.yaml": nil, "worker.yaml": nil}
@@ -56,7 +56,7 @@ func Example_service() {
 	// <nil>
 }
 
-// A daemon that is kicked by a newer one is told so; handles follow the newer.
+// A daemon that a newer one kicks receives ErrKicked; handles follow the newer one.
 func ExampleStandaloneMessageBus_Subscribe() {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	handle, err := bus.Connect("production")
@@ -76,7 +76,7 @@ func ExampleStandaloneMessageBus_Subscribe() {
 	// true
 }
 
-// A helpful error has a text for the person who meets it.
+// A helpful error has a help text for the end user.
 func ExampleClusterError() {
 	err := platform.ClusterError(errors.New(`deployments.apps is forbidden`))
 	fmt.Println(err)

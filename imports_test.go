@@ -18,15 +18,15 @@ import (
 
 const module = "github.com/platformbus/platform"
 
-// A layer is a folder and what is below it, as far as that is no layer itself.
+// A layer is a folder with its subfolders, except those that are layers themselves.
 type layer struct {
-	// own lists the layers of this module that it may import, itself included.
+	// own lists the layers of this module that it may import, including itself.
 	own []string
-	// inTests lists those that its tests may import besides.
+	// inTests lists further layers that its tests may import.
 	inTests []string
 	// others lists the modules it may import outside tests; nil stands for any.
 	others []string
-	// never lists modules that it may not import, whatever others says.
+	// never lists modules that it may not import, even if others allows them.
 	never []string
 }
 
@@ -74,7 +74,7 @@ var layers = map[string]layer{
 		own:   []string{"examples/daemon", "examples/internal", "natsbus", "kubernetes", ".", "flux"},
 		never: []string{"github.com/stretchr/testify"},
 	},
-	"examples/service": { // knows nothing of Kubernetes
+	"examples/service": { // does not depend on Kubernetes
 		own:   []string{"examples/service", "examples/internal", "natsbus", ".", "flux", "internal/oneline"},
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
@@ -97,7 +97,7 @@ func layerOf(dir string) (string, bool) {
 	return ".", dir == "."
 }
 
-// checkImport says what is wrong with a file of the folder dir importing pkg.
+// checkImport returns an error if files of the folder dir may not import pkg.
 func checkImport(dir, pkg string, inTest bool) error {
 	from, ok := layerOf(dir)
 	if !ok {
@@ -154,7 +154,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	assert.Positive(t, checked)
 }
 
-// The rules themselves: what they must refuse, and what they must not.
+// TestCheckImport checks the rules: what they refuse, and what they allow.
 func TestCheckImport(t *testing.T) {
 	for _, tt := range []struct {
 		dir, pkg string

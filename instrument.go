@@ -14,15 +14,15 @@ import (
 	"github.com/platformbus/platform/internal/collector"
 )
 
-// Metrics has the metrics behind Instrument. The zero value measures nothing.
+// Metrics holds the metrics of Instrument. The zero value measures nothing.
 type Metrics struct {
-	// RequestDuration takes how long each call to a Platform took, in seconds. Its labels
-	// are "method", the name of the method, and "success", "true" or "false".
+	// RequestDuration observes the duration of each call to a Platform, in seconds. Its
+	// labels are "method", the name of the method, and "success", "true" or "false".
 	RequestDuration metrics.Histogram
 }
 
-// MetricsImpl is what Instrument uses. It has its metrics in Prometheus' default
-// registry. Use NewMetrics for a registry of your own.
+// MetricsImpl holds the metrics that Instrument uses, in Prometheus' default registry.
+// NewMetrics takes another registry.
 var MetricsImpl = Metrics{
 	RequestDuration: prometheus.NewHistogramFrom(requestDurationOpts, requestLabels),
 }
@@ -40,7 +40,8 @@ var (
 )
 
 // NewMetrics returns metrics that are registered with r. Platforms instrumented with the
-// same registry share their metrics. It fails if r holds another metric of that name.
+// same registry share their metrics. NewMetrics fails if r holds another metric of that
+// name.
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	took, err := collector.Shared(r, stdprometheus.NewHistogramVec(requestDurationOpts, requestLabels))
 	if err != nil {
@@ -49,11 +50,12 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	return Metrics{RequestDuration: prometheus.NewHistogram(took)}, nil
 }
 
-// Instrument returns p with every call measured in Prometheus' default registry, as
+// Instrument returns a Platform that measures every call to p in Prometheus' default
+// registry, as
 // flux_platform_request_duration_seconds{method, success}.
 func Instrument(p Platform) Platform { return MetricsImpl.Instrument(p) }
 
-// Instrument returns p with every call measured by m.
+// Instrument returns a Platform that measures every call to p with m.
 func (m Metrics) Instrument(p Platform) Platform {
 	if m.RequestDuration == nil {
 		return p
@@ -74,7 +76,7 @@ func (i *instrumented) observe(method string, begin time.Time, err *error) {
 	i.took.With("method", method, "success", strconv.FormatBool(*err == nil)).Observe(time.Since(begin).Seconds())
 }
 
-// WithContext keeps measuring; the context is for the Platform behind.
+// WithContext returns a view that measures too. The context applies to the inner Platform.
 func (i *instrumented) WithContext(ctx context.Context) Platform {
 	return &instrumented{next: WithContext(ctx, i.next), took: i.took}
 }

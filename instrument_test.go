@@ -59,7 +59,7 @@ func newMetrics(t *testing.T) (platform.Metrics, *prometheus.Registry) {
 func TestInstrumentObservesEachCallOnce(t *testing.T) {
 	m, registry := newMetrics(t)
 	callAll(m.Instrument(&platform.MockPlatform{}))
-	callAll(m.Instrument(speakingMock(t))) // all of whose methods fail
+	callAll(m.Instrument(distinctMock(t))) // all its methods fail
 	want := map[string]int{}
 	for _, method := range methods {
 		want[method+" true"], want[method+" false"] = 1, 1
@@ -69,11 +69,11 @@ func TestInstrumentObservesEachCallOnce(t *testing.T) {
 
 func TestInstrumentPassesResultsThrough(t *testing.T) {
 	m, _ := newMetrics(t)
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	assert.Equal(t, callAll(mock), callAll(m.Instrument(mock)))
 	assert.Equal(t, callAll(mock), callAll(platform.Instrument(mock)))
 
-	// Not only equal: the very same slice and error.
+	// Not only equal: the same slice and error.
 	services, err := m.Instrument(mock).AllServices(callNamespace, callIgnored)
 	assert.Same(t, &mock.AllServicesAnswer[0], &services[0])
 	assert.Same(t, errBoom, err)
@@ -136,23 +136,23 @@ func TestNewMetricsFailsOnAConflict(t *testing.T) {
 			require.NoError(t, registry.Register(conflicting))
 			m, err := platform.NewMetrics(registry)
 			assert.ErrorContains(t, err, durationName)
-			assert.Zero(t, m, "what was not registered is not handed out")
+			assert.Zero(t, m, "metrics that are not registered are not returned")
 		})
 	}
 }
 
 func TestZeroMetricsMeasureNothing(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	p := platform.Metrics{}.Instrument(mock)
 	assert.Equal(t, callAll(mock), callAll(p))
 }
 
 func TestInstrumentKeepsContexts(t *testing.T) {
 	m, registry := newMetrics(t)
-	p := platform.WithContext(context.WithValue(t.Context(), ownKey{}, "mine"), m.Instrument(own{}))
+	p := platform.WithContext(context.WithValue(t.Context(), contextKey{}, "mine"), m.Instrument(contextAware{}))
 	version, err := p.Version()
 	require.NoError(t, err)
-	assert.Equal(t, "mine", version, "the Platform behind has been given the context")
+	assert.Equal(t, "mine", version, "the inner Platform receives the context")
 
 	p = platform.WithContext(cancelled(), m.Instrument(mustNotBeCalled{}))
 	assert.Equal(t, errCause, p.Ping())

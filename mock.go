@@ -2,12 +2,12 @@ package platform
 
 import "github.com/platformbus/platform/flux"
 
-// MockPlatform is a Platform that returns what its fields say, for tests. Where an
-// ArgTest is set, it is called with the arguments, and its error, if any, is returned
-// in place of the answer. The zero value answers everything with zero values.
+// MockPlatform is a Platform for tests that returns the values of its fields. If an
+// ArgTest is set, it is called with the arguments, and its error, if any, is returned in
+// place of the answer. The zero value returns zero values from every method.
 //
-// It may be used by many goroutines at once as long as its fields are left alone and
-// its ArgTests allow it.
+// It may be used by many goroutines at once as long as its fields do not change and its
+// ArgTests allow it.
 type MockPlatform struct {
 	AllServicesArgTest func(string, flux.ServiceIDSet) error
 	AllServicesAnswer  []Service

@@ -43,8 +43,8 @@ func TestMockPlatformAnswers(t *testing.T) {
 }
 
 func TestMockPlatformArgTests(t *testing.T) {
-	// Each ArgTest is called with the arguments. Its error goes before the answer; if it
-	// has none the answer is given as ever.
+	// Each ArgTest is called with the arguments. Its error takes precedence over the
+	// answer; without an error the answer is returned as usual.
 	for _, verdict := range []error{nil, errBoom} {
 		seen := map[string]any{}
 		mock := &platform.MockPlatform{

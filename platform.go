@@ -1,11 +1,11 @@
-// Package platform describes what a cluster can do for its owner, apart from how
-// it is reached.
+// Package platform defines the operations that a cluster offers, independent of the
+// transport over which they are called.
 //
-// [Platform] is the whole contract. Package kubernetes fulfils it, [Instrument]
-// decorates it, and a [MessageBus] carries it between a daemon, which offers a
-// cluster, and a service, which uses it: what Connect returns is a Platform whose
-// calls are answered elsewhere. Anyone with a transport of their own can hold it to
-// the contract with [PlatformTestBattery] and [MessageBusTestBattery].
+// [Platform] is the interface of a cluster. Package kubernetes implements it,
+// [Instrument] measures it, and a [MessageBus] carries it between a daemon, which offers
+// a cluster, and a service, which uses it: Connect returns a Platform whose calls are
+// executed by the daemon. [PlatformTestBattery] and [MessageBusTestBattery] check that
+// other transports and buses keep the contract.
 //
 // # Concurrency
 //
@@ -20,16 +20,15 @@
 // An error keeps its type and its text over every hop. Test for it with errors.As
 // and errors.Is, never with ==, since ApplyError and SyncError are maps:
 //
-//   - [ApplyError] and [SyncError] say of each thing that failed what went wrong.
-//   - [ClusterError] says that the daemon was reached, and its cluster refused or failed.
-//   - [UnavailableError], which matches [ErrPlatformNotAvailable], says that no answer
-//     came: no daemon is connected, or it was lost.
-//   - [UpgradeNeededError], which matches [ErrUpgradeNeeded], says that the daemon is
+//   - [ApplyError] and [SyncError] hold one error for each service or resource that failed.
+//   - [ClusterError] reports that the daemon was reached, and its cluster refused or failed.
+//   - [UnavailableError], which matches [ErrPlatformNotAvailable], reports that no answer
+//     arrived: no daemon is connected, or it was lost.
+//   - [UpgradeNeededError], which matches [ErrUpgradeNeeded], reports that the daemon is
 //     too old to know the method.
-//   - [FatalError] says that the Platform is dead, and ends its subscription.
+//   - [FatalError] reports that the Platform is dead, and ends its subscription.
 //
-// The three in the middle carry a help text for the person who meets them, see
-// [flux.HelpfulError].
+// The three in the middle carry a help text for the end user, see [flux.HelpfulError].
 package platform
 
 import (
@@ -42,19 +41,19 @@ import (
 // one, see [PlatformFromV4].
 type PlatformV4 interface {
 	// AllServices returns the services of the namespace given, or of all namespaces
-	// if it is empty, without those in ignored. Their order is not defined. What
-	// could not be found out about a service is in the excuse of its containers. A
-	// namespace that does not exist is an error. An error beside a result says
-	// what the result lacks.
+	// if it is empty, without those in ignored. Their order is not defined. The excuse
+	// of a service's containers reports what could not be determined about it. A
+	// namespace that does not exist is an error. A result may be accompanied by an
+	// error, which reports what the result lacks.
 	AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error)
 
 	// SomeServices returns those of the services named that exist, and leaves out the
-	// others. Their order is not defined, and no service is in the result twice. An
-	// error beside a result says what could not be looked up.
+	// others. Their order is not defined, and no service is in the result twice. A
+	// result may be accompanied by an error, which reports what could not be looked up.
 	SomeServices(ids []flux.ServiceID) ([]Service, error)
 
-	// Apply puts the new definition of each service's pod controller in place and,
-	// unless Async is set, waits until it is rolled out. It attempts every definition
+	// Apply applies the new definition of each service's pod controller and, unless
+	// Async is set, waits until it is rolled out. It attempts every definition
 	// also after one has failed. It returns nil if all succeeded; an ApplyError
 	// with one entry for each service that did not; and any other error only if it
 	// attempted none. Applying a definition again changes nothing.
@@ -68,27 +67,27 @@ type PlatformV4 interface {
 	Version() (string, error)
 }
 
-// PlatformV5 is the interface of daemons of version 5: version 4 and what came since.
+// PlatformV5 is the interface of daemons of version 5: it adds methods to version 4.
 type PlatformV5 interface {
 	PlatformV4
 
-	// Export returns definitions of what the cluster holds, as multi-document YAML in a
-	// defined order, fit to be given to Sync. Secrets are left out unless the
-	// platform was told otherwise.
+	// Export returns definitions of the objects in the cluster, as multi-document YAML
+	// in a defined order, suitable as input for Sync. Secrets are left out unless the
+	// platform is configured to include them.
 	Export() ([]byte, error)
 
-	// Sync carries out every action, also after one has failed. It returns nil if all
+	// Sync executes every action, also after one has failed. It returns nil if all
 	// succeeded; a SyncError with one entry for each ResourceID that did not; and any
 	// other error only if it attempted none. A second Sync of the same definition
-	// changes nothing, and deleting what is gone succeeds.
+	// changes nothing, and deleting an object that does not exist succeeds.
 	Sync(def SyncDef) error
 }
 
 // Platform is the interface various platforms fulfill, e.g. *kubernetes.Cluster.
 //
-// It may be used by many goroutines at once. Arguments and results are the caller's.
-// PlatformTestBattery checks that a transport or decorator keeps to the contract
-// that each method states.
+// It may be used by many goroutines at once. Arguments and results belong to the caller.
+// PlatformTestBattery checks that a transport or decorator keeps the contract of each
+// method.
 type Platform interface {
 	PlatformV5
 }
@@ -102,14 +101,13 @@ type Connecter interface {
 	// ID is empty (i.e., not if the platform is simply not known to be connected at
 	// this time).
 	//
-	// What it returns follows the instance: each call goes to the daemon that is
-	// subscribed at that time, and while there is none fails with an
-	// UnavailableError.
+	// The Platform returned follows the instance: each call goes to the daemon that is
+	// subscribed at that time, and fails with an UnavailableError while there is none.
 	Connect(inst flux.InstanceID) (Platform, error)
 }
 
-// PlatformFromV4 offers a daemon of version 4 as a Platform: the methods that came
-// later return an UpgradeNeededError. A p that has them already is returned as it is.
+// PlatformFromV4 adapts a daemon of version 4 to Platform: the methods of later versions
+// return an UpgradeNeededError. If p implements Platform it is returned unchanged.
 func PlatformFromV4(p PlatformV4) Platform {
 	if newer, ok := p.(Platform); ok {
 		return newer
@@ -117,8 +115,8 @@ func PlatformFromV4(p PlatformV4) Platform {
 	return &fromV4{PlatformV4: p}
 }
 
-// fromV4 embeds a PlatformV4 only; a method added to Platform fails to compile here
-// until it is decided what a daemon of version 4 answers to it.
+// fromV4 embeds a PlatformV4 only: a method added to Platform fails to compile here
+// until the answer of a daemon of version 4 is defined.
 type fromV4 struct{ PlatformV4 }
 
 var _ Platform = (*fromV4)(nil)

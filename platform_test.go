@@ -12,7 +12,7 @@ import (
 // methods are the names of Platform's methods.
 var methods = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
 
-// What callAll calls with.
+// The arguments of callAll.
 var (
 	callNamespace = "default"
 	callIgnored   = flux.ServiceIDSet{"default/ignored": {}}
@@ -21,7 +21,7 @@ var (
 	callSync      = platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: "a", Delete: []byte("d"), Apply: []byte("a")}}}
 )
 
-// An outcome is what a call returned; result is nil for methods that return an error only.
+// An outcome holds the results of a call; result is nil for methods that return only an error.
 type outcome struct {
 	result any
 	err    error
@@ -44,9 +44,9 @@ func callAll(p platform.Platform) map[string]outcome {
 	return all
 }
 
-// speakingMock answers each method with something that no other answers, checks that
-// the arguments are callAll's, and returns each error beside its result.
-func speakingMock(t *testing.T) *platform.MockPlatform {
+// distinctMock returns a mock with a different answer and error for each method, which
+// checks that the arguments are those of callAll.
+func distinctMock(t *testing.T) *platform.MockPlatform {
 	return &platform.MockPlatform{
 		AllServicesArgTest: func(namespace string, ignored flux.ServiceIDSet) error {
 			assert.Equal(t, callNamespace, namespace)
@@ -79,11 +79,11 @@ func speakingMock(t *testing.T) *platform.MockPlatform {
 	}
 }
 
-// justV4 hides what a Platform has beyond version 4.
+// justV4 hides the methods of a Platform beyond version 4.
 type justV4 struct{ platform.PlatformV4 }
 
 func TestPlatformFromV4(t *testing.T) {
-	mock := speakingMock(t)
+	mock := distinctMock(t)
 	want, got := callAll(mock), callAll(platform.PlatformFromV4(justV4{mock}))
 	for _, method := range methods {
 		if method != "Export" && method != "Sync" {
@@ -97,7 +97,7 @@ func TestPlatformFromV4(t *testing.T) {
 	}
 }
 
-func TestPlatformFromV4LeavesNewerOnesAlone(t *testing.T) {
+func TestPlatformFromV4ReturnsNewerOnesUnchanged(t *testing.T) {
 	mock := &platform.MockPlatform{}
 	assert.Same(t, mock, platform.PlatformFromV4(mock))
 	once := platform.PlatformFromV4(justV4{mock})

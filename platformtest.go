@@ -10,36 +10,36 @@ import (
 	"time"
 )
 
-// PlatformTestBattery holds a transport or a decorator to the contract of Platform:
-// what goes in at one end comes out at the other. Its use is one line:
+// PlatformTestBattery checks that a transport or a decorator keeps the contract of
+// Platform, so that arguments and results pass through it unchanged. Its use is one line:
 //
 //	func TestMyTransport(t *testing.T) { platform.PlatformTestBattery(t, throughMyTransport) }
 //
-// wrap is given a Platform that stands for the far end and returns the Platform under
-// test, which must pass every call on to it. It is called anew for each case, in a
-// goroutine of the battery's; what it opens it closes with t.Cleanup.
+// wrap receives the Platform of the far end and returns the Platform under test, which must
+// pass every call on to it. The battery calls wrap once for each case, in a goroutine of
+// its own; wrap registers its clean-up with t.Cleanup.
 //
 // The battery checks, for each method, that
 //
-//   - arguments and results arrive as they were given: nothing lost, added, moved or
-//     changed, nil and empty apart, bytes that are not UTF-8 and answers of 4 MiB
-//     included. Its strings are valid UTF-8, so that JSON can carry them. The services
-//     beside an error are results too;
-//   - the call is made once and is over when it returns, also when it failed; later
-//     calls get answers of their own, and so do concurrent ones;
-//   - arguments are left as they were, and results are the caller's to change;
+//   - arguments and results arrive unchanged: nothing is lost, added or reordered, nil and
+//     empty stay distinct, and bytes that are not UTF-8 and answers of 4 MiB pass. All
+//     strings are valid UTF-8, so that JSON can carry them. Services returned with an
+//     error are results too;
+//   - the call is made exactly once and has ended when it returns, also when it failed;
+//     later and concurrent calls get their own answers;
+//   - arguments are not modified, and the caller may modify results;
 //   - nil stays nil, also behind the error interface, and every error stays an error,
-//     even one without a text;
-//   - ApplyError and SyncError keep each entry with its text; what UnavailableError,
-//     UpgradeNeededError and ClusterError return keeps its text, its help and what it
-//     matches; any other error keeps its text and becomes none of these, but may
-//     arrive in a ClusterError. Of a FatalError only the text has to arrive; its
-//     effect is the business of MessageBusTestBattery.
+//     even one with an empty text;
+//   - ApplyError and SyncError keep each entry with its text; the errors of
+//     UnavailableError, UpgradeNeededError and ClusterError keep their text, their help and
+//     the sentinel they match; any other error keeps its text and becomes none of these,
+//     but may arrive in a ClusterError. Of a FatalError only the text has to arrive;
+//     MessageBusTestBattery checks its effect.
 //
-// Each case is a subtest, named after the method: -run Battery/Sync. A failure shows
-// the call, what came, what was wanted, and the rule that it breaks. A panic in the
-// goroutine of a call is such a failure, and so is a case that takes longer than 30
-// seconds; its goroutine is left behind, since nothing can end it from outside.
+// Each case is a subtest, named after the method: -run Battery/Sync. A failure shows the
+// call, the value received, the value wanted, and the rule that it breaks. A panic in the
+// goroutine of a call is a failure, and so is a case that takes longer than 30 seconds; its
+// goroutine leaks, since it cannot be ended from outside.
 func PlatformTestBattery(t *testing.T, wrap func(mock Platform) Platform) {
 	t.Helper()
 	runPlatformCases(t, func(*testing.T) func(Platform) Platform { return wrap })
@@ -58,22 +58,22 @@ func runPlatformCases(t *testing.T, open func(*testing.T) func(Platform) Platfor
 	}
 }
 
-// caseLimit is far more than any case needs, so that a busy machine fails nothing.
+// caseLimit is far more than any case needs, so that no case fails on a busy machine.
 const caseLimit = 30 * time.Second
 
-// A conformanceCase is one thing that a Platform under test must do.
+// A conformanceCase checks one rule of the contract of Platform.
 type conformanceCase struct {
 	name   string
-	rule   string                         // the sentence of the contract that a failure breaks
-	mock   func() *MockPlatform           // answers at the far end; nil means the zero mock
-	answer func(request) answer           // answers in place of the mock, by what was asked
-	check  func(Platform, *witness) error // takes no testing.T: it may hang, and we test it against broken transports
+	rule   string                          // the sentence of the contract that a failure breaks
+	mock   func() *MockPlatform            // answers at the far end; nil means the zero mock
+	answer func(request) answer            // answers in place of the mock, depending on the request
+	check  func(Platform, *recorder) error // takes no testing.T: it may hang, and we test it against broken transports
 }
 
-// run returns what is wrong with what wrap returns, or nil.
+// run checks the Platform that wrap returns. It returns nil if the rule holds.
 func (c conformanceCase) run(wrap func(Platform) Platform, limit time.Duration) error {
-	return broken(c.rule, bounded(limit, func() error {
-		far := &witness{mock: &MockPlatform{}, answer: c.answer}
+	return withRule(c.rule, runBounded(limit, func() error {
+		far := &recorder{mock: &MockPlatform{}, answer: c.answer}
 		if c.mock != nil {
 			far.mock = c.mock()
 		}
@@ -85,7 +85,7 @@ func (c conformanceCase) run(wrap func(Platform) Platform, limit time.Duration) 
 	}))
 }
 
-// platformFailures runs every case, and yields its name and what is wrong, or nil.
+// platformFailures runs every case, and yields its name and its failure, or nil.
 func platformFailures(wrap func(Platform) Platform, limit time.Duration) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, c := range platformCases() {
@@ -96,8 +96,8 @@ func platformFailures(wrap func(Platform) Platform, limit time.Duration) iter.Se
 	}
 }
 
-// broken adds the rule to a failure.
-func broken(rule string, err error) error {
+// withRule adds the rule that was broken to a failure.
+func withRule(rule string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -106,12 +106,13 @@ func broken(rule string, err error) error {
 
 var (
 	errHang   = errors.New("hang")
-	errExited = errors.New("the goroutine of the call was ended from within: was t.FailNow called in it?")
+	errExited = errors.New("the goroutine of the call exited: was t.FailNow called in it?")
 )
 
-// bounded returns what f does. A panic in f, and an end of its goroutine, are errors,
-// and so is a hang, which leaves the goroutine behind.
-func bounded(limit time.Duration, f func() error) error {
+// runBounded calls f in a goroutine and returns its error. It also returns an error if f
+// panics, exits its goroutine, or does not return within the limit; the goroutine of an f
+// that hangs leaks.
+func runBounded(limit time.Duration, f func() error) error {
 	returned := make(chan error, 1)
 	go func() {
 		err := errExited
@@ -125,7 +126,7 @@ func bounded(limit time.Duration, f func() error) error {
 	case err := <-returned:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("%w: a call had not returned after %v", errHang, limit)
+		return fmt.Errorf("%w: a call did not return within %v", errHang, limit)
 	}
 }
 
@@ -136,9 +137,9 @@ func recoverInto(err *error) {
 	}
 }
 
-// atOnce runs f(0) to f(n-1) side by side, and returns the first of their errors; the
+// concurrently runs f(0) to f(n-1) concurrently, and returns the first of their errors; the
 // others are likely of the same kind.
-func atOnce(n int, f func(i int) error) error {
+func concurrently(n int, f func(i int) error) error {
 	errs := make([]error, n)
 	start := make(chan struct{})
 	var all sync.WaitGroup

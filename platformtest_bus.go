@@ -12,37 +12,37 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// MessageBusTestBattery holds a bus to the contract of MessageBus, whether it stays
-// within one process or spans many. Its use is one line:
+// MessageBusTestBattery checks that a bus, within one process or between processes, keeps
+// the contract of MessageBus. Its use is one line:
 //
 //	func TestMyBus(t *testing.T) { platform.MessageBusTestBattery(t, newMyBus) }
 //
-// newBus is called anew for each case, in the goroutine of the case's subtest t, and
-// closes with t.Cleanup what it opens. The bus it returns must know of no subscription.
-// A bus that spans processes may return a MessageBus whose Subscribe is at one end and
-// whose Connect and Ping are at the other.
+// The battery calls newBus once for each case, in the goroutine of the case's subtest t.
+// newBus returns a bus without subscriptions, and registers its clean-up with t.Cleanup.
+// For a bus between processes it may return a MessageBus whose Subscribe is at one end
+// and whose Connect and Ping are at the other.
 //
 // The battery checks that
 //
-//   - a handle follows its instance: it can be had before any daemon, fails then with an
-//     UnavailableError, works when a daemon has subscribed, and after a kick drives the
-//     newer Platform and never the older;
+//   - a handle follows its instance: Connect returns it before any daemon is connected, its
+//     calls then fail with an UnavailableError, they work when a daemon has subscribed, and
+//     after a kick they go to the newer Platform and never to the older;
 //   - a subscription ends exactly once, with its cause on its own channel, when it is
 //     kicked or when a call to its Platform returns a FatalError, however wrapped; no
-//     other error ends it, and the same Platform, comparable or not, may come back;
-//   - a call that is under way when its subscription is kicked returns its own result;
-//   - a channel that nobody reads, or that is nil, holds up nothing;
-//   - instances have nothing to do with each other, whatever their IDs look like;
-//   - an empty ID and a nil Platform are refused, and harm nobody;
-//   - a Platform seen through the bus passes PlatformTestBattery.
+//     other error ends it, and the same Platform, comparable or not, may subscribe again;
+//   - a call that is in progress when its subscription is kicked returns its own result;
+//   - a channel that nobody reads, or that is nil, blocks nothing;
+//   - instances do not affect each other, whatever their IDs;
+//   - an empty ID and a nil Platform are refused without effect on other subscriptions;
+//   - a Platform reached through the bus passes PlatformTestBattery.
 //
-// Subscribe takes effect before it returns; for everything else the battery waits, up
-// to 30 seconds, so that a bus may take the time that its network takes. After such a
-// wait has ended, it makes round trips before it says that nothing more came.
+// Subscribe takes effect before it returns; for everything else the battery waits up to
+// 30 seconds, to allow for network latency. After such a wait, it makes round trips before
+// it concludes that no further cause arrives.
 //
-// Each case is a subtest, as in -run Battery/Kick; those of PlatformTestBattery are
-// below Platform. Panics and hangs are named failures, with what PlatformTestBattery
-// says of them; a case may take twice as long as a wait.
+// Each case is a subtest, as in -run Battery/Kick; the cases of PlatformTestBattery are
+// subtests of Platform. Panics and hangs are failures, as in PlatformTestBattery; a case
+// may take twice as long as a wait.
 func MessageBusTestBattery(t *testing.T, newBus func(t *testing.T) MessageBus) {
 	t.Helper()
 	for _, c := range busCases() {
@@ -69,26 +69,26 @@ func through(bus MessageBus) func(Platform) Platform {
 	}
 }
 
-// A busCase is one thing that a bus must do.
+// A busCase checks one rule of the contract of MessageBus.
 type busCase struct {
 	name  string
 	rule  string // the sentence of the contract that a failure breaks
-	check func(*busTrial) error
+	check func(*busTest) error
 }
 
-// run returns what is wrong with the bus, or nil. limit is for each wait, and twice
-// that for the case.
+// run checks the bus. It returns nil if the rule holds. Each wait is bounded by limit, and
+// the case by twice that.
 func (c busCase) run(bus MessageBus, limit time.Duration) error {
-	b := &busTrial{bus: bus, limit: limit}
-	err := bounded(2*limit, func() error { return c.check(b) })
+	b := &busTest{bus: bus, limit: limit}
+	err := runBounded(2*limit, func() error { return c.check(b) })
 	if errors.Is(err, errHang) {
-		err = fmt.Errorf("%w; begun last: %v", err, b.step.Load())
+		err = fmt.Errorf("%w; last step: %v", err, b.lastStep.Load())
 	}
-	return broken(c.rule, err)
+	return withRule(c.rule, err)
 }
 
-// busFailures runs every case, each on a bus of its own, and yields its name and what
-// is wrong, or nil.
+// busFailures runs every case, each on a bus of its own, and yields its name and its
+// failure, or nil.
 func busFailures(newBus func() MessageBus, limit time.Duration) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, c := range busCases() {
@@ -99,43 +99,43 @@ func busFailures(newBus func() MessageBus, limit time.Duration) iter.Seq2[string
 	}
 }
 
-// A busTrial is a bus under test, with the means to use it.
-type busTrial struct {
-	bus   MessageBus
-	limit time.Duration
-	step  atomic.Value // a string: what was begun last, for when it hangs
+// A busTest is a bus under test, with helpers for the cases.
+type busTest struct {
+	bus      MessageBus
+	limit    time.Duration
+	lastStep atomic.Value // a string: the operation that was started last, reported if it hangs
 }
 
-func (b *busTrial) begin(format string, args ...any) { b.step.Store(fmt.Sprintf(format, args...)) }
+func (b *busTest) setStep(format string, args ...any) { b.lastStep.Store(fmt.Sprintf(format, args...)) }
 
 // A subscriber is a daemon that offers a Platform whose Version is the daemon's name.
 type subscriber struct {
 	inst flux.InstanceID
 	name string
-	far  *witness
-	done chan error // with room for more than the one value that may come
+	far  *recorder
+	done chan error // has room for more than the one value that is allowed
 }
 
 func newSubscriber(inst flux.InstanceID, name string) *subscriber {
 	return &subscriber{
 		inst: inst,
 		name: name,
-		far:  &witness{mock: &MockPlatform{VersionAnswer: name}},
+		far:  &recorder{mock: &MockPlatform{VersionAnswer: name}},
 		done: make(chan error, 4),
 	}
 }
 
 // subscribe subscribes a new daemon.
-func (b *busTrial) subscribe(inst flux.InstanceID, name string) *subscriber {
+func (b *busTest) subscribe(inst flux.InstanceID, name string) *subscriber {
 	s := newSubscriber(inst, name)
-	b.begin("Subscribe of the %s daemon", name)
+	b.setStep("Subscribe of the %s daemon", name)
 	b.bus.Subscribe(inst, s.far, s.done)
 	return s
 }
 
 // connect returns a handle.
-func (b *busTrial) connect(inst flux.InstanceID) (Platform, error) {
-	b.begin("Connect(%s)", excerptOf(inst))
+func (b *busTest) connect(inst flux.InstanceID) (Platform, error) {
+	b.setStep("Connect(%s)", excerptOf(inst))
 	handle, err := b.bus.Connect(inst)
 	switch {
 	case err != nil:
@@ -147,14 +147,14 @@ func (b *busTrial) connect(inst flux.InstanceID) (Platform, error) {
 }
 
 // ping pings the instance.
-func (b *busTrial) ping(inst flux.InstanceID) error {
-	b.begin("Ping(%s)", excerptOf(inst))
+func (b *busTest) ping(inst flux.InstanceID) error {
+	b.setStep("Ping(%s)", excerptOf(inst))
 	return b.bus.Ping(inst)
 }
 
-// reaches returns nil if a call on the handle is answered by the daemon s.
-func (b *busTrial) reaches(handle Platform, s *subscriber) error {
-	b.begin("Version on a handle")
+// reaches returns nil if the daemon s answers a call on the handle.
+func (b *busTest) reaches(handle Platform, s *subscriber) error {
+	b.setStep("Version on a handle")
 	version, err := handle.Version()
 	if err != nil {
 		return mismatch(fmt.Sprintf("a call that the %s daemon was to answer returned the error", s.name), err, nil)
@@ -164,8 +164,8 @@ func (b *busTrial) reaches(handle Platform, s *subscriber) error {
 	return nil
 }
 
-// ended waits for the cause for which the subscription of s has ended.
-func (b *busTrial) ended(s *subscriber) (cause, failure error) {
+// awaitCause waits for the cause of the end of the subscription of s.
+func (b *busTest) awaitCause(s *subscriber) (cause, failure error) {
 	timer := time.NewTimer(b.limit)
 	defer timer.Stop()
 	select {
@@ -178,37 +178,37 @@ func (b *busTrial) ended(s *subscriber) (cause, failure error) {
 		}
 		return cause, nil
 	case <-timer.C:
-		return nil, fmt.Errorf("no cause had come to the channel of the %s daemon after %v", s.name, b.limit)
+		return nil, fmt.Errorf("the channel of the %s daemon received no cause within %v", s.name, b.limit)
 	}
 }
 
-// quiet returns nil if nothing comes, or nothing more, to the channel of s while there
-// are some round trips.
-func (b *busTrial) quiet(s *subscriber) error {
+// noMoreCauses returns nil if the channel of s receives nothing, or nothing more, during a
+// few round trips.
+func (b *busTest) noMoreCauses(s *subscriber) error {
 	for range 2 {
-		_ = b.ping(s.inst) // whatever it says
+		_ = b.ping(s.inst) // the result does not matter
 	}
 	select {
 	case cause, open := <-s.done:
 		if !open {
 			return fmt.Errorf("the bus closed the channel of the %s daemon", s.name)
 		}
-		return mismatch(fmt.Sprintf("to the channel of the %s daemon came one cause too many", s.name), cause, nil)
+		return mismatch(fmt.Sprintf("the channel of the %s daemon received one cause too many", s.name), cause, nil)
 	default:
 		return nil
 	}
 }
 
-// endsOnce waits for the one cause of s.
-func (b *busTrial) endsOnce(s *subscriber) error {
-	if _, err := b.ended(s); err != nil {
+// endsOnce waits for the cause of s and checks that it is the only one.
+func (b *busTest) endsOnce(s *subscriber) error {
+	if _, err := b.awaitCause(s); err != nil {
 		return err
 	}
-	return b.quiet(s)
+	return b.noMoreCauses(s)
 }
 
-// becomesUnavailable waits until no daemon is known for the instance.
-func (b *busTrial) becomesUnavailable(inst flux.InstanceID) error {
+// awaitUnavailable waits until the bus knows no daemon for the instance.
+func (b *busTest) awaitUnavailable(inst flux.InstanceID) error {
 	for begin := time.Now(); ; runtime.Gosched() {
 		err := b.ping(inst)
 		if errors.Is(err, ErrPlatformNotAvailable) {
@@ -220,7 +220,7 @@ func (b *busTrial) becomesUnavailable(inst flux.InstanceID) error {
 	}
 }
 
-// unavailable returns nil if err, which a call returned, says that there is no daemon.
+// unavailable returns nil if err, which a call returned, reports that no daemon is connected.
 func unavailable(call string, err error) error {
 	var helpful flux.HelpfulError
 	switch {
@@ -232,7 +232,7 @@ func unavailable(call string, err error) error {
 	return nil
 }
 
-// excerptOf shows an ID, which may be long.
+// excerptOf quotes an ID, and shortens a long one.
 func excerptOf(inst flux.InstanceID) string {
 	if len(inst) > 40 {
 		return fmt.Sprintf("%q…", string(inst[:40]))
@@ -240,8 +240,8 @@ func excerptOf(inst flux.InstanceID) string {
 	return fmt.Sprintf("%q", string(inst))
 }
 
-// allOf returns the first failure.
-func allOf(checks ...func() error) error {
+// firstError runs the checks in order and returns the first failure.
+func firstError(checks ...func() error) error {
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-func kicks(b *busTrial) error {
+func kicks(b *busTest) error {
 	older := b.subscribe(onlyInstance, "older")
 	newer := b.subscribe(onlyInstance, "newer")
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(older) },
-		func() error { return b.quiet(newer) },
+		func() error { return b.noMoreCauses(newer) },
 	)
 }
 
-func kicksInTurn(b *busTrial) error {
+func kicksInTurn(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -31,12 +31,12 @@ func kicksInTurn(b *busTrial) error {
 	}
 	last := len(all) - 1
 	for _, s := range all[:last] {
-		if _, err := b.ended(s); err != nil {
+		if _, err := b.awaitCause(s); err != nil {
 			return err
 		}
 	}
 	for _, s := range all {
-		if err := b.quiet(s); err != nil {
+		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}
 	}
@@ -49,9 +49,9 @@ type uncomparable struct {
 	_ []string
 }
 
-// sameAgain subscribes one Platform twice, of which the second subscription must not
-// end with the first, and then a third time.
-func sameAgain(b *busTrial, as func(Platform) Platform) error {
+// sameAgain subscribes one Platform twice, where the end of the first subscription must
+// not end the second, and then a third time.
+func sameAgain(b *busTest, as func(Platform) Platform) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
@@ -62,59 +62,60 @@ func sameAgain(b *busTrial, as func(Platform) Platform) error {
 	third.name, third.done = "third", make(chan error, 4)
 	p := as(first.far)
 	for _, s := range []*subscriber{first, &second} {
-		b.begin("Subscribe of one Platform for the %s time", s.name)
+		b.setStep("Subscribe of one Platform for the %s time", s.name)
 		b.bus.Subscribe(onlyInstance, p, s.done)
 	}
-	if err := allOf(
+	if err := firstError(
 		func() error { return b.endsOnce(first) },
-		func() error { return b.quiet(&second) },
-		func() error { return b.reaches(handle, first) }, // they have one Platform
+		func() error { return b.noMoreCauses(&second) },
+		func() error { return b.reaches(handle, first) }, // both subscriptions have one Platform
 	); err != nil {
 		return err
 	}
-	b.begin("Subscribe of one Platform for the third time")
+	b.setStep("Subscribe of one Platform for the third time")
 	b.bus.Subscribe(onlyInstance, p, third.done)
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(&second) },
-		func() error { return b.quiet(&third) },
-		func() error { return b.quiet(first) },
+		func() error { return b.noMoreCauses(&third) },
+		func() error { return b.noMoreCauses(first) },
 		func() error { return b.reaches(handle, first) },
 	)
 }
 
-// heldCalls are under way at the far end until they are released. They are several,
-// since a bus that cuts one short may do so too late to be seen.
-const heldCalls = 4
+// callsInFlight is the number of calls that block at the far end until they are released.
+// There are several, since a bus that aborts calls may abort a single one too late to be
+// noticed.
+const callsInFlight = 4
 
-// A hold has the calls of Sync to one daemon under way.
-type hold struct {
+// heldCalls are calls of Sync that block at one daemon.
+type heldCalls struct {
 	s        *subscriber
-	entered  chan struct{} // gets a value for each call that has reached the daemon
+	entered  chan struct{} // receives a value for each call that has reached the daemon
 	release  func()        // may be called many times
-	returned chan error    // gets what each call returned
+	returned chan error    // receives the error of each call
 }
 
-// hold subscribes a daemon and calls its Sync, which will answer with err when it is
-// released, which the caller must do.
-func (b *busTrial) hold(handle Platform, err error) *hold {
-	gate := make(chan struct{})
-	h := &hold{
+// startCalls subscribes a daemon and calls its Sync, which answers with err when it is
+// released. The caller must release the calls.
+func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
+	released := make(chan struct{})
+	h := &heldCalls{
 		s:        newSubscriber(onlyInstance, "older"),
-		entered:  make(chan struct{}, heldCalls),
-		release:  sync.OnceFunc(func() { close(gate) }),
-		returned: make(chan error, heldCalls),
+		entered:  make(chan struct{}, callsInFlight),
+		release:  sync.OnceFunc(func() { close(released) }),
+		returned: make(chan error, callsInFlight),
 	}
 	h.s.far.answer = func(r request) answer {
 		if r.method != "Sync" {
 			return r.send(h.s.far.mock)
 		}
 		h.entered <- struct{}{}
-		<-gate
+		<-released
 		return answer{err: err}
 	}
-	b.begin("Subscribe of the older daemon")
+	b.setStep("Subscribe of the older daemon")
 	b.bus.Subscribe(onlyInstance, h.s.far, h.s.done)
-	for range heldCalls {
+	for range callsInFlight {
 		go func() { // ends with the call, which release ends
 			failed := errExited
 			defer func() { h.returned <- failed }()
@@ -125,104 +126,104 @@ func (b *busTrial) hold(handle Platform, err error) *hold {
 	return h
 }
 
-// within waits for something, which it names.
-func within[T any](b *busTrial, what string, c <-chan T) (v T, err error) {
+// within receives a value. If none arrives within the limit, the error begins with failure.
+func within[T any](b *busTest, failure string, c <-chan T) (v T, err error) {
 	timer := time.NewTimer(b.limit)
 	defer timer.Stop()
 	select {
 	case v = <-c:
 		return v, nil
 	case <-timer.C:
-		return v, fmt.Errorf("%s did not, within %v", what, b.limit)
+		return v, fmt.Errorf("%s within %v", failure, b.limit)
 	}
 }
 
-// kickUnderWay kicks a daemon during calls, which then answer with result and must
-// return it.
-func kickUnderWay(b *busTrial, result error) error {
+// kickDuringCalls kicks a daemon while calls are in progress. Their answer is result, and
+// they must return it.
+func kickDuringCalls(b *busTest, result error) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
-	calls := b.hold(handle, result)
+	calls := b.startCalls(handle, result)
 	defer calls.release()
-	for range heldCalls {
-		if _, err := within(b, "a call that ought to reach the platform", calls.entered); err != nil {
+	for range callsInFlight {
+		if _, err := within(b, "no call reached the platform", calls.entered); err != nil {
 			return err
 		}
 	}
 	newer := b.subscribe(onlyInstance, "newer")
 	for range 3 {
 		if err := b.reaches(handle, newer); err != nil {
-			return fmt.Errorf("while a call to the older daemon is under way, %w", err)
+			return fmt.Errorf("while a call to the older daemon is in progress, %w", err)
 		}
 	}
 	select {
 	case early := <-calls.returned:
-		return mismatch("Sync, under way during a kick, returned before the platform had answered it", early, result)
+		return mismatch("Sync, in progress during a kick, returned before the platform had answered it", early, result)
 	default:
 	}
 	calls.release()
-	for range heldCalls {
-		got, err := within(b, "a call that ought to return once the platform has answered it", calls.returned)
+	for range callsInFlight {
+		got, err := within(b, "a call did not return after the platform had answered it", calls.returned)
 		if err != nil {
 			return err
 		}
-		if err := errorDiffers("Sync, under way during a kick,", got, result); err != nil {
+		if err := diffError("Sync, in progress during a kick,", got, result); err != nil {
 			return err
 		}
 	}
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(calls.s) },
-		func() error { return b.quiet(newer) },
+		func() error { return b.noMoreCauses(newer) },
 		func() error { return b.reaches(handle, newer) },
 	)
 }
 
-func finishesCalls(b *busTrial) error {
-	return kickUnderWay(b, SyncError{"own": errors.New("the call's own result")})
+func finishesCalls(b *busTest) error {
+	return kickDuringCalls(b, SyncError{"own": errors.New("the call's own result")})
 }
 
-func fatalAfterKick(b *busTrial) error {
-	return kickUnderWay(b, FatalError{Err: errors.New("died late")})
+func fatalAfterKick(b *busTest) error {
+	return kickDuringCalls(b, FatalError{Err: errors.New("died late")})
 }
 
-// storm lets many daemons subscribe at once, with calls between.
-func storm(b *busTrial) error {
-	const crowds, each = 8, 8
+// subscribesConcurrently subscribes many daemons concurrently, with calls in between.
+func subscribesConcurrently(b *busTest) error {
+	const goroutines, each = 8, 8
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
-	b.begin("Subscribe of %d daemons at once, with calls between", crowds*each)
-	subscribers := make([]*subscriber, crowds*each)
-	if err := atOnce(crowds, func(c int) error {
+	b.setStep("Subscribe of %d daemons at once, with calls between", goroutines*each)
+	subscribers := make([]*subscriber, goroutines*each)
+	if err := concurrently(goroutines, func(c int) error {
 		for i := c * each; i < (c+1)*each; i++ {
 			s := newSubscriber(onlyInstance, fmt.Sprintf("no. %d", i))
 			subscribers[i] = s
 			b.bus.Subscribe(onlyInstance, s.far, s.done)
 			if _, err := handle.Version(); err != nil && !errors.Is(err, ErrPlatformNotAvailable) {
-				return mismatch("a call during the storm returned", err, nil)
+				return mismatch("a call during the subscribesConcurrently returned", err, nil)
 			}
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	last, err := b.lastOf(subscribers)
+	last, err := b.awaitLast(subscribers)
 	if err != nil {
 		return err
 	}
 	for _, s := range subscribers {
-		if err := b.quiet(s); err != nil {
+		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}
 	}
 	return b.reaches(handle, last)
 }
 
-// lastOf waits until all subscriptions but one have ended, and returns that one.
-func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
+// awaitLast waits until all subscriptions but one have ended, and returns that one.
+func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
 	ended := make(chan int, len(subscribers))
 	stop := make(chan struct{})
 	var watches sync.WaitGroup
@@ -240,14 +241,14 @@ func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
 
 	over := make(map[int]bool)
 	for len(over) < len(subscribers)-1 {
-		i, err := within(b, fmt.Sprintf("of %d subscriptions, only %d have ended; one more that ought to", len(subscribers), len(over)), ended)
+		i, err := within(b, fmt.Sprintf("of %d subscriptions, only %d have ended; no other ended", len(subscribers), len(over)), ended)
 		if err != nil {
 			return nil, err
 		}
 		over[i] = true
 	}
 	for range 2 {
-		_ = b.ping(onlyInstance) // time in which the last may end, which it must not
+		_ = b.ping(onlyInstance) // gives the last one time to end, which it must not
 	}
 	stopped()
 	var last *subscriber
@@ -257,19 +258,19 @@ func (b *busTrial) lastOf(subscribers []*subscriber) (*subscriber, error) {
 		}
 	}
 	if len(ended) > 0 {
-		return nil, fmt.Errorf("all of %d subscriptions have ended, and one must stay", len(subscribers))
+		return nil, fmt.Errorf("all of %d subscriptions have ended; want one to stay", len(subscribers))
 	}
 	return last, nil
 }
 
-// fatal has the platform die in a call to the method, of each form of FatalError.
-func fatal(b *busTrial, method string, call func(handle Platform) error) error {
+// fatal has the platform return each form of FatalError from a call to the method.
+func fatal(b *busTest, method string, call func(handle Platform) error) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
 	cause := errors.New("the disk is full")
-	for _, death := range []struct {
+	for _, fatal := range []struct {
 		form string
 		err  error
 	}{
@@ -280,91 +281,93 @@ func fatal(b *busTrial, method string, call func(handle Platform) error) error {
 		{"joined", errors.Join(errors.New("also"), FatalError{Err: cause})},
 		{"in a ClusterError", ClusterError(FatalError{Err: cause})},
 	} {
-		if err := dies(b, handle, method, death.err, call); err != nil {
-			return fmt.Errorf("FatalError, %s: %w", death.form, err)
+		if err := endsWithFatal(b, handle, method, fatal.err, call); err != nil {
+			return fmt.Errorf("FatalError, %s: %w", fatal.form, err)
 		}
 	}
 	return nil
 }
 
-func dies(b *busTrial, handle Platform, method string, death error, call func(handle Platform) error) error {
+// endsWithFatal checks that a FatalError ends the subscription, and what the caller and the
+// subscriber receive.
+func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call func(handle Platform) error) error {
 	dying := newSubscriber(onlyInstance, "dying")
-	answer{err: death}.set(dying.far.mock, method)
-	b.begin("Subscribe")
+	answer{err: fatal}.set(dying.far.mock, method)
+	b.setStep("Subscribe")
 	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
-	b.begin("%s, which returns a FatalError", method)
-	if err := errorDiffers(method, call(handle), death); err != nil {
+	b.setStep("%s, which returns a FatalError", method)
+	if err := diffError(method, call(handle), fatal); err != nil {
 		return err
 	}
-	cause, err := b.ended(dying)
+	cause, err := b.awaitCause(dying)
 	if err != nil {
 		return err
 	}
 	if _, ok := asFatal(cause); !ok {
-		return mismatch("the subscriber got a cause that is no FatalError", cause, death)
+		return mismatch("the subscriber received a cause that is no FatalError", cause, fatal)
 	}
-	if err := errorDiffers("the subscription", cause, death); err != nil {
+	if err := diffError("the subscription", cause, fatal); err != nil {
 		return err
 	}
-	if err := b.becomesUnavailable(onlyInstance); err != nil {
+	if err := b.awaitUnavailable(onlyInstance); err != nil {
 		return err
 	}
 	next := b.subscribe(onlyInstance, "next")
-	return allOf(
+	return firstError(
 		func() error { return b.reaches(handle, next) },
-		func() error { return b.quiet(dying) },
-		func() error { return b.quiet(next) },
+		func() error { return b.noMoreCauses(dying) },
+		func() error { return b.noMoreCauses(next) },
 	)
 }
 
 // fatalOnce makes many calls at once, all of which return a FatalError.
-func fatalOnce(b *busTrial) error {
+func fatalOnce(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
 	dying := newSubscriber(onlyInstance, "dying")
 	dying.far.mock.SyncError = FatalError{Err: errors.New("boom")}
-	b.begin("Subscribe")
+	b.setStep("Subscribe")
 	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
-	b.begin("calls that all return a FatalError")
-	if err := atOnce(32, func(int) error {
+	b.setStep("calls that all return a FatalError")
+	if err := concurrently(32, func(int) error {
 		err := handle.Sync(SyncDef{})
 		if errors.Is(err, ErrPlatformNotAvailable) {
-			return nil // it came too late
+			return nil // the subscription had ended before the call
 		}
-		return errorDiffers("Sync", err, dying.far.mock.SyncError)
+		return diffError("Sync", err, dying.far.mock.SyncError)
 	}); err != nil {
 		return err
 	}
-	return allOf(
+	return firstError(
 		func() error { return b.endsOnce(dying) },
-		func() error { return b.becomesUnavailable(onlyInstance) },
-		func() error { return b.quiet(dying) },
+		func() error { return b.awaitUnavailable(onlyInstance) },
+		func() error { return b.noMoreCauses(dying) },
 	)
 }
 
-// otherErrors has a platform return, from every method, what is not a FatalError.
-func otherErrors(b *busTrial) error {
+// otherErrors has a platform return, from every method, errors that are not a FatalError.
+func otherErrors(b *busTest) error {
 	handle, err := b.connect(onlyInstance)
 	if err != nil {
 		return err
 	}
 	s := b.subscribe(onlyInstance, "only")
 	for _, method := range methods {
-		for _, harmless := range []error{
+		for _, other := range []error{
 			errors.New(""), errors.New(plainText),
 			ClusterError(errors.New("refused")), UnavailableError(errors.New("lost")), UpgradeNeededError(errors.New("old")),
 			ApplyError{"a/b": errors.New("boom")}, SyncError{"a": errors.New("boom")},
 		} {
-			answer{version: s.name, err: harmless}.set(s.far.mock, method)
-			b.begin("%s, which returns an error", method)
+			answer{version: s.name, err: other}.set(s.far.mock, method)
+			b.setStep("%s, which returns an error", method)
 			if sampleRequest(method).send(handle).err == nil {
-				return mismatch(method+" returned", nil, harmless)
+				return mismatch(method+" returned", nil, other)
 			}
 		}
 		answer{version: s.name}.set(s.far.mock, method)
-		if err := b.quiet(s); err != nil {
+		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}
 		if err := b.reaches(handle, s); err != nil {

@@ -23,8 +23,7 @@ func TestZeroStandaloneMessageBusBattery(t *testing.T) {
 	MessageBusTestBattery(t, func(*testing.T) MessageBus { return &StandaloneMessageBus{} })
 }
 
-// faults are what is wrong with a faultyBus. Each stands for a bus that someone could
-// have written.
+// faults configure a faultyBus. Each fault is one that a real bus could have.
 type faults struct {
 	connectFails   bool // if there is no daemon
 	pins           bool // a handle keeps the platform of its first call
@@ -34,50 +33,50 @@ type faults struct {
 	absenceIsNil   bool // a call without a daemon succeeds
 	presence       bool // Ping does not ask the platform
 	alwaysThere    bool // Ping does not even look for a daemon
-	emptyID        bool // is as good as any
-	nilPlatform    bool // is as good as any
+	emptyID        bool // an empty ID is accepted
+	nilPlatform    bool // a nil Platform is accepted
 	nilKicks       bool // a nil Platform is refused, but kicks
 	vagueRefusal   bool // a nil Platform is refused without a reason
-	silentRefusal  bool // a nil Platform is refused without a word
-	comparesValues bool // tells subscriptions apart by their platforms
-	neverEnds      bool // says nothing to a kicked subscriber
-	endsTwice      bool // says it again
-	endsNewer      bool // says it to the wrong subscriber
-	endsWithNil    bool // gives no cause
+	silentRefusal  bool // a nil Platform is ignored without an error
+	comparesValues bool // identifies subscriptions by their Platforms
+	neverEnds      bool // sends no cause to a kicked subscriber
+	endsTwice      bool // sends the cause twice
+	endsNewer      bool // sends the cause to the wrong subscriber
+	endsWithNil    bool // sends a nil cause
 	closes         bool // closes the channel afterwards
 	blocks         bool // sends to the channel and waits
 	drops          bool // sends to the channel only if someone waits
 	firstWins      bool // refuses the newer subscription
-	keepsBoth      bool // ends nobody
+	keepsBoth      bool // ends no subscription
 	cuts           bool // ends the calls of a kicked subscription
 	oneCall        bool // serves one call at a time
-	bareFatal      bool // knows a FatalError only by its exact type
-	noPointers     bool // knows a FatalError only by value
-	syncFatal      bool // looks for a FatalError in Sync only
-	ignoresPing    bool // looks for no FatalError in its own Ping
+	bareFatal      bool // recognises only a FatalError that is not wrapped
+	noPointers     bool // recognises a FatalError by value, but not a pointer
+	syncFatal      bool // recognises a FatalError only from Sync
+	ignoresPing    bool // does not recognise a FatalError in its own Ping
 	anyErrorEnds   bool
-	fatalEndsHeir  bool // a FatalError ends whichever subscription is in force
-	fatalRepeats   bool // each FatalError is told to the subscriber
+	fatalEndsNewer bool // a FatalError ends whichever subscription is current
+	fatalRepeats   bool // each FatalError is sent to the subscriber
 	swallowsFatal  bool // the caller gets another error
-	staysAfterDead bool // a subscription that has ended is still in force
-	plainCause     bool // the subscriber gets the text alone
-	trims          bool // spaces around IDs
-	folds          bool // upper case and lower case
-	patterns       bool // IDs are patterns
-	truncates      bool // IDs beyond 1 KiB less one
+	staysAfterDead bool // a subscription that has ended is still used
+	plainCause     bool // the subscriber receives only the text
+	trims          bool // trims spaces around IDs
+	folds          bool // ignores the case of IDs
+	patterns       bool // treats IDs as patterns
+	truncates      bool // truncates IDs to 1 KiB less one
 	sharedKick     bool // ends the subscriptions of all instances
 	sharedDeath    bool // a FatalError ends the subscriptions of all instances
 }
 
-// A faultyBus with no faults is a bus.
+// A faultyBus is a MessageBus that has the faults given. Without faults it is correct.
 type faultyBus struct {
 	faults
-	released chan struct{} // closed by the test, to end what blocks
+	released chan struct{} // closed by the test, to end calls and sends that block
 
 	mu   sync.Mutex
 	subs map[flux.InstanceID]*faultySub // guarded by mu
 
-	turn chan struct{} // filled during a call, by the bus that has oneCall
+	turn chan struct{} // full during a call, if oneCall is set
 }
 
 type faultySub struct {
@@ -140,7 +139,7 @@ func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
 		return nil, b.absent()
 	}
 	var mu sync.Mutex
-	return &bent{carry: func(_ Platform, r request) answer {
+	return &interceptor{handle: func(_ Platform, r request) answer {
 		mu.Lock()
 		if !b.binds && (!b.pins || s == nil) {
 			s = b.find(inst)
@@ -172,7 +171,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 		case <-s.ended:
 		}
 		select {
-		case <-s.ended: // even if the answer has come
+		case <-s.ended: // even if the answer has arrived
 			return answer{err: UnavailableError(errors.New("kicked"))}
 		default:
 		}
@@ -188,7 +187,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	}
 	fatal = fatal && (r.method == "Sync" || !b.syncFatal) || b.anyErrorEnds && a.err != nil
 	if fatal {
-		b.die(inst, s, a.err)
+		b.endFatal(inst, s, a.err)
 		if b.swallowsFatal {
 			a.err = UnavailableError(errors.New("the daemon has died"))
 		}
@@ -196,11 +195,11 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	return a
 }
 
-func (b *faultyBus) die(inst flux.InstanceID, s *faultySub, cause error) {
+func (b *faultyBus) endFatal(inst flux.InstanceID, s *faultySub, cause error) {
 	b.mu.Lock()
 	var dead []*faultySub
 	for id, other := range b.subs {
-		if id == b.key(inst) && (other == s || b.fatalEndsHeir) || b.sharedDeath {
+		if id == b.key(inst) && (other == s || b.fatalEndsNewer) || b.sharedDeath {
 			dead = append(dead, other)
 			if !b.staysAfterDead {
 				delete(b.subs, id)
@@ -232,16 +231,16 @@ func (b *faultyBus) end(s *faultySub, cause error) {
 	if b.endsWithNil {
 		cause = nil
 	}
-	b.tell(s.done, cause)
+	b.send(s.done, cause)
 	if b.endsTwice {
-		b.tell(s.done, cause)
+		b.send(s.done, cause)
 	}
 	if b.closes {
 		close(s.done)
 	}
 }
 
-func (b *faultyBus) tell(done chan<- error, cause error) {
+func (b *faultyBus) send(done chan<- error, cause error) {
 	select {
 	case done <- cause:
 		return
@@ -315,8 +314,8 @@ func (b *faultyBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 	}
 }
 
-// removeByValue is the clean-up after a kick of one who takes a platform for a name of
-// its subscription.
+// removeByValue is the clean-up after a kick in a bus that identifies a subscription by its
+// Platform.
 func (b *faultyBus) removeByValue(key flux.InstanceID, p Platform) bool {
 	b.mu.Lock()
 	s := b.subs[key]
@@ -345,56 +344,56 @@ func (b *faultyBus) Ping(inst flux.InstanceID) error {
 	return b.call(inst, s, request{method: "Ping"}).err
 }
 
-// hasty is a limit for buses that are expected to hang, or to keep us waiting.
+// hasty is the limit for buses that are expected to hang or to send no cause.
 const hasty = 300 * time.Millisecond
 
 var brokenBuses = []struct {
 	name   string
 	faults faults
 	limit  time.Duration // caseLimit if zero
-	in     string        // the case that must notice
-	says   []string      // what it must say beside its rule
+	in     string        // the case that must fail
+	says   []string      // texts that the failure must contain beside the rule
 }{
 	{"connects to what is there only", faults{connectFails: true}, 0,
-		"Connect/gives a handle before any daemon", []string{`Connect("the instance") returned the error`, "not connected"}},
+		"Connect/returns a handle before any daemon", []string{`Connect("the instance") returned the error`, "not connected"}},
 	{"pins a handle to its first platform", faults{pins: true}, 0,
 		"Handle/follows a kick", []string{"after a kick, the older daemon still got AllServices"}},
 	{"binds a handle when it is made", faults{binds: true}, 0,
 		"Handle/works once a daemon subscribes", []string{`the first daemon was to answer returned the error`, "not connected"}},
 	{"has a plain error for no daemon", faults{plainAbsence: true}, 0,
-		"Handle/says that there is no daemon", []string{"AllServices, with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable"}},
+		"Handle/reports that no daemon is connected", []string{"AllServices, with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable"}},
 	{"has no help for no daemon", faults{bareAbsence: true}, 0,
-		"Handle/says that there is no daemon", []string{"errors.As finds no flux.HelpfulError"}},
+		"Handle/reports that no daemon is connected", []string{"errors.As finds no flux.HelpfulError"}},
 	{"succeeds without a daemon", faults{absenceIsNil: true}, 0,
-		"Handle/says that there is no daemon", []string{"AllServices, with no daemon subscribed", "got nil"}},
-	{"says that anything is there", faults{alwaysThere: true}, 0,
-		"Ping/says whether a daemon is there", []string{"Ping of the bus, with no daemon subscribed", "got nil"}},
-	{"pings no platform", faults{presence: true}, 0,
+		"Handle/reports that no daemon is connected", []string{"AllServices, with no daemon subscribed", "got nil"}},
+	{"reports a daemon that is not connected", faults{alwaysThere: true}, 0,
+		"Ping/reports whether a daemon is connected", []string{"Ping of the bus, with no daemon subscribed", "got nil"}},
+	{"does not ping the platform", faults{presence: true}, 0,
 		"Ping/returns what the platform answers", []string{"Ping of the bus failed, but returned no error"}},
-	{"connects to nobody", faults{emptyID: true}, 0,
+	{"connects to an empty ID", faults{emptyID: true}, 0,
 		"Connect/refuses an empty ID", []string{`Connect("") returned no error`}},
-	{"pings nobody", faults{emptyID: true, alwaysThere: true}, 0,
+	{"pings an empty ID", faults{emptyID: true, alwaysThere: true}, 0,
 		"Ping/refuses an empty ID", []string{`Ping("") returned no error`}},
-	{"takes nobody's subscription", faults{emptyID: true}, hasty,
-		"Subscribe/refuses an empty ID", []string{"no cause had come to the channel of the nameless daemon after 300ms"}},
+	{"accepts a subscription of an empty ID", faults{emptyID: true}, hasty,
+		"Subscribe/refuses an empty ID", []string{"the channel of the nameless daemon received no cause within 300ms"}},
 	{"takes a nil Platform", faults{nilPlatform: true}, hasty,
-		"Subscribe/refuses a nil Platform", []string{"no cause had come to the channel of the nil daemon"}},
+		"Subscribe/refuses a nil Platform", []string{"the channel of the nil daemon received no cause"}},
 	{"is kicked by a nil Platform", faults{nilKicks: true}, 0,
-		"Subscribe/refuses a nil Platform", []string{"to the channel of the present daemon came one cause too many"}},
+		"Subscribe/refuses a nil Platform", []string{"the channel of the present daemon received one cause too many"}},
 	{"refuses a nil Platform without a reason", faults{vagueRefusal: true}, 0,
 		"Subscribe/refuses a nil Platform", []string{`the cause does not say that the Platform is nil: *errors.errorString "refused"`}},
 	{"refuses a nil Platform without a word", faults{silentRefusal: true}, hasty,
-		"Subscribe/refuses a nil Platform", []string{"no cause had come to the channel of the nil daemon"}},
-	{"tells platforms apart by ==", faults{comparesValues: true}, hasty,
-		"Kick/takes the same Platform again", []string{"no cause had come to the channel of the first daemon"}},
+		"Subscribe/refuses a nil Platform", []string{"the channel of the nil daemon received no cause"}},
+	{"compares platforms with ==", faults{comparesValues: true}, hasty,
+		"Kick/accepts the same Platform again", []string{"the channel of the first daemon received no cause"}},
 	{"compares what cannot be compared", faults{comparesValues: true}, 0,
-		"Kick/takes a Platform that cannot be compared", []string{"panic: runtime error: comparing uncomparable type"}},
+		"Kick/accepts a Platform that cannot be compared", []string{"panic: runtime error: comparing uncomparable type"}},
 	{"ends nothing", faults{neverEnds: true}, hasty,
-		"Kick/ends the older subscription once", []string{"no cause had come to the channel of the older daemon after 300ms"}},
+		"Kick/ends the older subscription once", []string{"the channel of the older daemon received no cause within 300ms"}},
 	{"ends everything twice", faults{endsTwice: true}, 0,
-		"Kick/ends the older subscription once", []string{"to the channel of the older daemon came one cause too many", "kicked"}},
+		"Kick/ends the older subscription once", []string{"the channel of the older daemon received one cause too many", "kicked"}},
 	{"ends the newer one", faults{endsNewer: true}, hasty,
-		"Kick/ends the older subscription once", []string{"no cause had come to the channel of the older daemon"}},
+		"Kick/ends the older subscription once", []string{"the channel of the older daemon received no cause"}},
 	{"gives no cause", faults{endsWithNil: true}, 0,
 		"Kick/ends the older subscription once", []string{"ended with a cause that is nil"}},
 	{"closes channels", faults{closes: true}, 0,
@@ -402,55 +401,55 @@ var brokenBuses = []struct {
 	{"lets the first one win", faults{firstWins: true}, 0,
 		"Kick/ends each of many in turn", []string{"a call was answered by the daemon", `got "no. 0"`, `want "no. 1"`}},
 	{"keeps both", faults{keepsBoth: true}, hasty,
-		"Kick/leaves one of many that come at once", []string{"of 64 subscriptions, only 0 have ended"}},
-	{"ends the newer one of a storm", faults{endsNewer: true}, 0,
-		"Kick/leaves one of many that come at once", []string{"a call was answered by the daemon"}},
+		"Kick/leaves one of many concurrent subscriptions", []string{"of 64 subscriptions, only 0 have ended"}},
+	{"ends the newer one of a subscribesConcurrently", faults{endsNewer: true}, 0,
+		"Kick/leaves one of many concurrent subscriptions", []string{"a call was answered by the daemon"}},
 	{"cuts calls short", faults{cuts: true}, 0,
-		"Kick/lets a call under way finish", []string{"under way", "kicked"}},
+		"Kick/lets a call in progress finish", []string{"in progress", "kicked"}},
 	{"serves one call at a time", faults{oneCall: true}, hasty,
-		"Kick/lets a call under way finish", []string{"a call that ought to reach the platform did not, within 300ms"}},
+		"Kick/lets a call in progress finish", []string{"no call reached the platform within 300ms"}},
 	{"waits for the subscriber", faults{blocks: true}, hasty,
-		"Channel/may stay unread", []string{"hang: a call had not returned after 600ms; begun last: Subscribe of the dying daemon, whose channel nobody reads"}},
+		"Channel/may stay unread", []string{"hang: a call did not return within 600ms; last step: Subscribe of the dying daemon, whose channel nobody reads"}},
 	{"drops what nobody reads", faults{drops: true}, hasty,
-		"Channel/may be read later", []string{"no cause had come to the channel of the older daemon"}},
-	{"knows a bare FatalError only", faults{bareFatal: true}, hasty,
-		"FatalError/from Apply", []string{"FatalError, ", "no cause had come to the channel of the dying daemon"}},
-	{"knows no pointers", faults{noPointers: true}, hasty,
-		"FatalError/from Export", []string{"pointer", "no cause had come to the channel of the dying daemon"}},
-	{"knows a FatalError of Sync only", faults{syncFatal: true}, hasty,
-		"FatalError/from SomeServices", []string{"no cause had come to the channel of the dying daemon"}},
-	{"knows a FatalError of Sync only, and none of AllServices", faults{syncFatal: true}, hasty,
-		"FatalError/from AllServices", []string{"no cause had come to the channel of the dying daemon"}},
-	{"knows a FatalError of Sync only, and none of Ping", faults{syncFatal: true}, hasty,
-		"FatalError/from Ping", []string{"no cause had come to the channel of the dying daemon"}},
-	{"takes no notice of its own Ping", faults{ignoresPing: true}, hasty,
-		"FatalError/from the bus's Ping", []string{"no cause had come to the channel of the dying daemon"}},
+		"Channel/may be read later", []string{"the channel of the older daemon received no cause"}},
+	{"recognises a bare FatalError only", faults{bareFatal: true}, hasty,
+		"FatalError/from Apply", []string{"FatalError, ", "the channel of the dying daemon received no cause"}},
+	{"does not recognise pointers", faults{noPointers: true}, hasty,
+		"FatalError/from Export", []string{"pointer", "the channel of the dying daemon received no cause"}},
+	{"recognises a FatalError of Sync only", faults{syncFatal: true}, hasty,
+		"FatalError/from SomeServices", []string{"the channel of the dying daemon received no cause"}},
+	{"recognises a FatalError of Sync only, and none of AllServices", faults{syncFatal: true}, hasty,
+		"FatalError/from AllServices", []string{"the channel of the dying daemon received no cause"}},
+	{"recognises a FatalError of Sync only, and none of Ping", faults{syncFatal: true}, hasty,
+		"FatalError/from Ping", []string{"the channel of the dying daemon received no cause"}},
+	{"ignores a FatalError of its own Ping", faults{ignoresPing: true}, hasty,
+		"FatalError/from the bus's Ping", []string{"the channel of the dying daemon received no cause"}},
 	{"swallows the FatalError", faults{swallowsFatal: true}, 0,
 		"FatalError/from Version", []string{`does it match "platform not available"?`, "got true"}},
 	{"gives the subscriber a text", faults{plainCause: true}, 0,
-		"FatalError/from Sync", []string{"the subscriber got a cause that is no FatalError"}},
-	{"keeps the dead in force", faults{staysAfterDead: true}, hasty,
+		"FatalError/from Sync", []string{"the subscriber received a cause that is no FatalError"}},
+	{"keeps using an ended subscription", faults{staysAfterDead: true}, hasty,
 		"FatalError/from Version", []string{"Ping, 300ms after the subscription had ended, returned", "got nil"}},
-	{"tells of every FatalError", faults{fatalRepeats: true}, 0,
-		"FatalError/of an older call spares the newer daemon", []string{"to the channel of the older daemon came one cause too many", "died late"}},
-	{"tells of every FatalError of a dead one", faults{fatalRepeats: true, staysAfterDead: true}, 0,
-		"FatalError/ends once for many calls", []string{"to the channel of the dying daemon came one cause too many"}},
-	{"has a dead daemon end its heir", faults{fatalEndsHeir: true}, 0,
-		"FatalError/of an older call spares the newer daemon", []string{"to the channel of the newer daemon came one cause too many", "died late"}},
+	{"sends every FatalError to the subscriber", faults{fatalRepeats: true}, 0,
+		"FatalError/of an older call does not end the newer subscription", []string{"the channel of the older daemon received one cause too many", "died late"}},
+	{"sends every FatalError of an ended subscription", faults{fatalRepeats: true, staysAfterDead: true}, 0,
+		"FatalError/ends once for many calls", []string{"the channel of the dying daemon received one cause too many"}},
+	{"ends the newer subscription at a late FatalError", faults{fatalEndsNewer: true}, 0,
+		"FatalError/of an older call does not end the newer subscription", []string{"the channel of the newer daemon received one cause too many", "died late"}},
 	{"ends at any error", faults{anyErrorEnds: true}, 0,
-		"FatalError/is the only error that ends", []string{"to the channel of the only daemon came one cause too many"}},
+		"FatalError/is the only error that ends a subscription", []string{"the channel of the only daemon received one cause too many"}},
 	{"trims IDs", faults{trims: true}, 0,
-		"Instances/take IDs as they are", []string{`Ping("a "), with no daemon subscribed`}},
+		"Instances/have opaque IDs", []string{`Ping("a "), with no daemon subscribed`}},
 	{"folds the case of IDs", faults{folds: true}, 0,
-		"Instances/take IDs as they are", []string{`Ping("A"), with no daemon subscribed`}},
+		"Instances/have opaque IDs", []string{`Ping("A"), with no daemon subscribed`}},
 	{"takes IDs for patterns", faults{patterns: true}, 0,
-		"Instances/take IDs as they are", []string{`Ping("a.*"), with no daemon subscribed`}},
+		"Instances/have opaque IDs", []string{`Ping("a.*"), with no daemon subscribed`}},
 	{"cuts long IDs", faults{truncates: true}, 0,
-		"Instances/take IDs as they are", []string{`xxx"…), with no daemon subscribed`}},
+		"Instances/have opaque IDs", []string{`xxx"…), with no daemon subscribed`}},
 	{"kicks all instances", faults{sharedKick: true}, 0,
-		"Instances/are not kicked together", []string{"to the channel of the other instance's daemon came one cause too many"}},
+		"Instances/are not kicked together", []string{"the channel of the other instance's daemon received one cause too many"}},
 	{"lets all instances die", faults{sharedDeath: true}, 0,
-		"Instances/do not die together", []string{"to the channel of the other instance's daemon came one cause too many", "boom"}},
+		"Instances/are not ended together", []string{"the channel of the other instance's daemon received one cause too many", "boom"}},
 	{"kicks all instances of many", faults{sharedKick: true}, hasty,
 		"Instances/may be many", []string{"daemon"}},
 }
@@ -463,7 +462,7 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 	for _, bus := range brokenBuses {
 		t.Run(bus.name, func(t *testing.T) {
-			t.Parallel() // many wait for what does not come
+			t.Parallel() // many wait until a limit passes
 			c, ok := byName[bus.in]
 			require.True(t, ok, "there is no case %q", bus.in)
 			limit := caseLimit
@@ -479,27 +478,26 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 }
 
-// As for transports, a case that no broken bus fails is none.
+// As for transports, each case must fail for at least one broken bus.
 func TestEveryBusCaseFailsForSomeBrokenBus(t *testing.T) {
-	harmless := map[string]bool{}
+	unproven := map[string]bool{}
 	for _, c := range busCases() {
-		harmless[c.name] = c.name != "Channel/may be nil" // see TestBusBatteryNamesAPanic
+		unproven[c.name] = c.name != "Channel/may be nil" // see TestBusBatteryNamesAPanic
 	}
 	for _, bus := range brokenBuses {
-		harmless[bus.in] = false
+		unproven[bus.in] = false
 	}
-	for name, is := range harmless {
-		assert.False(t, is, "nothing fails %s", name)
+	for name, is := range unproven {
+		assert.False(t, is, "no broken bus fails %s", name)
 	}
 }
 
-// The faults, and not the bus that has them, are what the battery finds.
+// Without faults the bus passes: the battery finds the faults, not the bus.
 func TestFaultyBusWithoutFaultsBattery(t *testing.T) {
 	MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{}) })
 }
 
-// nilSendingBus sends to whatever channel it is given, as one does who has not thought
-// of nil.
+// nilSendingBus does not handle a nil channel.
 type nilSendingBus struct{ *faultyBus }
 
 func (b nilSendingBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- error) {

@@ -57,7 +57,7 @@ func (r request) send(p Platform) (a answer) {
 	return a
 }
 
-// set lets the mock answer a call of the method with a.
+// set configures the mock to answer a call of the method with a.
 func (a answer) set(m *MockPlatform, method string) {
 	switch method {
 	case "AllServices":
@@ -95,7 +95,7 @@ func (r request) clone() request {
 	return r
 }
 
-// arguments returns what r passes to its method, for messages.
+// arguments returns the arguments of r's method, for messages.
 func (r request) arguments() any {
 	switch r.method {
 	case "AllServices":
@@ -113,10 +113,9 @@ func (r request) arguments() any {
 	return struct{}{}
 }
 
-// A witness is the Platform at the far end. It notes each call with a copy of the
-// arguments, then answers it. It counts the calls of all methods, for which
-// MockPlatform alone has no means.
-type witness struct {
+// A recorder is the Platform at the far end. It records each call with a copy of the
+// arguments, then answers it. Unlike MockPlatform it counts the calls of all methods.
+type recorder struct {
 	mock   *MockPlatform
 	answer func(request) answer // answers in place of mock, unless nil
 
@@ -124,56 +123,56 @@ type witness struct {
 	calls []request // guarded by mu
 }
 
-var _ Platform = (*witness)(nil)
+var _ Platform = (*recorder)(nil)
 
-func (w *witness) note(r request) answer {
+func (rc *recorder) record(r request) answer {
 	seen := r.clone()
-	w.mu.Lock()
-	w.calls = append(w.calls, seen)
-	w.mu.Unlock()
-	if w.answer != nil {
-		return w.answer(r)
+	rc.mu.Lock()
+	rc.calls = append(rc.calls, seen)
+	rc.mu.Unlock()
+	if rc.answer != nil {
+		return rc.answer(r)
 	}
-	return r.send(w.mock)
+	return r.send(rc.mock)
 }
 
-func (w *witness) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
-	a := w.note(request{method: "AllServices", namespace: namespace, ignored: ignored})
+func (rc *recorder) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
+	a := rc.record(request{method: "AllServices", namespace: namespace, ignored: ignored})
 	return a.services, a.err
 }
 
-func (w *witness) SomeServices(ids []flux.ServiceID) ([]Service, error) {
-	a := w.note(request{method: "SomeServices", ids: ids})
+func (rc *recorder) SomeServices(ids []flux.ServiceID) ([]Service, error) {
+	a := rc.record(request{method: "SomeServices", ids: ids})
 	return a.services, a.err
 }
 
-func (w *witness) Apply(defs []ServiceDefinition) error {
-	return w.note(request{method: "Apply", defs: defs}).err
+func (rc *recorder) Apply(defs []ServiceDefinition) error {
+	return rc.record(request{method: "Apply", defs: defs}).err
 }
 
-func (w *witness) Ping() error { return w.note(request{method: "Ping"}).err }
+func (rc *recorder) Ping() error { return rc.record(request{method: "Ping"}).err }
 
-func (w *witness) Version() (string, error) {
-	a := w.note(request{method: "Version"})
+func (rc *recorder) Version() (string, error) {
+	a := rc.record(request{method: "Version"})
 	return a.version, a.err
 }
 
-func (w *witness) Export() ([]byte, error) {
-	a := w.note(request{method: "Export"})
+func (rc *recorder) Export() ([]byte, error) {
+	a := rc.record(request{method: "Export"})
 	return a.export, a.err
 }
 
-func (w *witness) Sync(def SyncDef) error {
-	return w.note(request{method: "Sync", def: def}).err
+func (rc *recorder) Sync(def SyncDef) error {
+	return rc.record(request{method: "Sync", def: def}).err
 }
 
-// saw returns how the calls that were made since the last time it was asked differ
-// from those wanted.
-func (w *witness) saw(wanted ...request) error {
-	w.mu.Lock()
-	seen := w.calls
-	w.calls = nil
-	w.mu.Unlock()
+// expect compares the calls that were made since the last expect with those wanted, and
+// forgets them.
+func (rc *recorder) expect(wanted ...request) error {
+	rc.mu.Lock()
+	seen := rc.calls
+	rc.calls = nil
+	rc.mu.Unlock()
 	if len(seen) != len(wanted) {
 		return mismatch("calls that the platform received", names(seen), names(wanted))
 	}
@@ -195,8 +194,8 @@ func names(calls []request) []string {
 	return list
 }
 
-// echo answers from the request alone: no two requests that differ get the same
-// answer, and each answer is newly made.
+// echo derives the answer from the request alone: different requests get different
+// answers, and each answer is a new value.
 func echo(r request) (a answer) {
 	switch r.method {
 	case "AllServices":
@@ -229,7 +228,7 @@ func echo(r request) (a answer) {
 	return a
 }
 
-// sampleRequest is a call of the method like many.
+// sampleRequest returns a typical call of the method.
 func sampleRequest(method string) request {
 	r := request{method: method}
 	switch method {

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	ruleArguments  = "arguments arrive as they were given: nothing lost, added, moved or changed, nil and empty apart"
-	ruleResults    = "a result arrives as the platform gave it: nothing lost, added, moved or changed, nil and empty apart"
-	rulePartial    = "an error beside a result says what the result lacks; the result arrives with it"
-	ruleOnce       = "a call is made once, of the method that was called, and is over when it returns, also if it failed"
-	ruleCaller     = "arguments and results are the caller's: a Platform neither changes its arguments nor keeps a reference to either"
+	ruleArguments  = "arguments arrive unchanged: nothing is lost, added or reordered, and nil and empty stay distinct"
+	ruleResults    = "a result arrives unchanged: nothing is lost, added or reordered, and nil and empty stay distinct"
+	rulePartial    = "a result that is returned with an error arrives with the error"
+	ruleOnce       = "a call is made exactly once, to the method that was called, and has ended when it returns, also if it failed"
+	ruleCaller     = "arguments and results belong to the caller: a Platform neither changes its arguments nor keeps a reference to either"
 	ruleConcurrent = "a Platform may be used by many goroutines at once: each call gets its own answer"
 )
 
-// large is more than a default limit of any transport that we know of.
+// large exceeds the default limits of all transports that we know of.
 const large = 4 << 20
 
-// everyByte has every byte, and so is not UTF-8; a line end of DOS is in it too.
+// everyByte contains every byte value, and so is not UTF-8, and a DOS line ending.
 var everyByte = func() []byte {
 	all := []byte("kind: Weird\r\n")
 	for i := range 256 {
@@ -36,7 +36,7 @@ func platformCases() []conformanceCase {
 	return slices.Concat(argumentCases(), resultCases(), callCases(), errorCases())
 }
 
-// argumentCases are those in which requests must reach the far end as they are.
+// argumentCases check that requests reach the far end unchanged.
 func argumentCases() []conformanceCase {
 	ids := []flux.ServiceID{"b/2", "a/1", "c/3", "a/1", "größe/λ", "a/b/c"}
 	set := flux.ServiceIDSet{"b/2": {}, "a/1": {}, "größe/λ": {}}
@@ -66,43 +66,43 @@ func argumentCases() []conformanceCase {
 	weight := bytes.Repeat(everyByte, large/len(everyByte)+1)
 
 	return []conformanceCase{
-		passesOn("AllServices", "passes on its arguments",
+		passesArguments("AllServices", "passes on its arguments",
 			request{namespace: "größe of a/b", ignored: set}, request{namespace: "default", ignored: flux.ServiceIDSet{"a/1": {}}}),
-		passesOn("AllServices", "keeps nil and empty arguments apart",
+		passesArguments("AllServices", "keeps nil and empty arguments apart",
 			request{}, request{ignored: flux.ServiceIDSet{}}, request{namespace: "default"}),
-		passesOn("AllServices", "passes on 1000 IDs", request{namespace: "default", ignored: manySet}),
+		passesArguments("AllServices", "passes on 1000 IDs", request{namespace: "default", ignored: manySet}),
 
-		passesOn("SomeServices", "passes on its arguments", request{ids: ids}),
-		passesOn("SomeServices", "keeps nil and empty arguments apart", request{}, request{ids: []flux.ServiceID{}}),
-		passesOn("SomeServices", "passes on 1000 IDs", request{ids: manyIDs}),
+		passesArguments("SomeServices", "passes on its arguments", request{ids: ids}),
+		passesArguments("SomeServices", "keeps nil and empty arguments apart", request{}, request{ids: []flux.ServiceID{}}),
+		passesArguments("SomeServices", "passes on 1000 IDs", request{ids: manyIDs}),
 
-		passesOn("Apply", "passes on its arguments", request{defs: defs}),
-		passesOn("Apply", "keeps nil and empty arguments apart",
+		passesArguments("Apply", "passes on its arguments", request{defs: defs}),
+		passesArguments("Apply", "keeps nil and empty arguments apart",
 			request{}, request{defs: []ServiceDefinition{}},
 			request{defs: []ServiceDefinition{{ServiceID: "nil/nil"}, {ServiceID: "not/nil", NewDefinition: []byte{}}}}),
-		passesOn("Apply", "passes on 4 MiB", request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: weight}}}),
+		passesArguments("Apply", "passes on 4 MiB", request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: weight}}}),
 
-		passesOn("Sync", "passes on its arguments", request{def: SyncDef{Actions: actions}}),
-		passesOn("Sync", "keeps nil and empty arguments apart",
+		passesArguments("Sync", "passes on its arguments", request{def: SyncDef{Actions: actions}}),
+		passesArguments("Sync", "keeps nil and empty arguments apart",
 			request{}, request{def: SyncDef{Actions: []SyncAction{}}},
 			request{def: SyncDef{Actions: []SyncAction{
 				{ResourceID: "neither"}, {ResourceID: "empty delete", Delete: ResourceDef{}}, {ResourceID: "empty apply", Apply: ResourceDef{}},
 			}}}),
-		passesOn("Sync", "passes on 1000 actions", request{def: SyncDef{Actions: manyActions}}),
-		passesOn("Sync", "passes on 4 MiB", request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: weight}, {ResourceID: "b"}}}}),
+		passesArguments("Sync", "passes on 1000 actions", request{def: SyncDef{Actions: manyActions}}),
+		passesArguments("Sync", "passes on 4 MiB", request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: weight}, {ResourceID: "b"}}}}),
 	}
 }
 
-// passesOn is the case in which each request must reach the far end, once.
-func passesOn(method, name string, requests ...request) conformanceCase {
+// passesArguments returns the case in which each request must reach the far end, once.
+func passesArguments(method, name string, requests ...request) conformanceCase {
 	return conformanceCase{
 		name: method + "/" + name,
 		rule: ruleArguments,
-		check: func(p Platform, far *witness) error {
+		check: func(p Platform, far *recorder) error {
 			for _, want := range requests {
 				want.method = method
 				want.clone().send(p)
-				if err := far.saw(want); err != nil {
+				if err := far.expect(want); err != nil {
 					return err
 				}
 			}
@@ -111,7 +111,7 @@ func passesOn(method, name string, requests ...request) conformanceCase {
 	}
 }
 
-// resultCases are those in which answers must come back as they are.
+// resultCases check that answers are returned unchanged.
 func resultCases() []conformanceCase {
 	services := []Service{
 		{
@@ -138,34 +138,34 @@ func resultCases() []conformanceCase {
 	var cases []conformanceCase
 	for _, method := range []string{"AllServices", "SomeServices"} {
 		cases = append(cases,
-			handsBack(method, "returns every service", ruleResults, answer{services: services}),
-			handsBack(method, "keeps nil and empty results apart", ruleResults,
+			returnsResults(method, "returns every service", ruleResults, answer{services: services}),
+			returnsResults(method, "keeps nil and empty results apart", ruleResults,
 				answer{}, answer{services: []Service{}}, answer{services: nils}),
-			handsBack(method, "returns 4 MiB", ruleResults, answer{services: many}),
-			handsBack(method, "keeps a result beside an error", rulePartial,
+			returnsResults(method, "returns 4 MiB", ruleResults, answer{services: many}),
+			returnsResults(method, "keeps a result beside an error", rulePartial,
 				partial, answer{services: partial.services, err: ClusterError(partial.err)}),
 		)
 	}
 	return append(cases,
-		handsBack("Version", "returns the version", ruleResults,
+		returnsResults("Version", "returns the version", ruleResults,
 			answer{version: "1.2.3"}, answer{version: ""}, answer{version: " master-größe \"\\u0041\"\r\n"}),
-		handsBack("Version", "returns 64 KiB", ruleResults, answer{version: strings.Repeat("0123456789abcdef", 4096)}),
-		handsBack("Export", "returns every byte", ruleResults, answer{export: everyByte}),
-		handsBack("Export", "keeps nil and empty results apart", ruleResults, answer{}, answer{export: []byte{}}),
-		handsBack("Export", "returns 4 MiB", ruleResults, answer{export: bytes.Repeat(everyByte, large/len(everyByte)+1)}),
+		returnsResults("Version", "returns 64 KiB", ruleResults, answer{version: strings.Repeat("0123456789abcdef", 4096)}),
+		returnsResults("Export", "returns every byte", ruleResults, answer{export: everyByte}),
+		returnsResults("Export", "keeps nil and empty results apart", ruleResults, answer{}, answer{export: []byte{}}),
+		returnsResults("Export", "returns 4 MiB", ruleResults, answer{export: bytes.Repeat(everyByte, large/len(everyByte)+1)}),
 	)
 }
 
-// handsBack is the case in which the platform gives one answer after another.
-func handsBack(method, name, rule string, answers ...answer) conformanceCase {
+// returnsResults returns the case in which the platform gives one answer after another.
+func returnsResults(method, name, rule string, answers ...answer) conformanceCase {
 	return conformanceCase{
 		name: method + "/" + name,
 		rule: rule,
-		check: func(p Platform, far *witness) error {
+		check: func(p Platform, far *recorder) error {
 			r := sampleRequest(method)
 			for _, want := range answers {
 				want.set(far.mock, method)
-				if err := r.send(p).differs(r, want); err != nil {
+				if err := r.send(p).diff(r, want); err != nil {
 					return err
 				}
 			}
@@ -174,38 +174,38 @@ func handsBack(method, name, rule string, answers ...answer) conformanceCase {
 	}
 }
 
-// callCases are about the calls themselves: how often, for whom, side by side.
+// callCases check the number of calls, the ownership of values, and concurrency.
 func callCases() []conformanceCase {
 	var cases []conformanceCase
 	for _, method := range methods {
-		cases = append(cases, isMadeOnce(method))
+		cases = append(cases, callsOnce(method))
 	}
 	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
-		cases = append(cases, leavesArguments(method))
+		cases = append(cases, keepsArguments(method))
 	}
 	for _, method := range []string{"AllServices", "SomeServices", "Export"} {
-		cases = append(cases, givesResultsAway(method))
+		cases = append(cases, resultsAreTheCallers(method))
 	}
 	return append(cases, conformanceCase{
 		name:   "Concurrency/gives each of 64 calls its own answer",
 		rule:   ruleConcurrent,
 		answer: echo,
-		check:  func(p Platform, _ *witness) error { return callAtOnce(p, 64) },
+		check:  func(p Platform, _ *recorder) error { return callConcurrently(p, 64) },
 	})
 }
 
-// isMadeOnce is the case in which a call succeeds, and fails in ways that tempt to try
-// again.
-func isMadeOnce(method string) conformanceCase {
+// callsOnce returns the case in which a call succeeds, and fails with errors that a
+// transport might retry.
+func callsOnce(method string) conformanceCase {
 	return conformanceCase{
 		name: method + "/is made once",
 		rule: ruleOnce,
-		check: func(p Platform, far *witness) error {
+		check: func(p Platform, far *recorder) error {
 			for _, err := range []error{nil, errors.New("boom"), UnavailableError(errors.New("connection lost"))} {
 				answer{err: err}.set(far.mock, method)
 				r := sampleRequest(method)
 				r.send(p)
-				if err := far.saw(r); err != nil {
+				if err := far.expect(r); err != nil {
 					return err
 				}
 			}
@@ -214,11 +214,11 @@ func isMadeOnce(method string) conformanceCase {
 	}
 }
 
-func leavesArguments(method string) conformanceCase {
+func keepsArguments(method string) conformanceCase {
 	return conformanceCase{
 		name: method + "/leaves its arguments alone",
 		rule: ruleCaller,
-		check: func(p Platform, _ *witness) error {
+		check: func(p Platform, _ *recorder) error {
 			r := sampleRequest(method)
 			want := r.clone()
 			r.send(p)
@@ -230,18 +230,18 @@ func leavesArguments(method string) conformanceCase {
 	}
 }
 
-// givesResultsAway is the case in which the caller writes all over its result, and
-// asks again.
-func givesResultsAway(method string) conformanceCase {
+// resultsAreTheCallers returns the case in which the caller overwrites its result, and
+// repeats the call.
+func resultsAreTheCallers(method string) conformanceCase {
 	return conformanceCase{
 		name:   method + "/gives its result away",
 		rule:   ruleCaller,
 		answer: echo,
-		check: func(p Platform, _ *witness) error {
+		check: func(p Platform, _ *recorder) error {
 			r := sampleRequest(method)
 			for range 2 {
 				a := r.send(p)
-				if err := a.differs(r, echo(r)); err != nil {
+				if err := a.diff(r, echo(r)); err != nil {
 					return err
 				}
 				for i := range a.services {
@@ -256,10 +256,10 @@ func givesResultsAway(method string) conformanceCase {
 	}
 }
 
-// callAtOnce makes n calls with different arguments at the same time, each of which
-// must get its own answer.
-func callAtOnce(p Platform, n int) error {
-	return atOnce(n, func(i int) error {
+// callConcurrently makes n concurrent calls with different arguments, each of which must
+// get its own answer.
+func callConcurrently(p Platform, n int) error {
+	return concurrently(n, func(i int) error {
 		own := fmt.Sprintf("own/%d", i)
 		id := flux.ServiceID(own)
 		r := request{method: methods[i%len(methods)]}
@@ -273,6 +273,6 @@ func callAtOnce(p Platform, n int) error {
 		case "Sync":
 			r.def = SyncDef{Actions: []SyncAction{{ResourceID: own, Apply: ResourceDef(own)}}}
 		}
-		return r.send(p).differs(r, echo(r))
+		return r.send(p).diff(r, echo(r))
 	})
 }

@@ -10,17 +10,17 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// differs returns how the answer to r differs from the one wanted, or nil. Beside an
-// error, only services count as results.
-func (a answer) differs(r request, want answer) error {
-	if err := errorDiffers(r.method, a.err, want.err); err != nil {
+// diff returns how the answer to r differs from the one wanted, or nil. Of the results
+// that come with an error, only services are compared.
+func (a answer) diff(r request, want answer) error {
+	if err := diffError(r.method, a.err, want.err); err != nil {
 		return err
 	}
 	switch {
 	case want.err != nil && want.services == nil:
 		return nil
 	case want.err != nil && !reflect.DeepEqual(a.services, want.services):
-		return mismatch(r.method+" returned, beside its error, the services", a.services, want.services)
+		return mismatch(r.method+" returned, with its error, the services", a.services, want.services)
 	case !reflect.DeepEqual(a.services, want.services):
 		return mismatch(r.method+" returned the services", a.services, want.services)
 	case a.version != want.version:
@@ -31,9 +31,9 @@ func (a answer) differs(r request, want answer) error {
 	return nil
 }
 
-// errorDiffers returns how an error that arrived falls short of the one that the
-// platform returned, or nil.
-func errorDiffers(method string, got, want error) error {
+// diffError returns how the error that arrived differs from the one that the platform
+// returned, or nil.
+func diffError(method string, got, want error) error {
 	switch {
 	case got == nil && want == nil:
 		return nil
@@ -42,10 +42,10 @@ func errorDiffers(method string, got, want error) error {
 	case got == nil:
 		return mismatch(method+" failed, but returned no error", nil, want)
 	}
-	if err := entriesDiffer[ApplyError](method, "an ApplyError", got, want); err != nil {
+	if err := diffEntries[ApplyError](method, "an ApplyError", got, want); err != nil {
 		return err
 	}
-	if err := entriesDiffer[SyncError](method, "a SyncError", got, want); err != nil {
+	if err := diffEntries[SyncError](method, "a SyncError", got, want); err != nil {
 		return err
 	}
 	for _, kind := range []error{ErrPlatformNotAvailable, ErrUpgradeNeeded} {
@@ -62,12 +62,12 @@ func errorDiffers(method string, got, want error) error {
 	if _, fatal := asFatal(got); fatal {
 		return mismatch(method+" returned a FatalError, though the platform returned none", got, want)
 	}
-	return textDiffers(method, got, want)
+	return diffText(method, got, want)
 }
 
-// entriesDiffer compares the entries of two errors of type E, by text. An E may be
-// wrapped; that one of them is no E at all is a difference.
-func entriesDiffer[E interface {
+// diffEntries compares the entries of two errors of type E, by text. An E may be
+// wrapped. It is a difference if only one of the errors is an E.
+func diffEntries[E interface {
 	~map[ID]error
 	error
 }, ID ~string](method, kind string, got, want error) error {
@@ -93,10 +93,10 @@ func texts[ID ~string](failures map[ID]error) map[string]string {
 	return list
 }
 
-// textDiffers compares what the user gets to read. Around an ApplyError or SyncError,
-// whose entries have been compared, a transport may say more; an error without a text
-// it may give one.
-func textDiffers(method string, got, want error) error {
+// diffText compares the texts for the user. A transport may add text around an ApplyError
+// or SyncError, whose entries have been compared, and may give a text to an error that has
+// none.
+func diffText(method string, got, want error) error {
 	var (
 		applying ApplyError
 		syncing  SyncError
@@ -134,16 +134,15 @@ func helpOf(err flux.HelpfulError) string {
 const (
 	ruleError   = "an error keeps its type and its text over every hop"
 	ruleNil     = "a call that succeeded returns an error that is nil, also behind the error interface"
-	ruleEmpty   = "an error without a text is an error nevertheless"
+	ruleEmpty   = "an error with an empty text is still an error"
 	ruleEntries = "one entry for each that did not succeed, with its own text, and nothing else"
-	ruleLast    = "each call has the answer that the platform gave to it, and not one from before"
+	ruleLast    = "each call returns the platform's answer to it, and not an earlier one"
 )
 
-// plainText has in it what transports split, trim and quote.
+// plainText contains characters that transports split, trim or quote.
 const plainText = " cannot reach \"web\":\n\tdial tcp [::1]:80: connection refused; größer als 100 % of %d\n"
 
-// errorCases are what holds of the errors of every method, and of those that have
-// entries.
+// errorCases check the errors of every method, and the entries of ApplyError and SyncError.
 func errorCases() []conformanceCase {
 	var cases []conformanceCase
 	for _, method := range methods {
@@ -188,32 +187,32 @@ func errorCases() []conformanceCase {
 	)
 }
 
-// returns is the case in which the platform answers a call of the method with err.
+// returns returns the case in which the platform answers a call of the method with err.
 func returns(method, name, rule string, err error) conformanceCase {
 	want := answer{err: err}
 	return conformanceCase{
 		name: method + "/" + name,
 		rule: rule,
 		mock: func() *MockPlatform { return want.mock(method) },
-		check: func(p Platform, _ *witness) error {
+		check: func(p Platform, _ *recorder) error {
 			r := sampleRequest(method)
-			return r.send(p).differs(r, want)
+			return r.send(p).diff(r, want)
 		},
 	}
 }
 
-// forgetsErrors is the case in which the platform recovers from an error, and then has
-// another.
+// forgetsErrors returns the case in which the platform recovers from an error, and then
+// returns another.
 func forgetsErrors(method string) conformanceCase {
 	return conformanceCase{
 		name: method + "/forgets an error that has passed",
 		rule: ruleLast,
-		check: func(p Platform, far *witness) error {
+		check: func(p Platform, far *recorder) error {
 			for _, err := range []error{errors.New("first"), nil, errors.New("second"), nil} {
 				want := answer{err: err}
 				want.set(far.mock, method)
 				r := sampleRequest(method)
-				if err := r.send(p).differs(r, want); err != nil {
+				if err := r.send(p).diff(r, want); err != nil {
 					return err
 				}
 			}

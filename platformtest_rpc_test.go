@@ -14,8 +14,8 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// A transport of someone's own: JSON over net/rpc. It shows what the battery asks of
-// one, and how little that is.
+// The transport is JSON over net/rpc. It is an example of a transport that passes the
+// battery, and of how little code one needs.
 func TestJSONRPCBattery(t *testing.T) {
 	platform.PlatformTestBattery(t, func(mock platform.Platform) platform.Platform {
 		return overJSONRPC(t, mock)
@@ -32,7 +32,7 @@ func TestTwoHopsBattery(t *testing.T) {
 	})
 }
 
-// overJSONRPC returns p as seen from the other end of a pipe.
+// overJSONRPC returns a client at the other end of a pipe at which p is served.
 func overJSONRPC(t *testing.T, p platform.Platform) platform.Platform {
 	server := rpc.NewServer()
 	assert.NoError(t, server.Register(&Daemon{p}))
@@ -50,14 +50,14 @@ func overJSONRPC(t *testing.T, p platform.Platform) platform.Platform {
 	return &rpcClient{client}
 }
 
-// Reply is what a call returned. The error travels inside it: net/rpc itself would drop
-// the result, and take an error without a text for success.
+// Reply holds the result and the error of a call. net/rpc's own error would drop the
+// result, and treat an error with an empty text as success.
 type Reply[T any] struct {
 	Result T
 	Error  *WireError
 }
 
-// A WireError says what an error was besides its text.
+// A WireError is an error on the wire: its kind, its text and its entries.
 type WireError struct {
 	Kind    string
 	Text    string
@@ -89,8 +89,8 @@ func texts[ID ~string](failures map[ID]error) map[string]string {
 	return entries
 }
 
-// decode returns the error of a call: what the other side sent, or failed, the
-// connection's own.
+// decode returns the error of a call: the one that the other side sent, or failed, that of
+// the connection.
 func decode(wire *WireError, failed error) error {
 	switch {
 	case errors.Is(failed, rpc.ErrShutdown), errors.Is(failed, io.ErrUnexpectedEOF):

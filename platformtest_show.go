@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// mismatch is the failure in which got came where want was expected.
+// mismatch returns the failure in which got was received where want was expected.
 func mismatch(what string, got, want any) error {
 	g, w := around(show(got), show(want))
 	return fmt.Errorf("%s\n     got %s\n    want %s", what, g, w)
 }
 
-// show renders a value so that a reader can tell nil from empty, with bytes as text.
+// show renders a value so that nil and empty differ, with bytes as text.
 func show(v any) string {
 	if err, ok := v.(error); ok {
 		return fmt.Sprintf("%T %q", err, err.Error())
@@ -78,15 +78,15 @@ func render(b *strings.Builder, v reflect.Value) {
 	}
 }
 
-// Of a value longer than showWhole only the surroundings of the first difference are
-// shown: nobody reads 4 MiB.
+// Of a value longer than showWhole, show renders only the context of the first difference:
+// nobody reads 4 MiB.
 const (
 	showWhole  = 400
 	showBefore = 60
 	showAfter  = 200
 )
 
-// around shortens two renderings to where they begin to differ.
+// around shortens two renderings to the context of their first difference.
 func around(got, want string) (string, string) {
 	if max(len(got), len(want)) <= showWhole {
 		return got, want

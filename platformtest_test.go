@@ -26,61 +26,61 @@ func TestWithContextBattery(t *testing.T) {
 	PlatformTestBattery(t, func(mock Platform) Platform { return WithContext(t.Context(), mock) })
 }
 
-// bent is a transport that carries each call by way of a function, which may bend it.
-type bent struct {
-	next  Platform
-	carry func(next Platform, r request) answer
+// interceptor is a transport that passes each call to a function, which may change it.
+type interceptor struct {
+	next   Platform
+	handle func(next Platform, r request) answer
 }
 
-var _ Platform = (*bent)(nil)
+var _ Platform = (*interceptor)(nil)
 
-func (b *bent) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
-	a := b.carry(b.next, request{method: "AllServices", namespace: namespace, ignored: ignored})
+func (b *interceptor) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
+	a := b.handle(b.next, request{method: "AllServices", namespace: namespace, ignored: ignored})
 	return a.services, a.err
 }
 
-func (b *bent) SomeServices(ids []flux.ServiceID) ([]Service, error) {
-	a := b.carry(b.next, request{method: "SomeServices", ids: ids})
+func (b *interceptor) SomeServices(ids []flux.ServiceID) ([]Service, error) {
+	a := b.handle(b.next, request{method: "SomeServices", ids: ids})
 	return a.services, a.err
 }
 
-func (b *bent) Apply(defs []ServiceDefinition) error {
-	return b.carry(b.next, request{method: "Apply", defs: defs}).err
+func (b *interceptor) Apply(defs []ServiceDefinition) error {
+	return b.handle(b.next, request{method: "Apply", defs: defs}).err
 }
 
-func (b *bent) Ping() error { return b.carry(b.next, request{method: "Ping"}).err }
+func (b *interceptor) Ping() error { return b.handle(b.next, request{method: "Ping"}).err }
 
-func (b *bent) Version() (string, error) {
-	a := b.carry(b.next, request{method: "Version"})
+func (b *interceptor) Version() (string, error) {
+	a := b.handle(b.next, request{method: "Version"})
 	return a.version, a.err
 }
 
-func (b *bent) Export() ([]byte, error) {
-	a := b.carry(b.next, request{method: "Export"})
+func (b *interceptor) Export() ([]byte, error) {
+	a := b.handle(b.next, request{method: "Export"})
 	return a.export, a.err
 }
 
-func (b *bent) Sync(def SyncDef) error {
-	return b.carry(b.next, request{method: "Sync", def: def}).err
+func (b *interceptor) Sync(def SyncDef) error {
+	return b.handle(b.next, request{method: "Sync", def: def}).err
 }
 
-// bend makes a transport anew for each case, whose calls go by way of carry.
-func bend(carry func(next Platform, r request) answer) func(Platform) Platform {
-	return func(mock Platform) Platform { return &bent{next: mock, carry: carry} }
+// intercept returns a wrap that makes an interceptor for each case.
+func intercept(handle func(next Platform, r request) answer) func(Platform) Platform {
+	return func(mock Platform) Platform { return &interceptor{next: mock, handle: handle} }
 }
 
-// asking bends a copy of each request.
-func asking(change func(*request)) func(Platform) Platform {
-	return bend(func(next Platform, r request) answer {
+// changeRequests changes a copy of each request.
+func changeRequests(change func(*request)) func(Platform) Platform {
+	return intercept(func(next Platform, r request) answer {
 		r = r.clone()
 		change(&r)
 		return r.send(next)
 	})
 }
 
-// answering bends each answer.
-func answering(change func(request, *answer)) func(Platform) Platform {
-	return bend(func(next Platform, r request) answer {
+// changeAnswers changes each answer.
+func changeAnswers(change func(request, *answer)) func(Platform) Platform {
+	return intercept(func(next Platform, r request) answer {
 		a := r.send(next)
 		a.services = cloneServices(a.services)
 		change(r, &a)
@@ -88,29 +88,29 @@ func answering(change func(request, *answer)) func(Platform) Platform {
 	})
 }
 
-// failing bends each error that is not nil.
-func failing(change func(error) error) func(Platform) Platform {
-	return answering(func(_ request, a *answer) {
+// changeErrors changes each error that is not nil.
+func changeErrors(change func(error) error) func(Platform) Platform {
+	return changeAnswers(func(_ request, a *answer) {
 		if a.err != nil {
 			a.err = change(a.err)
 		}
 	})
 }
 
-// each bends every service of an answer.
-func each(change func(*Service)) func(Platform) Platform {
-	return answering(func(_ request, a *answer) {
+// changeServices changes every service of an answer.
+func changeServices(change func(*Service)) func(Platform) Platform {
+	return changeAnswers(func(_ request, a *answer) {
 		for i := range a.services {
 			change(&a.services[i])
 		}
 	})
 }
 
-// of confines a fault to one method.
-func of(method string, faulty func(Platform) Platform) func(Platform) Platform {
+// onlyFor confines a fault to one method.
+func onlyFor(method string, faulty func(Platform) Platform) func(Platform) Platform {
 	return func(mock Platform) Platform {
 		transport := faulty(mock)
-		return &bent{next: mock, carry: func(next Platform, r request) answer {
+		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
 			if r.method == method {
 				return r.send(transport)
 			}
@@ -131,7 +131,7 @@ func dropLast[T any](s []T) []T { return s[:max(0, len(s)-1)] }
 
 func repeatFirst[T any](s []T) []T { return append(s, s[:min(1, len(s))]...) }
 
-// emptyToNil is what encodings do that know no difference.
+// emptyToNil acts like an encoding that does not distinguish nil from empty.
 func emptyToNil[T any](s []T) []T {
 	if len(s) == 0 {
 		return nil
@@ -146,7 +146,7 @@ func nilToEmpty[T any](s []T) []T {
 	return s
 }
 
-// lossy replaces what is not UTF-8, as a string in JSON would.
+// lossy replaces bytes that are not UTF-8, as encoding/json does in strings.
 func lossy(b []byte) []byte {
 	if b == nil {
 		return nil
@@ -154,12 +154,12 @@ func lossy(b []byte) []byte {
 	return []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
 }
 
-// reply is the error of someone who sends nothing but the text.
-func reply(err error) error { return errors.New(err.Error()) }
+// asPlainText returns the error of a transport that sends only the text.
+func asPlainText(err error) error { return errors.New(err.Error()) }
 
 // sendErrorsAs changes the errors that hold an E.
 func sendErrorsAs[E error](change func(E) error) func(Platform) Platform {
-	return failing(func(err error) error {
+	return changeErrors(func(err error) error {
 		if e, ok := errors.AsType[E](err); ok {
 			return change(e)
 		}
@@ -189,38 +189,38 @@ func TestBatteryFailsBrokenTransports(t *testing.T) {
 	}
 }
 
-// A case that no broken transport fails is none: somebody must be able to see that it
-// works.
+// Each case must fail for at least one broken transport: a case that nothing fails checks
+// nothing.
 func TestEveryCaseFailsForSomeBrokenTransport(t *testing.T) {
 	proven := map[string]bool{} // by TestBatteryFailsBrokenTransports
 	for _, transport := range brokenTransports {
 		proven[transport.in] = true
 	}
-	var harmless []string
+	var unproven []string
 	for _, c := range platformCases() {
 		if !proven[c.name] && !slices.ContainsFunc(brokenTransports, func(transport brokenTransport) bool {
 			return c.run(transport.wrap, caseLimit) != nil
 		}) {
-			harmless = append(harmless, c.name)
+			unproven = append(unproven, c.name)
 		}
 	}
-	assert.Empty(t, harmless, "nothing fails these")
+	assert.Empty(t, unproven, "no broken transport fails these cases")
 }
 
 func TestBatteryNamesAHang(t *testing.T) {
 	stuck := make(chan struct{})
 	defer close(stuck)
-	hangs := bend(func(Platform, request) answer { <-stuck; return answer{} })
+	hangs := intercept(func(Platform, request) answer { <-stuck; return answer{} })
 	for _, c := range platformCases() {
 		if strings.HasSuffix(c.name, "/is made once") {
 			err := c.run(hangs, time.Millisecond)
-			require.ErrorContains(t, err, "hang: a call had not returned after 1ms", c.name)
+			require.ErrorContains(t, err, "hang: a call did not return within 1ms", c.name)
 			assert.ErrorContains(t, err, "rule: "+ruleOnce)
 		}
 	}
 }
 
-// A wrap of someone's own test may call t.FailNow, though it is not in its goroutine.
+// A wrap may call t.FailNow, though it does not run in the goroutine of the test.
 func TestBatteryNamesAnExit(t *testing.T) {
 	for name, err := range platformFailures(func(Platform) Platform { runtime.Goexit(); return nil }, caseLimit) {
 		require.ErrorIs(t, err, errExited, name)
@@ -228,7 +228,7 @@ func TestBatteryNamesAnExit(t *testing.T) {
 }
 
 func TestFaithfulTransportsPass(t *testing.T) {
-	inCluster := failing(ClusterError)
+	inCluster := changeErrors(ClusterError)
 	for name, err := range platformFailures(inCluster, caseLimit) {
 		assert.NoError(t, err, "%s: errors may come as ClusterError", name)
 	}

@@ -1,7 +1,7 @@
 package platform
 
 import (
-	"github.com/pkg/errors"
+	"errors"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -27,18 +27,18 @@ type Container struct {
 }
 
 // Sometimes we care if we can't find the containers for a service, sometimes we just
-// want the information we can get. ContainersOrExcuse serves both: it has the
-// containers, or an excuse for their lack, or both if the list is incomplete.
+// want the information we can get. ContainersOrExcuse serves both: it holds the
+// containers, the reason why they are missing, or both if the list is incomplete.
 type ContainersOrExcuse struct {
 	Excuse     string
 	Containers []Container
 }
 
-// ContainersOrNil returns the containers that are known, without asking for an excuse.
+// ContainersOrNil returns the containers that are known, and ignores the excuse.
 func (s Service) ContainersOrNil() []Container { return s.Containers.Containers }
 
-// ContainersOrError returns the containers that are known, and the excuse, if there is
-// one, as an error.
+// ContainersOrError returns the containers that are known. If there is an excuse, it also
+// returns it as an error.
 func (s Service) ContainersOrError() ([]Container, error) {
 	if s.Containers.Excuse != "" {
 		return s.Containers.Containers, errors.New(s.Containers.Excuse)
@@ -53,7 +53,7 @@ type ServiceDefinition struct {
 	Async         bool   // Should this definition be applied without waiting for the result.
 }
 
-// ApplyError says, for each service that could not be applied, what went wrong.
+// ApplyError holds an error for each service that could not be applied.
 type ApplyError map[flux.ServiceID]error
 
 // Error lists the failures in the order of their IDs.

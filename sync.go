@@ -17,14 +17,14 @@ type SyncAction struct {
 	Apply      ResourceDef
 }
 
-// A SyncDef says what a Sync shall do.
+// A SyncDef lists the actions of a Sync.
 type SyncDef struct {
 	// The actions to undertake
 	Actions []SyncAction
 }
 
-// SyncError says, by ResourceID, which actions failed and why. An entry speaks for
-// all failed actions of that ID.
+// SyncError holds an error for each ResourceID with a failed action. An entry covers all
+// failed actions of that ID.
 type SyncError map[string]error
 
 // Error lists the failures in the order of their IDs.

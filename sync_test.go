@@ -11,7 +11,7 @@ import (
 	"github.com/platformbus/platform"
 )
 
-// A definition is opaque: bytes that are not text must come back as they were.
+// A definition is opaque: bytes that are not text survive a round trip.
 func TestSyncDefKeepsAnyBytesInJSON(t *testing.T) {
 	all := make([]byte, 256)
 	for i := range all {

@@ -16,26 +16,26 @@ import (
 	"github.com/platformbus/platform/internal/faultproxy"
 )
 
-// A busCase does something over a NATS server: by way of this library, and with nats.go
-// alone. The server is in this process, the ends are in processes of their own.
+// A busCase measures an operation over a NATS server, with this library and with nats.go
+// alone. The server is in this process, and each end is a process of its own.
 type busCase struct {
 	what   string
 	rounds []busRound
 }
 
-// A busRound is what a row of a busCase is about.
+// A busRound is the measurement of one row of a busCase.
 type busRound struct {
-	size  int
-	phase string
-	whos  []string
-	once  func(context.Context, *busRun, string) (measurement, error)
+	size       int
+	phase      string
+	contenders []string
+	once       func(context.Context, *busRun, string) (measurement, error)
 }
 
 var bothEnds = []string{"platform", "nats"}
 
-// The cases of the bus, and what they measure.
+// The phases and parameters of the bus cases.
 const (
-	duringExport = "during-export" // a ping while an export is under way on a slow link
+	duringExport = "during-export" // a ping while an export is in progress on a slow link
 	killed       = "killed"        // the daemon, during a call
 	frozen       = "frozen"        // the same
 	absent       = "absent"        // there is no daemon
@@ -83,29 +83,29 @@ func (c busCase) run(ctx context.Context, o options) (rows []row, err error) {
 		return nil, err
 	}
 	for _, round := range c.rounds {
-		taken := make([][]measurement, len(round.whos))
+		taken := make([][]measurement, len(round.contenders))
 		for n := range o.runs + 1 { // the first is to warm up
-			for i := range round.whos {
-				i = (i + n) % len(round.whos)
-				m, err := c.once(ctx, dir, round, round.whos[i])
+			for i := range round.contenders {
+				i = (i + n) % len(round.contenders)
+				m, err := c.once(ctx, dir, round, round.contenders[i])
 				if err != nil {
-					return nil, fmt.Errorf("%s: %w", round.whos[i], err)
+					return nil, fmt.Errorf("%s: %w", round.contenders[i], err)
 				}
 				fmt.Fprintf(os.Stderr, "%s %d %s, round %d, %s: %.3f ms, %.0f a second, %.0f MB\n",
-					c.what, round.size, round.phase, n, round.whos[i], m.MS, m.PerSecond, m.PeakRSSMB)
+					c.what, round.size, round.phase, n, round.contenders[i], m.MS, m.PerSecond, m.PeakRSSMB)
 				if n > 0 {
 					taken[i] = append(taken[i], m)
 				}
 			}
 		}
-		for i, who := range round.whos {
-			rows = append(rows, row{Case: c.what, Size: round.size, Phase: round.phase, Who: who}.summary(taken[i]))
+		for i, who := range round.contenders {
+			rows = append(rows, row{Case: c.what, Size: round.size, Phase: round.phase, Who: who}.withMedians(taken[i]))
 		}
 	}
 	return rows, nil
 }
 
-// A busRun is a NATS server and the ends that were started on it.
+// A busRun is a NATS server and the processes of the ends that are connected to it.
 type busRun struct {
 	dir  string
 	url  string
@@ -134,7 +134,7 @@ func (c busCase) once(ctx context.Context, dir string, round busRound, who strin
 	return round.once(ctx, r, who)
 }
 
-// end starts one end, at a URL.
+// end starts the process of one end, which connects to url.
 func (r *busRun) end(ctx context.Context, who, url string) (*process, error) {
 	p, err := startProcess(ctx, access{programs: r.dir}, "bus", "-who", who, "-url", url)
 	if err == nil {
@@ -143,12 +143,12 @@ func (r *busRun) end(ctx context.Context, who, url string) (*process, error) {
 	return p, err
 }
 
-// both starts a daemon and a caller, whose link is that of url.
+// both starts a daemon and a caller. The caller connects to url.
 func (r *busRun) both(ctx context.Context, who, url string, exported int) (daemon, caller *process, err error) {
 	if daemon, err = r.end(ctx, who, r.url); err != nil {
 		return nil, nil, err
 	}
-	if _, err = daemon.obey(contender.Order{Phase: "serve", Size: exported}); err != nil {
+	if _, err = daemon.call(contender.Request{Phase: "serve", Size: exported}); err != nil {
 		return nil, nil, err
 	}
 	caller, err = r.end(ctx, who, url)
@@ -161,7 +161,7 @@ func pingBy(callers int) func(context.Context, *busRun, string) (measurement, er
 		if err != nil {
 			return m, err
 		}
-		m.Measurement, err = caller.obey(contender.Order{Phase: "ping", Size: callers})
+		m.Measurement, err = caller.call(contender.Request{Phase: "ping", Size: callers})
 		return m, err
 	}
 }
@@ -177,11 +177,11 @@ func pingDuringExport(ctx context.Context, r *busRun, who string) (m measurement
 	if err != nil {
 		return m, err
 	}
-	m.Measurement, err = caller.obey(contender.Order{Phase: "ping-during-export", Size: exportMiB << 20})
+	m.Measurement, err = caller.call(contender.Request{Phase: "ping-during-export", Size: exportMiB << 20})
 	return m, err
 }
 
-// loseDaemon measures how long it takes until a call is given up whose daemon gets a signal.
+// loseDaemon measures the time until a call fails after its daemon has received a signal.
 func loseDaemon(signal syscall.Signal) func(context.Context, *busRun, string) (measurement, error) {
 	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
 		daemon, caller, err := r.both(ctx, who, r.url, 0)
@@ -191,10 +191,10 @@ func loseDaemon(signal syscall.Signal) func(context.Context, *busRun, string) (m
 		returned := make(chan error, 1)
 		go func() {
 			var err error
-			m.Measurement, err = caller.obey(contender.Order{Phase: "hold"})
+			m.Measurement, err = caller.call(contender.Request{Phase: "hold"})
 			returned <- err
 		}()
-		_, err = daemon.obey(contender.Order{Phase: "held"})
+		_, err = daemon.call(contender.Request{Phase: "held"})
 		begin := time.Now()
 		err = errors.Join(err, daemon.command.Process.Signal(signal), <-returned)
 		m.MS = contender.Milliseconds(time.Since(begin))
@@ -208,44 +208,44 @@ func missDaemon(ctx context.Context, r *busRun, who string) (m measurement, err 
 	if err != nil {
 		return m, err
 	}
-	m.Measurement, err = caller.obey(contender.Order{Phase: "hold"})
+	m.Measurement, err = caller.call(contender.Request{Phase: "hold"})
 	return m, err
 }
 
-// exportSeenBy measures an export: its time is the caller's, its memory that of one end.
+// exportSeenBy measures an export: the time at the caller, and the memory of one end.
 func exportSeenBy(end string) func(context.Context, *busRun, string) (measurement, error) {
 	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
 		daemon, caller, err := r.both(ctx, who, r.url, exportMiB<<20)
 		if err != nil {
 			return m, err
 		}
-		if _, err := daemon.obey(contender.Order{Phase: "reset"}); err != nil {
+		if _, err := daemon.call(contender.Request{Phase: "reset"}); err != nil {
 			return m, err
 		}
-		m.Measurement, err = caller.obey(contender.Order{Phase: "export", Size: exportMiB << 20})
+		m.Measurement, err = caller.call(contender.Request{Phase: "export", Size: exportMiB << 20})
 		if err != nil || end == callerEnd {
 			return m, err
 		}
-		peak, err := daemon.obey(contender.Order{Phase: "peak"})
+		peak, err := daemon.call(contender.Request{Phase: "peak"})
 		m.PeakRSSMB = peak.PeakRSSMB
 		return m, err
 	}
 }
 
 func subscribeAll(ctx context.Context, r *busRun, who string) (measurement, error) {
-	return r.subscriber(ctx, who, contender.Order{Phase: "subscribe", Size: instances})
+	return r.subscriber(ctx, who, contender.Request{Phase: "subscribe", Size: instances})
 }
 
 func subscribeNone(ctx context.Context, r *busRun, who string) (measurement, error) {
-	return r.subscriber(ctx, who, contender.Order{Phase: "peak"})
+	return r.subscriber(ctx, who, contender.Request{Phase: "peak"})
 }
 
-// subscriber has an end that is connected do one thing.
-func (r *busRun) subscriber(ctx context.Context, who string, order contender.Order) (m measurement, err error) {
+// subscriber starts one end and sends it a request.
+func (r *busRun) subscriber(ctx context.Context, who string, request contender.Request) (m measurement, err error) {
 	end, err := r.end(ctx, who, r.url)
 	if err != nil {
 		return m, err
 	}
-	m.Measurement, err = end.obey(order)
+	m.Measurement, err = end.call(request)
 	return m, err
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/platformbus/platform/internal/controlplane"
 )
 
-// A cluster is the control plane that all contenders of a case work on.
+// A cluster is the control plane that all contenders of a case use.
 type cluster struct {
 	*controlplane.ControlPlane
 	typed    kubernetes.Interface
@@ -43,8 +43,8 @@ func startCluster(ctx context.Context) (*cluster, error) {
 
 var marked = metav1.ListOptions{LabelSelector: ourLabel}
 
-// clean makes the cluster empty again: of one run nothing may be left that is in the way
-// of the next, or in its lists.
+// clean deletes all objects of a run, so that they do not affect the next run or appear in
+// its lists.
 func (c *cluster) clean(ctx context.Context) error {
 	namespaces, err := c.typed.CoreV1().Namespaces().List(ctx, marked)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *cluster) cleanNamespace(ctx context.Context, namespace *corev1.Namespac
 	if err := c.typed.CoreV1().Namespaces().Delete(ctx, namespace.Name, metav1.DeleteOptions{}); err != nil {
 		return err
 	}
-	// This is what the controller that does not run here would do at the end.
+	// The namespace controller, which does not run here, would do this at the end.
 	namespace.ResourceVersion = ""
 	namespace.Spec.Finalizers = nil
 	_, err := c.typed.CoreV1().Namespaces().Finalize(ctx, namespace, metav1.UpdateOptions{})
@@ -84,8 +84,8 @@ func (c *cluster) cleanNamespace(ctx context.Context, namespace *corev1.Namespac
 	return err
 }
 
-// verify returns an error unless the cluster has all objects, and as many Deployments of
-// the new version as it should.
+// verify returns an error unless the cluster has size objects, of which changed are of the
+// new version.
 func (c *cluster) verify(ctx context.Context, size, changed int) error {
 	count, newer := 0, 0
 	for _, resource := range resources {
@@ -108,8 +108,8 @@ func (c *cluster) verify(ctx context.Context, size, changed int) error {
 
 var requestCount = regexp.MustCompile(`^apiserver_request_total\{.*\bresource="([^"]*)".*\bverb="([^"]*)".*\} (.*)$`)
 
-// requests returns how many requests for objects of the kinds at hand the API server has
-// had. Watches are its own.
+// requests returns the number of requests for the kinds of the manifests that the API server
+// has counted. Watches are left out: they are the server's own.
 func (c *cluster) requests(ctx context.Context) (float64, error) {
 	wanted := map[string]bool{}
 	for _, resource := range resources {

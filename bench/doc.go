@@ -1,5 +1,5 @@
-// Command bench does the same work with this library and with what users would pick
-// instead, side by side, and writes down what each of them took.
+// Command bench does the same work with this library and with its alternatives, and records
+// the time and resources of each.
 //
 //	go run . -out results.json                # measure all cases
 //	go run . -out results.json -case sync     # measure one, and keep the results of the others
@@ -7,27 +7,26 @@
 //
 // # What is measured
 //
-// All contenders work on one control plane in one run, one after the other, in an order
-// that is different in each round; what is reported is the median of the rounds. Each
-// contender runs in a process of its own, built without cgo, so that processor time and
-// memory are its own and a new process is really new. The control plane shares the
-// processors with them, as in any benchmark on one machine: the figures are good for
-// ratios within one run.
+// All contenders use one control plane in one run, one after the other, in an order that
+// differs in each round; the result is the median of the rounds. Each contender runs in a
+// process of its own, built without cgo, so that processor time and memory are its own and
+// a new process has no state. The control plane shares the processors with them, as in any
+// benchmark on one machine: only ratios within one run are meaningful.
 //
-// All that is measured of a case is one run. Different cases may be measured one by one,
-// while the machine is calm, into one file: it takes the results of one machine only, and
-// has the day of each case.
+// The results of a case come from one run. Different cases may be measured separately,
+// while the machine is idle, into one file: it holds the results of one machine only, with
+// the day of each case.
 //
-// The input is YAML as the contender's users have it: files for kubectl, bytes in memory
-// for libraries. To parse it is part of the time, to read it from disk is part of
-// kubectl's only. To make a client is part of the time where a process begins, the start
-// of the process itself is part of kubectl's only. Requests are what the API server
-// counted for the kinds at hand, whoever sent them; discovery is not among them.
+// The input is YAML in the form that the contender's users have: files for kubectl, bytes in
+// memory for libraries. The time includes parsing; reading from disk is included only for
+// kubectl. If a process is new the time includes the creation of the client; the start of
+// the process itself is included only for kubectl. Requests are those that the API server
+// counted for the kinds of the manifests, from any client, without discovery.
 //
 // # The control plane
 //
-// It is etcd and kube-apiserver. Controllers, which no contender waits for, would act on
-// the Deployments while others are measured, for as long as they please.
+// It consists of etcd and kube-apiserver. Controllers would act on the Deployments during
+// the measurement of other contenders, and no contender waits for them.
 //
 // # Adding a case
 //

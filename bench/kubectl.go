@@ -14,8 +14,8 @@ import (
 	"github.com/platformbus/platform/internal/controlplane"
 )
 
-// kubectl is a new process each time. It keeps what it knows of the API server's kinds in
-// its home folder.
+// kubectl runs a new process for each phase. It caches the API server's kinds in its home
+// folder.
 type kubectl struct {
 	program, kubeconfig, home string
 	args                      []string
@@ -46,7 +46,7 @@ func (k *kubectl) do(ctx context.Context, _, dir string) (contender.Measurement,
 		return contender.Measurement{}, err
 	}
 	state := command.ProcessState
-	usage := state.SysUsage().(*syscall.Rusage) // it is that on every Unix
+	usage := state.SysUsage().(*syscall.Rusage) // its type on every Unix
 	return contender.Measurement{
 		MS:        contender.Milliseconds(took),
 		CPUMS:     contender.Milliseconds(state.UserTime() + state.SystemTime()),

@@ -11,7 +11,7 @@ import (
 	"github.com/platformbus/platform/internal/controlplane/programs"
 )
 
-// A machine is where and with what the results were measured.
+// A machine describes the hardware and software of the measurement.
 type machine struct {
 	CPU        string `json:"cpu"`
 	Cores      int    `json:"cores"`

@@ -16,16 +16,16 @@ import (
 
 // A benchCase is a kind of work that is done by this library and by others.
 type benchCase interface {
-	// name is what rows and the flag -case call it.
+	// name returns the name in rows and in the flag -case.
 	name() string
-	// run starts what the case needs, measures, and returns one row for each size,
-	// phase and contender.
+	// run starts the programs that the case needs, measures, and returns one row for
+	// each size, phase and contender.
 	run(ctx context.Context, o options) ([]row, error)
 }
 
 var cases = []benchCase{syncCase{}, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase, busLostCase}
 
-// options are what the command line says of how to measure.
+// options are the options of the measurement from the command line.
 type options struct {
 	runs    int
 	sizes   []int
@@ -86,8 +86,8 @@ func caseNames() []string {
 	return names
 }
 
-// measureAll measures the cases, and writes the results of each to a file as soon as
-// there are any. Of one case alone they are added to those of the others there.
+// measureAll measures the cases, and writes the results of each case to a file when it has
+// ended. If only one case is measured, it keeps the results of the others in the file.
 func measureAll(ctx context.Context, o options, which, out string) error {
 	machine, err := describeMachine()
 	if err != nil {
@@ -113,7 +113,7 @@ func measureAll(ctx context.Context, o options, which, out string) error {
 			return err
 		}
 	}
-	fmt.Printf("\n%s\n%s", table(all), verdicts(all))
+	fmt.Printf("\n%s\n%s", table(all), checkTargets(all))
 	return nil
 }
 
@@ -131,6 +131,6 @@ func render(results, file string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	fmt.Print(verdicts(all))
+	fmt.Print(checkTargets(all))
 	return os.WriteFile(file, text, 0o644)
 }

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// What a user would have: some applications in each namespace, each a Deployment with
-// what it needs, one object to a document.
+// Typical manifests: some applications in each namespace, each a Deployment with its
+// dependencies, one object in each document.
 var (
 	//go:embed namespace.yaml
 	namespaceYAML string
@@ -45,7 +45,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"PodDisruptionBudget": {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 }
 
-// What marks the objects, and tells the releases of the Deployments apart.
+// The label of all objects, and the label with the release of a Deployment.
 const (
 	ourLabel     = "app.kubernetes.io/part-of=bench"
 	versionLabel = "app.kubernetes.io/version"
@@ -53,9 +53,8 @@ const (
 	newVersion   = "1.5.0"
 )
 
-// manifests returns n objects, the namespaces, of which there is one for 25 objects,
-// first. The names of these begin with prefix. Of the Deployments the first few, as said
-// by changed, are of a new version.
+// manifests returns n objects. They begin with the namespaces, one for each 25 objects, whose
+// names begin with prefix. The first changed applications have the new version.
 func manifests(prefix string, n, changed int) ([][]byte, error) {
 	namespaces := max(1, n/25)
 	docs := make([][]byte, 0, n)
@@ -86,7 +85,7 @@ func manifests(prefix string, n, changed int) ([][]byte, error) {
 	return docs, nil
 }
 
-// writeManifests makes a folder that has a file for each object, in their order.
+// writeManifests creates a folder with a file for each object, in order.
 func writeManifests(dir, prefix string, n, changed int) error {
 	docs, err := manifests(prefix, n, changed)
 	if err != nil {

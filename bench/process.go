@@ -14,7 +14,7 @@ import (
 )
 
 // buildContenders builds the programs of the contenders that are libraries, without cgo, as
-// one does for an image. This program must run in its own folder, as it does by go run.
+// for a container image. The working directory must be that of this program's source.
 func buildContenders(ctx context.Context, dir string) error {
 	command := exec.CommandContext(ctx, "go", "build", "-o", dir, "./contender/...")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -25,15 +25,15 @@ func buildContenders(ctx context.Context, dir string) error {
 	return nil
 }
 
-// A process is a library at work.
+// A process is a running program of a contender.
 type process struct {
-	command *exec.Cmd
-	stdin   io.WriteCloser
-	orders  *json.Encoder
-	replies *json.Decoder
+	command  *exec.Cmd
+	stdin    io.WriteCloser
+	requests *json.Encoder
+	replies  *json.Decoder
 }
 
-// startProcess starts the program of a library. It ends with close, or with us.
+// startProcess starts the program of a library. It ends on close, or when this process ends.
 func startProcess(ctx context.Context, a access, program string, args ...string) (*process, error) {
 	command := exec.CommandContext(ctx, filepath.Join(a.programs, program), append(args, "-profile", a.profile)...)
 	command.Env = append(os.Environ(), contender.KubeconfigVariable+"="+a.kubeconfig)
@@ -53,12 +53,12 @@ func startProcess(ctx context.Context, a access, program string, args ...string)
 }
 
 func (p *process) do(_ context.Context, phase, dir string) (contender.Measurement, error) {
-	return p.obey(contender.Order{Phase: phase, Dir: dir})
+	return p.call(contender.Request{Phase: phase, Dir: dir})
 }
 
-// obey has the process carry out an order.
-func (p *process) obey(o contender.Order) (contender.Measurement, error) {
-	if err := p.orders.Encode(o); err != nil {
+// call sends a request to the process and waits for the reply.
+func (p *process) call(o contender.Request) (contender.Measurement, error) {
+	if err := p.requests.Encode(o); err != nil {
 		return contender.Measurement{}, err
 	}
 	var r contender.Reply

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// How the services are laid out.
+// The layouts of the services.
 const (
 	spread       = "spread"        // over a hundred namespaces
 	oneNamespace = "one-namespace" // all in one
@@ -23,8 +23,8 @@ const (
 
 // readingCase reads a cluster that has many services, each with its deployment.
 type readingCase struct {
-	what    string   // what is read, which names the case and the rows
-	layouts []string // which are the phases
+	what    string   // the name of the case and of the rows
+	layouts []string // the phases
 	readers []struct{ who, reader string }
 }
 
@@ -59,8 +59,8 @@ func (c readingCase) run(ctx context.Context, o options) (rows []row, err error)
 	return rows, nil
 }
 
-// measure measures all readers on a control plane of their own, in turns. Each is a new
-// process each time: a service lists when somebody asks.
+// measure measures all readers on a new control plane, in turns. Each measurement uses a new
+// process.
 func (c readingCase) measure(ctx context.Context, o options, dir string, size int, layout string) (rows []row, err error) {
 	cluster, err := startCluster(ctx)
 	if err != nil {
@@ -85,7 +85,7 @@ func (c readingCase) measure(ctx context.Context, o options, dir string, size in
 		}
 	}
 	for i, r := range c.readers {
-		rows = append(rows, row{Case: c.what, Size: size, Phase: layout, Who: r.who}.summary(taken[i]))
+		rows = append(rows, row{Case: c.what, Size: size, Phase: layout, Who: r.who}.withMedians(taken[i]))
 	}
 	return rows, nil
 }
@@ -108,7 +108,7 @@ func (c readingCase) once(ctx context.Context, cluster *cluster, a access, reade
 	return m, err
 }
 
-// fill makes n services and as many deployments.
+// fill creates n services and n deployments.
 func fill(ctx context.Context, client kubernetes.Interface, n int, layout string) error {
 	namespaces := 100
 	if layout == oneNamespace {

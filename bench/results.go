@@ -15,15 +15,15 @@ import (
 	"github.com/platformbus/platform/bench/contender"
 )
 
-// results is what was measured on one machine.
+// results holds the results of one machine.
 type results struct {
 	Machine machine `json:"machine"`
-	// Measured says of each case on which day. All rows of a case come from one run.
+	// Measured maps each case to its day. All rows of a case come from one run.
 	Measured map[string]string `json:"measured"`
 	Rows     []row             `json:"rows"`
 }
 
-// A row is what one contender took for one phase of a case. All figures are medians.
+// A row is the result of one contender for one phase of a case. All figures are medians.
 type row struct {
 	Case      string  `json:"case"`
 	Size      int     `json:"size"`
@@ -33,18 +33,18 @@ type row struct {
 	Requests  float64 `json:"requests"`
 	CPUMS     float64 `json:"cpu_ms"`               // of the client, user and system
 	PeakRSSMB float64 `json:"peak_rss_mb"`          // of the client, within the phase
-	PerSecond float64 `json:"per_second,omitempty"` // how often it was done, where that was measured
+	PerSecond float64 `json:"per_second,omitempty"` // operations in a second, if measured
 	Runs      int     `json:"runs"`
 }
 
-// A measurement is what one contender took once.
+// A measurement is one measurement of a contender.
 type measurement struct {
 	contender.Measurement
 	requests float64
 }
 
-// summary fills in the figures of a row.
-func (r row) summary(taken []measurement) row {
+// withMedians returns the row with the medians of the measurements.
+func (r row) withMedians(taken []measurement) row {
 	of := func(figure func(measurement) float64) float64 {
 		values := make([]float64, len(taken))
 		for i, m := range taken {
@@ -61,8 +61,8 @@ func (r row) summary(taken []measurement) row {
 	return r
 }
 
-// median returns the value in the middle, or the mean of the two in the middle, rounded
-// to thousandths: more than that is noise. There must be at least one value.
+// median returns the median, rounded to thousandths: further digits are noise. There must be
+// at least one value.
 func median(values []float64) float64 {
 	values = slices.Sorted(slices.Values(values))
 	middle := len(values) / 2
@@ -83,8 +83,8 @@ func (r results) find(name string, size int, phase, who string) (row, bool) {
 	return row{}, false
 }
 
-// put makes rows those of a case, instead of what there was of it, and leaves those of
-// other cases. The cases are in the order of names.
+// put replaces the rows of a case, and keeps those of other cases. The cases are in the order
+// of names.
 func (r *results) put(name, day string, rows []row, names []string) {
 	r.Rows = append(slices.DeleteFunc(r.Rows, func(old row) bool { return old.Case == name }), rows...)
 	slices.SortStableFunc(r.Rows, func(a, b row) int {
@@ -96,13 +96,13 @@ func (r *results) put(name, day string, rows []row, names []string) {
 	r.Measured[name] = day
 }
 
-// days says when was measured.
+// days lists the days of the measurements.
 func (r results) days() string {
 	days := slices.Compact(slices.Sorted(maps.Values(r.Measured)))
 	return strings.Join(days, ", ")
 }
 
-// write writes one row to a line, so that two runs can be compared line by line.
+// write writes one row per line, so that two runs can be compared line by line.
 func (r results) write(file string) error {
 	var b bytes.Buffer
 	machine, err1 := json.Marshal(r.Machine)
@@ -137,8 +137,8 @@ func readResults(file string) (results, error) {
 	return r, nil
 }
 
-// resultsToAddTo returns the results in a file, for those of one more case to be added,
-// or none if there is no such file. It fails if they are from another machine.
+// resultsToAddTo returns the results in a file, to which those of another case are added, or
+// no results if there is no such file. It fails if they are from another machine.
 func resultsToAddTo(file string, here machine) (results, error) {
 	r, err := readResults(file)
 	switch {

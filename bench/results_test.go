@@ -29,8 +29,8 @@ func TestMedian(t *testing.T) {
 	assert.Equal(t, []float64{3, 1, 2}, values, "the argument is the caller's")
 }
 
-func TestSummaryTakesTheMedianOfEachFigure(t *testing.T) {
-	got := row{Case: "sync", Size: 10, Phase: first, Who: "platform"}.summary([]measurement{
+func TestWithMediansTakesTheMedianOfEachFigure(t *testing.T) {
+	got := row{Case: "sync", Size: 10, Phase: first, Who: "platform"}.withMedians([]measurement{
 		{contender.Measurement{MS: 1, CPUMS: 30, PeakRSSMB: 200}, 7},
 		{contender.Measurement{MS: 3, CPUMS: 10, PeakRSSMB: 300}, 9},
 		{contender.Measurement{MS: 2, CPUMS: 20, PeakRSSMB: 100}, 8},
@@ -77,7 +77,7 @@ func TestResultsOfAnotherMachineAreNotAddedTo(t *testing.T) {
 	assert.ErrorContains(t, err, "than this one (Abacus, 64 cores, ")
 }
 
-// The case is a short one of the real kind: what is to be seen is the file.
+// shortCase is a case that measures nothing, for tests of the file.
 type shortCase struct {
 	named string
 	rows  []row

@@ -14,39 +14,39 @@ import (
 
 // The phases of a Sync.
 const (
-	first   = "first"          // nothing is there
-	warm    = "unchanged-warm" // all is there, and this process made it
-	cold    = "unchanged-cold" // all is there, the process is new
-	changed = "changed-1pct"   // of a hundred objects one is new, the process is not
+	first   = "first"          // the cluster is empty
+	warm    = "unchanged-warm" // all objects exist, and this process created them
+	cold    = "unchanged-cold" // all objects exist, and the process is new
+	changed = "changed-1pct"   // one of a hundred objects is changed, and the process is not new
 )
 
 var syncPhases = []string{first, warm, cold, changed}
 
-// access is what it takes to start a contender.
+// access holds the paths that are needed to start a contender.
 type access struct {
 	kubeconfig string
 	programs   string // folder of the programs of libraries
 	profile    string // folder for profiles; empty for none
 }
 
-// A worker is a contender at work.
+// A worker is a running contender.
 type worker interface {
-	// do makes the cluster what the files in dir say.
+	// do applies the files in dir to the cluster.
 	do(ctx context.Context, phase, dir string) (contender.Measurement, error)
 	close() error
 }
 
-// A syncContender is one of those that make a cluster what manifests say.
+// A syncContender is a contender that applies manifests to a cluster.
 type syncContender struct {
 	who       string
-	largest   int  // size at which it takes part; 0 for any
-	forgetful bool // what one process did makes no difference to the next
+	largest   int  // the largest size at which it takes part; 0 for any
+	forgetful bool // it keeps no state in a process between phases
 	start     func(context.Context, access) (worker, error)
 }
 
-// All take part at a hundred objects and at a thousand, although kubectl's client-side
-// apply takes three quarters of a minute to find a thousand unchanged. Ten thousand are
-// there for our own memory.
+// All contenders take part at a hundred objects and at a thousand, although kubectl's
+// client-side apply takes three quarters of a minute to find a thousand unchanged. Ten
+// thousand objects are only for the memory of this library.
 var syncContenders = []syncContender{
 	{who: "platform", start: library("platform")},
 	{who: "floor", start: library("floor"), largest: 1000, forgetful: true},
@@ -64,7 +64,7 @@ func command(args ...string) func(context.Context, access) (worker, error) {
 	return func(_ context.Context, a access) (worker, error) { return startKubectl(a, args...) }
 }
 
-// syncCase makes a cluster what many manifests say: at first, again, and after a change.
+// syncCase applies many manifests to a cluster: for the first time, again, and after a change.
 type syncCase struct{}
 
 func (syncCase) name() string { return "sync" }
@@ -85,8 +85,8 @@ func (syncCase) run(ctx context.Context, o options) (rows []row, err error) {
 	defer func() { err = errors.Join(err, c.Stop()) }()
 	r := &syncRun{cluster: c, dir: dir, access: access{kubeconfig: c.Kubeconfig(), programs: dir}}
 
-	// The API server prepares what it needs to know of a kind when it is first asked
-	// for: those that nobody measures pay for it.
+	// The API server initializes a kind at its first request. These rounds, which are not
+	// measured, include that cost.
 	for _, contender := range syncContenders {
 		if _, err := r.round(ctx, contender, 50); err != nil {
 			return nil, fmt.Errorf("warm up: %s: %w", contender.who, err)
@@ -121,12 +121,12 @@ func (r *syncRun) measure(ctx context.Context, o options, size int) ([]row, erro
 	}
 	runs := o.runs
 	if size > 1000 {
-		runs = 1 // what is asked for here is memory, which hardly differs
+		runs = 1 // only memory is of interest here, and it hardly varies
 	}
 	taken := map[string]map[string][]measurement{} // by contender and phase
 	for round := range runs {
 		for i := range taking {
-			c := taking[(i+round)%len(taking)] // so that nobody is always the first
+			c := taking[(i+round)%len(taking)] // so that no contender is always the first
 			begin := time.Now()
 			phases, err := r.round(ctx, c, size)
 			if err != nil {
@@ -146,15 +146,15 @@ func (r *syncRun) measure(ctx context.Context, o options, size int) ([]row, erro
 	var rows []row
 	for _, phase := range syncPhases {
 		for _, c := range taking {
-			rows = append(rows, row{Case: "sync", Size: size, Phase: phase, Who: c.who}.summary(taken[c.who][phase]))
+			rows = append(rows, row{Case: "sync", Size: size, Phase: phase, Who: c.who}.withMedians(taken[c.who][phase]))
 		}
 	}
 	return rows, nil
 }
 
-// round measures a contender once, in all phases. The namespaces are new ones each time:
-// for half a minute after one was deleted, the API server asks etcd for it whenever
-// something is made in one of the same name.
+// round measures a contender once, in all phases. Each round has new namespaces: for half a
+// minute after a namespace was deleted, the API server reads it from etcd whenever an object
+// is created in one of the same name.
 func (r *syncRun) round(ctx context.Context, c syncContender, size int) (_ map[string]measurement, err error) {
 	r.rounds++
 	prefix := fmt.Sprintf("bench-%d", r.rounds)
@@ -188,12 +188,12 @@ func (r *syncRun) round(ctx context.Context, c syncContender, size int) (_ map[s
 	return taken, errors.Join(r.do(ctx, w, taken, cold, newer, size, size/100), w.close())
 }
 
-// pause is before each phase. What went before, a clean-up above all, leaves the API server
-// with work of its own, of whose end it does not tell.
+// pause is the pause before each phase. After the previous phase, and above all after a
+// clean-up, the API server has work of its own, and does not report its end.
 const pause = 600 * time.Millisecond
 
-// do has a contender do one phase, and looks whether it did. Of the objects there are
-// then, some are of the new version.
+// do measures one phase of a contender, and verifies the result: the number of objects, and
+// how many of them are of the new version.
 func (r *syncRun) do(ctx context.Context, w worker, taken map[string]measurement, phase, dir string, objects, newer int) error {
 	select {
 	case <-time.After(pause):

@@ -8,14 +8,13 @@ import (
 	"strings"
 )
 
-// Between these the table stands in a file.
+// These mark the begin and the end of the table in a file.
 const (
 	beginMark = "<!-- bench -->"
 	endMark   = "<!-- /bench -->"
 )
 
-// names are what the table calls cases, phases and contenders, as far as it has a better
-// name than the results.
+// names maps cases, phases and contenders to their names in the table, if these differ.
 var names = map[string]string{
 	"sync":     "objects",
 	"services": "services with their deployments: list them",
@@ -59,7 +58,7 @@ func nameOf(key string) string {
 	return key
 }
 
-// insert puts a table where the marks in text say.
+// insert replaces the table between the marks in text.
 func insert(text []byte, table string) ([]byte, error) {
 	before, rest, ok1 := bytes.Cut(text, []byte(beginMark))
 	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
@@ -84,7 +83,7 @@ func table(r results) string {
 	}
 	var b strings.Builder
 	for _, g := range groups {
-		var phases, whos []string
+		var phases, contenders []string
 		for _, row := range r.Rows {
 			if row.Case != g.name || row.Size != g.size {
 				continue
@@ -92,8 +91,8 @@ func table(r results) string {
 			if !slices.Contains(phases, row.Phase) {
 				phases = append(phases, row.Phase)
 			}
-			if !slices.Contains(whos, row.Who) {
-				whos = append(whos, row.Who)
+			if !slices.Contains(contenders, row.Who) {
+				contenders = append(contenders, row.Who)
 			}
 		}
 		fmt.Fprintf(&b, "| %s %s ", thousands(float64(g.size)), nameOf(g.name))
@@ -101,7 +100,7 @@ func table(r results) string {
 			fmt.Fprintf(&b, "| %s ", nameOf(phase))
 		}
 		b.WriteString("| client CPU | peak RSS |\n|---|" + strings.Repeat("---|", len(phases)+2) + "\n")
-		for _, who := range whos {
+		for _, who := range contenders {
 			name := nameOf(who)
 			if special, ok := names[g.name+"/"+who]; ok {
 				name = special
@@ -125,7 +124,7 @@ func table(r results) string {
 	return b.String()
 }
 
-// figures are what is in a cell: the time, and what was counted.
+// figures returns the text of a cell: the time, and a count if there is one.
 func figures(r row) string {
 	switch {
 	case r.Phase == daemonEnd || r.Phase == noInstance:
@@ -138,7 +137,7 @@ func figures(r row) string {
 	return duration(r.MedianMS)
 }
 
-// runs says how often was measured: most rows are alike.
+// runs describes the number of runs, which is the same for most rows.
 func runs(r results) string {
 	least, most := 0, 0
 	for i, row := range r.Rows {
@@ -160,7 +159,7 @@ func count(n float64, what string) string {
 	return thousands(n) + " " + what
 }
 
-// duration has two digits that matter, or three.
+// duration formats a duration with two or three significant digits.
 func duration(ms float64) string {
 	switch {
 	case ms < 1:
@@ -176,7 +175,7 @@ func duration(ms float64) string {
 	}
 }
 
-// thousands writes a number as 12,345.
+// thousands formats a number as 12,345.
 func thousands(n float64) string {
 	digits := strconv.FormatFloat(n, 'f', 0, 64)
 	for i := len(digits) - 3; i > 0; i -= 3 {

@@ -49,8 +49,8 @@ func TestInsertNeedsBothMarksInOrder(t *testing.T) {
 	}
 }
 
-func TestVerdicts(t *testing.T) {
-	text := verdicts(example)
+func TestCheckTargets(t *testing.T) {
+	text := checkTargets(example)
 	assert.Contains(t, text, "reached         0.10, at most 1.15: first apply: we take how many times as long as bare server-side apply, 16 workers\n")
 	assert.Contains(t, text, "reached        41.60, at most 60: peak RSS in MB at 1,000 objects\n")
 	assert.Contains(t, text, "not measured    0.00, at least 60: nothing changed, same process: fluxcd/pkg/ssa, concurrency 10 takes how many times as long as we\n")

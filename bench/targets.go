@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// A target is what this library wants to reach. A run is never failed for missing one:
-// it may have been the machine.
+// A target is a goal for a figure of this library. Missing one does not fail a run, since the
+// machine may be the reason.
 type target struct {
 	text  string
 	value func(results) (float64, bool)
 	want  float64
-	most  bool // the value is to be at most what is wanted, and not at least
+	most  bool // want is an upper bound, not a lower one
 }
 
 var targets = []target{
@@ -35,23 +35,23 @@ var targets = []target{
 	memory(10_000, 200),
 	reading("services", "floor", spread, 1.3, true),
 	reading("services", "per-namespace", spread, 3, false),
-	services("our peak RSS is how many times that of two bare lists", 1.2, peakRSS, ours(spread), place{spread, "floor"}),
+	services("our peak RSS is how many times that of two bare lists", 1.2, peakRSS, ours(spread), rowKey{spread, "floor"}),
 	services("in one namespace we take how many times as long as spread", 1.5, medianTime, ours(oneNamespace), ours(spread)),
 	reading("export", "floor", spread, 1.5, true),
-	{"a Ping over NATS takes how many times as long as a bare request", quotient("bus-ping", 1, medianTime, ours(""), place{"", "nats"}), 1.5, true},
-	{"64 callers over NATS make how many times the Pings of bare ones", quotient("bus-ping", 64, perSecond, ours(""), place{"", "nats"}), 0.6, false},
+	{"a Ping over NATS takes how many times as long as a bare request", quotient("bus-ping", 1, medianTime, ours(""), rowKey{"", "nats"}), 1.5, true},
+	{"64 callers over NATS make how many times the Pings of bare ones", quotient("bus-ping", 64, perSecond, ours(""), rowKey{"", "nats"}), 0.6, false},
 	{"a Ping during an Export takes at the 99th percentile, in ms", figure("bus-ping", 1, duringExport, medianTime), 250, true},
-	{"100,000 instances take how many times as long to subscribe as bare subscriptions", quotient("bus-subscribe", instances, medianTime, ours(""), place{"", "nats"}), 3, true},
+	{"100,000 instances take how many times as long to subscribe as bare subscriptions", quotient("bus-subscribe", instances, medianTime, ours(""), rowKey{"", "nats"}), 3, true},
 	{"peak RSS in MB of the client with 100,000 instances", figure("bus-subscribe", instances, "", peakRSS), 60, true},
 	{"a daemon that is killed is noticed after, in ms", figure("bus-lost", 1, killed, medianTime), 4000, true},
 	{"a daemon that is frozen is noticed after, in ms", figure("bus-lost", 1, frozen, medianTime), 6000, true},
 	{"that there is no daemon is noticed after, in ms", figure("bus-lost", 1, absent, medianTime), 50, true},
-	{"an Export over NATS takes how many times as long as a bare copy", quotient("bus-export", exportMiB, medianTime, ours(callerEnd), place{callerEnd, "nats"}), 2.5, true},
+	{"an Export over NATS takes how many times as long as a bare copy", quotient("bus-export", exportMiB, medianTime, ours(callerEnd), rowKey{callerEnd, "nats"}), 2.5, true},
 	{"an Export of 50 MiB over NATS: peak RSS in MB of the caller", figure("bus-export", exportMiB, callerEnd, peakRSS), 3 * exportMiB, true},
 	{"an Export of 50 MiB over NATS: peak RSS in MB of the daemon", figure("bus-export", exportMiB, daemonEnd, peakRSS), 3 * exportMiB, true},
 }
 
-// reading compares times at 10,000 services as ratio does.
+// reading is like ratio, for times at 10,000 services.
 func reading(name, who, phase string, want float64, most bool) target {
 	t := ratio(who, phase, want, most)
 	t.text = fmt.Sprintf("%s: %s takes how many times as long as we", name, who)
@@ -62,8 +62,8 @@ func reading(name, who, phase string, want float64, most bool) target {
 	return t
 }
 
-// ratio compares times at 1,000 objects: ours to the other's if it is to be at most
-// something, else the other's to ours.
+// ratio compares times at 1,000 objects: ours divided by the other's if want is an upper
+// bound, and otherwise the other's divided by ours.
 func ratio(who, phase string, want float64, most bool) target {
 	text := fmt.Sprintf("%s: %s takes how many times as long as we", nameOf(phase), nameOf(who))
 	if most {
@@ -73,23 +73,23 @@ func ratio(who, phase string, want float64, most bool) target {
 }
 
 // services compares a figure of two rows at 10,000 services.
-func services(text string, want float64, figure func(row) float64, a, b place) target {
+func services(text string, want float64, figure func(row) float64, a, b rowKey) target {
 	return target{text: "list services: " + text, want: want, most: true, value: quotient("services", 10_000, figure, a, b)}
 }
 
-// compare returns the ratio of our time to that of another if it is to be at most
-// something, else of theirs to ours.
+// compare returns the ratio of our time to that of another contender if most is set, and
+// otherwise its inverse.
 func compare(name string, size int, phase, who string, most bool) func(results) (float64, bool) {
 	if most {
-		return quotient(name, size, medianTime, ours(phase), place{phase, who})
+		return quotient(name, size, medianTime, ours(phase), rowKey{phase, who})
 	}
-	return quotient(name, size, medianTime, place{phase, who}, ours(phase))
+	return quotient(name, size, medianTime, rowKey{phase, who}, ours(phase))
 }
 
-// A place is that of a row among those of a case and size.
-type place struct{ phase, who string }
+// A rowKey identifies a row among those of a case and size.
+type rowKey struct{ phase, who string }
 
-func ours(phase string) place { return place{phase, "platform"} }
+func ours(phase string) rowKey { return rowKey{phase, "platform"} }
 
 func medianTime(r row) float64 { return r.MedianMS }
 func peakRSS(r row) float64    { return r.PeakRSSMB }
@@ -105,7 +105,7 @@ func figure(name string, size int, phase string, of func(row) float64) func(resu
 
 // quotient returns a figure of the row at a divided by that of the row at b, if both were
 // measured.
-func quotient(name string, size int, figure func(row) float64, a, b place) func(results) (float64, bool) {
+func quotient(name string, size int, figure func(row) float64, a, b rowKey) func(results) (float64, bool) {
 	return func(r results) (float64, bool) {
 		one, ok1 := r.find(name, size, a.phase, a.who)
 		other, ok2 := r.find(name, size, b.phase, b.who)
@@ -116,7 +116,7 @@ func quotient(name string, size int, figure func(row) float64, a, b place) func(
 	}
 }
 
-// memory looks at the phase that takes most.
+// memory returns a target for the peak RSS of the phase that takes most.
 func memory(size int, want float64) target {
 	return target{
 		text: fmt.Sprintf("peak RSS in MB at %s objects", thousands(float64(size))),
@@ -133,8 +133,8 @@ func memory(size int, want float64) target {
 	}
 }
 
-// verdicts says of each target whether it is reached.
-func verdicts(r results) string {
+// checkTargets reports for each target whether it is reached.
+func checkTargets(r results) string {
 	var b strings.Builder
 	for _, t := range targets {
 		value, ok := t.value(r)

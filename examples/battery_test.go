@@ -1,4 +1,4 @@
-// Package examples_test holds what the README shows to what the code says.
+// Package examples_test checks that the README matches the code.
 package examples_test
 
 import (
@@ -16,11 +16,11 @@ func TestMyTransport(t *testing.T) {
 }
 
 func TestMyBus(t *testing.T) {
-	platform.MessageBusTestBattery(t, newMyBus) // makes an empty one, which t.Cleanup closes
+	platform.MessageBusTestBattery(t, newMyBus) // returns an empty bus, and closes it by t.Cleanup
 }
 
-// throughMyTransport stands for somebody's transport. A whole one, JSON over net/rpc, is in
-// platformtest_rpc_test.go.
+// throughMyTransport is a placeholder for a transport. A complete one, JSON over net/rpc, is
+// in platformtest_rpc_test.go.
 func throughMyTransport(t *testing.T, p platform.Platform) platform.Platform {
 	bus := newMyBus(t)
 	bus.Subscribe("somewhere", p, nil)
@@ -29,7 +29,7 @@ func throughMyTransport(t *testing.T, p platform.Platform) platform.Platform {
 	return handle
 }
 
-// newMyBus stands for somebody's bus.
+// newMyBus is a placeholder for a bus.
 func newMyBus(*testing.T) platform.MessageBus {
 	return platform.NewStandaloneMessageBus(platform.BusMetrics{})
 }

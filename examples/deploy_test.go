@@ -23,7 +23,8 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// The manifests of the daemon, applied as they are, let it do what they say and no more.
+// The daemon's manifests, applied unchanged, grant the permissions that they document and no
+// others.
 func TestDeploy(t *testing.T) {
 	cp := controlplane.Require(t)
 	admin, err := kubernetes.NewCluster(cp.Config(), kubernetes.Options{Timeout: limit})
@@ -41,7 +42,7 @@ func TestDeploy(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, admin.Sync(undo)) })
 	require.NoError(t, admin.Sync(def))
 
-	// The pod is admitted, and what it needs is named as the Secret is that it is to be given.
+	// The pod is admitted, and refers to the Secret by the documented name.
 	client, err := clientset.NewForConfig(cp.Config())
 	require.NoError(t, err)
 	_, err = client.CoreV1().Secrets("platform-daemon").Create(t.Context(), &corev1.Secret{
@@ -53,7 +54,7 @@ func TestDeploy(t *testing.T) {
 	}, limit, 50*time.Millisecond, "the Deployment is available")
 
 	s := startNATS(t)
-	service := start(t, "service", as("service", s.Addr()), "-instance", "shop")
+	service := start(t, "service", credentials("service", s.Addr()), "-instance", "shop")
 	daemon := startDaemon(t, s, tokenKubeconfig(t, client, cp), "1")
 	daemon.untilHealth(200, "ok")
 
@@ -72,7 +73,7 @@ func TestDeploy(t *testing.T) {
 	a = service.post(shop+"/sync", config+"---\n"+account)
 	require.Equal(t, 200, a.code, a.text)
 
-	// An export has all that may be seen, and says what may not.
+	// An export contains all objects that the daemon may read, and names the kinds it may not.
 	a = service.get(shop + "/export")
 	require.Equal(t, http.StatusBadGateway, a.code)
 	export := a.json(t)
@@ -84,7 +85,7 @@ func TestDeploy(t *testing.T) {
 	assert.Contains(t, export["error"], "forbidden")
 	assert.NotContains(t, export["error"], "configmaps")
 
-	// What goes beyond it is refused, and it is said who may not do what where.
+	// Other requests are refused with an error that names the user, the verb and the resource.
 	for _, tt := range []struct{ path, body, want string }{
 		{"/sync", strings.ReplaceAll(config, "shop", "default"), `cannot patch resource "configmaps" in API group "" in the namespace "default"`},
 		{"/sync", "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: shop}\n", `"secrets"`},
@@ -108,7 +109,7 @@ func TestDeploy(t *testing.T) {
 	require.ErrorContains(t, err, "not found")
 }
 
-// tokenKubeconfig returns a kubeconfig for who is the daemon's service account.
+// tokenKubeconfig returns the path of a kubeconfig with the daemon's service account.
 func tokenKubeconfig(t *testing.T, client clientset.Interface, cp *controlplane.ControlPlane) string {
 	t.Helper()
 	token, err := client.CoreV1().ServiceAccounts("platform-daemon").CreateToken(t.Context(), "daemon", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})

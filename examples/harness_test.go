@@ -24,10 +24,10 @@ import (
 	"github.com/platformbus/platform/internal/process"
 )
 
-// limit is for what is waited for; far more than any of it takes.
+// limit bounds each wait. It is far more than any of them takes.
 const limit = time.Minute
 
-// built are the two programs, with the race detector.
+// built holds the two programs, built with the race detector.
 var built struct {
 	once sync.Once
 	dir  string
@@ -49,29 +49,29 @@ func binary(t *testing.T, name string) string {
 	return filepath.Join(built.dir, name)
 }
 
-// A running is one of the programs as a process, which ends with the test.
-type running struct {
+// A testProcess is a process of one of the programs. It ends with the test.
+type testProcess struct {
 	*process.Process
 	t   *testing.T
-	url string // of what it serves over HTTP
+	url string // of its HTTP server
 }
 
 var servesHTTP = regexp.MustCompile(`msg="serving HTTP" addr=(\S+)`)
 
 // start starts one of the programs and waits until it serves HTTP.
-func start(t *testing.T, name string, env []string, args ...string) *running {
+func start(t *testing.T, name string, env []string, args ...string) *testProcess {
 	t.Helper()
 	r := startUnready(t, name, env, args...)
 	r.url = "http://" + r.await(servesHTTP.String())
 	return r
 }
 
-func startUnready(t *testing.T, name string, env []string, args ...string) *running {
+func startUnready(t *testing.T, name string, env []string, args ...string) *testProcess {
 	t.Helper()
 	p, err := process.Start(process.Program{
 		Name: name, Dir: t.TempDir(), Path: binary(t, name), Args: append(args, "-listen", "127.0.0.1:0"), Env: env})
 	require.NoError(t, err)
-	r := &running{Process: p, t: t}
+	r := &testProcess{Process: p, t: t}
 	t.Cleanup(func() {
 		assert.NoError(t, p.Stop())
 		log, err := p.Log()
@@ -85,8 +85,8 @@ func startUnready(t *testing.T, name string, env []string, args ...string) *runn
 	return r
 }
 
-// await waits until the program logs something, and returns the last group of the pattern.
-func (r *running) await(pattern string) string {
+// await waits until the log matches the pattern, and returns the pattern's last group.
+func (r *testProcess) await(pattern string) string {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -95,8 +95,8 @@ func (r *running) await(pattern string) string {
 	return match[len(match)-1]
 }
 
-// exitCode waits for the program's end.
-func (r *running) exitCode() int {
+// exitCode waits for the program's end, and returns its exit code.
+func (r *testProcess) exitCode() int {
 	r.t.Helper()
 	select {
 	case <-r.Exited():
@@ -110,7 +110,7 @@ func (r *running) exitCode() int {
 	return 0
 }
 
-// An answer is what came over HTTP.
+// An answer is the status and the body of an HTTP response.
 type answer struct {
 	code int
 	text string
@@ -122,8 +122,8 @@ func (a answer) json(t *testing.T) (v map[string]any) {
 	return v
 }
 
-// ask asks the program, and returns an error only if there was no answer.
-func (r *running) ask(ctx context.Context, method, path, body string) (answer, error) {
+// ask sends a request to the program. It returns an error only if there was no response.
+func (r *testProcess) ask(ctx context.Context, method, path, body string) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, r.url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -143,10 +143,10 @@ func (r *running) ask(ctx context.Context, method, path, body string) (answer, e
 	return answer{resp.StatusCode, string(text)}, err
 }
 
-// tokenKey is that of a bearer token in a context.
+// tokenKey is the key of a bearer token in a context.
 type tokenKey struct{}
 
-func (r *running) get(path string) answer {
+func (r *testProcess) get(path string) answer {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -155,7 +155,7 @@ func (r *running) get(path string) answer {
 	return a
 }
 
-func (r *running) post(path, body string) answer {
+func (r *testProcess) post(path, body string) answer {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -164,8 +164,8 @@ func (r *running) post(path, body string) answer {
 	return a
 }
 
-// begin posts something that takes a while. The answer comes on the channel.
-func (r *running) begin(ctx context.Context, path, body string) <-chan answer {
+// begin posts a request that takes a while. The channel receives the answer.
+func (r *testProcess) begin(ctx context.Context, path, body string) <-chan answer {
 	answers := make(chan answer, 1)
 	go func() {
 		a, err := r.ask(ctx, "POST", path, body)
@@ -187,21 +187,21 @@ func within[T any](t *testing.T, c <-chan T, what string) (v T) {
 	return v
 }
 
-// until asks again and again until the answer is as wanted.
-func (r *running) until(path, what string, wanted func(answer) bool) {
+// until polls the path until wanted holds of the answer.
+func (r *testProcess) until(path, what string, wanted func(answer) bool) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool { return wanted(r.get(path)) }, limit, 50*time.Millisecond, what)
 }
 
-func (r *running) untilHealth(code int, text string) {
+func (r *testProcess) untilHealth(code int, text string) {
 	r.t.Helper()
 	r.until("/healthz", fmt.Sprintf("health: %d %s", code, text), func(a answer) bool {
 		return a.code == code && strings.Contains(a.text, text)
 	})
 }
 
-// metric returns the sum of the lines of a metric that have these labels.
-func (r *running) metric(name string, labels ...string) (sum float64) {
+// metric returns the sum of the series of a metric that have these labels.
+func (r *testProcess) metric(name string, labels ...string) (sum float64) {
 	r.t.Helper()
 	for line := range strings.Lines(r.get("/metrics").text) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -219,7 +219,7 @@ func (r *running) metric(name string, labels ...string) (sum float64) {
 	return sum
 }
 
-// startNATS starts a NATS server with the permissions that package natsbus asks for.
+// startNATS starts a NATS server with the permissions that package natsbus documents.
 func startNATS(t *testing.T) *server.Server {
 	t.Helper()
 	user := func(name string, publish, subscribe []string) *server.User {
@@ -238,7 +238,7 @@ func startNATS(t *testing.T) *server.Server {
 
 func secretOf(name string) string { return "not-a-secret-of-" + name }
 
-// as is the environment of who is that user on the NATS server.
-func as(name string, server net.Addr) []string {
+// credentials returns the environment of a program that connects as that user.
+func credentials(name string, server net.Addr) []string {
 	return []string{"NATS_URL=nats://" + server.String(), "NATS_USER=" + name, "NATS_PASSWORD=" + secretOf(name)}
 }

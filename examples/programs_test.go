@@ -22,24 +22,24 @@ import (
 	"github.com/platformbus/platform/internal/faultproxy"
 )
 
-// both are a service and a daemon of the instance "shop" on a NATS server with users. What
-// the daemon connects to can be made to fail.
-type both struct {
+// testEnv is a service and a daemon of the instance "shop" on a NATS server with users. The
+// daemon connects through proxies, which inject faults.
+type testEnv struct {
 	nats            *server.Server
-	service, daemon *running
+	service, daemon *testProcess
 	toNATS, toAPI   *faultproxy.Proxy
 }
 
-func startBoth(t *testing.T, cp *controlplane.ControlPlane, args ...string) both {
+func startEnv(t *testing.T, cp *controlplane.ControlPlane, args ...string) testEnv {
 	t.Helper()
 	s := startNATS(t)
 	api := cp.Config()
-	b := both{nats: s, toNATS: proxy(t, s.Addr().String()), toAPI: proxy(t, strings.TrimPrefix(api.Host, "https://"))}
+	b := testEnv{nats: s, toNATS: proxy(t, s.Addr().String()), toAPI: proxy(t, strings.TrimPrefix(api.Host, "https://"))}
 	api.Host = "https://" + b.toAPI.Addr()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, controlplane.WriteKubeconfig(kubeconfig, api))
-	b.service = start(t, "service", as("service", s.Addr()), "-instance", "shop")
-	b.daemon = start(t, "daemon", append(as("daemon", s.Addr()), "NATS_URL=nats://"+b.toNATS.Addr()),
+	b.service = start(t, "service", credentials("service", s.Addr()), "-instance", "shop")
+	b.daemon = start(t, "daemon", append(credentials("daemon", s.Addr()), "NATS_URL=nats://"+b.toNATS.Addr()),
 		append(args, "-instance", "shop", "-kubeconfig", kubeconfig, "-announce", "1")...)
 	b.daemon.untilHealth(200, "ok")
 	return b
@@ -53,15 +53,15 @@ func proxy(t *testing.T, target string) *faultproxy.Proxy {
 	return p
 }
 
-func startDaemon(t *testing.T, s *server.Server, kubeconfig, version string) *running {
+func startDaemon(t *testing.T, s *server.Server, kubeconfig, version string) *testProcess {
 	t.Helper()
-	return start(t, "daemon", as("daemon", s.Addr()), "-instance", "shop", "-kubeconfig", kubeconfig, "-announce", version)
+	return start(t, "daemon", credentials("daemon", s.Addr()), "-instance", "shop", "-kubeconfig", kubeconfig, "-announce", version)
 }
 
 const shop = "/v1/instances/shop"
 
-// app is a Deployment and its Service. Its rollout with the missing tag ends only when its
-// deadline does.
+// app returns a Service and its Deployment. With the missing tag, the rollout ends only at its
+// deadline.
 func app(namespace, tag string) (service, deployment string) {
 	service = fmt.Sprintf(`
 apiVersion: v1
@@ -87,7 +87,7 @@ spec:
 }
 
 // syncApp has the service sync the app, and waits until it is ready.
-func syncApp(t *testing.T, service *running, namespace string) {
+func syncApp(t *testing.T, service *testProcess, namespace string) {
 	t.Helper()
 	s, d := app(namespace, "1")
 	a := service.post(shop+"/sync", s+"---"+d)
@@ -98,9 +98,9 @@ func syncApp(t *testing.T, service *running, namespace string) {
 	})
 }
 
-// beginRollout begins to roll out what does not become ready by itself, and returns when the
-// daemon is at it.
-func beginRollout(t *testing.T, ctx context.Context, b both, namespace string) <-chan answer {
+// beginRollout starts a rollout that does not become ready by itself, and returns when the
+// daemon executes it.
+func beginRollout(t *testing.T, ctx context.Context, b testEnv, namespace string) <-chan answer {
 	t.Helper()
 	_, d := app(namespace, controlplane.MissingTag)
 	answers := b.service.begin(ctx, shop+"/apply?service="+namespace+"/web", d)
@@ -110,33 +110,33 @@ func beginRollout(t *testing.T, ctx context.Context, b both, namespace string) <
 	return answers
 }
 
-// heal has the rollout that is under way succeed: the image of its pods is one that exists.
-func heal(t *testing.T, service *running, namespace string) {
+// fixRollout lets the rollout in progress succeed: it syncs an image that exists.
+func fixRollout(t *testing.T, service *testProcess, namespace string) {
 	t.Helper()
 	_, d := app(namespace, "2")
 	a := service.post(shop+"/sync", d)
 	require.Equal(t, http.StatusOK, a.code, a.text)
 }
 
-// On SIGTERM the daemon begins nothing any more, and what is under way ends well.
+// On SIGTERM the daemon accepts no new calls, and calls in progress succeed.
 func TestDaemonDrains(t *testing.T) {
 	cp := controlplane.Require(t)
 	namespace := cp.Namespace(t)
-	b := startBoth(t, cp)
+	b := startEnv(t, cp)
 	syncApp(t, b.service, namespace)
 	rollout := beginRollout(t, t.Context(), b, namespace)
 
 	require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
-	b.daemon.await(`msg="ending, when the calls under way have ended"`)
+	b.daemon.await(`msg="shutting down: waiting for calls in progress"`)
 	b.daemon.untilHealth(503, "ending")
 	a := b.service.get(shop)
 	assert.Equal(t, http.StatusServiceUnavailable, a.code, a.text)
 	assert.Empty(t, rollout, "the call goes on")
 
-	// Another daemon, which takes the place, heals what the first one waits for.
+	// Another daemon takes over the instance, and fixes the rollout that the first waits for.
 	second := startDaemon(t, b.nats, cp.Kubeconfig(), "2")
 	b.service.until(shop, "the second daemon answers", func(a answer) bool { return a.code == 200 })
-	heal(t, b.service, namespace)
+	fixRollout(t, b.service, namespace)
 	done := within(t, rollout, "the rollout's answer")
 	assert.Equal(t, http.StatusOK, done.code, done.text)
 	assert.Equal(t, 0, b.daemon.exitCode())
@@ -144,11 +144,11 @@ func TestDaemonDrains(t *testing.T) {
 	second.untilHealth(200, "ok")
 }
 
-// What does not end within the limit is cut off, which is no good end.
+// Calls that do not end within the limit are aborted, and the daemon exits with 1.
 func TestDaemonDrainHasALimit(t *testing.T) {
 	cp := controlplane.Require(t)
 	namespace := cp.Namespace(t)
-	b := startBoth(t, cp, "-drain-timeout", "10ms")
+	b := startEnv(t, cp, "-drain-timeout", "10ms")
 	syncApp(t, b.service, namespace)
 	rollout := beginRollout(t, t.Context(), b, namespace)
 	require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
@@ -158,24 +158,24 @@ func TestDaemonDrainHasALimit(t *testing.T) {
 	assert.GreaterOrEqual(t, a.code, 500, a.text)
 }
 
-// Of two daemons the later one stays. The other one does not come back, and says why, and
-// does not end, since it would be started again.
-func TestKickedDaemonStaysAway(t *testing.T) {
+// Of two daemons the later one serves. The other one reports why it is idle, does not
+// subscribe again, and does not exit, since it would be restarted.
+func TestKickedDaemonStaysIdle(t *testing.T) {
 	cp := controlplane.Require(t)
 	namespace := cp.Namespace(t)
-	b := startBoth(t, cp)
+	b := startEnv(t, cp)
 	syncApp(t, b.service, namespace)
 	rollout := beginRollout(t, t.Context(), b, namespace)
 
 	second := startDaemon(t, b.nats, cp.Kubeconfig(), "2")
 	b.daemon.await("kicked: another daemon has subscribed this instance; staying idle")
 	b.daemon.untilHealth(503, "newer subscription")
-	assert.Equal(t, 200, b.daemon.get("/livez").code, "nobody is to start it again")
+	assert.Equal(t, 200, b.daemon.get("/livez").code, "the liveness probe must not restart it")
 	second.untilHealth(200, "ok")
 	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
 	assert.Empty(t, rollout, "the call goes on")
 
-	// Nor does it when its connection comes back.
+	// It stays idle after a reconnect too.
 	require.Positive(t, b.toNATS.Cut())
 	b.daemon.await("the NATS connection is back")
 	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
@@ -183,7 +183,7 @@ func TestKickedDaemonStaysAway(t *testing.T) {
 	assert.Equal(t, 1.0, b.daemon.metric("flux_bus_kick_total"))
 	assert.Equal(t, 0.0, second.metric("flux_bus_kick_total"))
 
-	heal(t, b.service, namespace)
+	fixRollout(t, b.service, namespace)
 	done := within(t, rollout, "the answer of the daemon that was kicked")
 	assert.Equal(t, http.StatusOK, done.code, done.text)
 	require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
@@ -191,10 +191,10 @@ func TestKickedDaemonStaysAway(t *testing.T) {
 	assert.Equal(t, "2", b.service.get(shop).json(t)["version"])
 }
 
-// Health tells of NATS and of the API server as they go and come.
+// The health endpoints follow the availability of NATS and of the API server.
 func TestDaemonHealth(t *testing.T) {
 	cp := controlplane.Require(t)
-	b := startBoth(t, cp)
+	b := startEnv(t, cp)
 
 	b.toAPI.Refuse(true)
 	b.toAPI.Cut()
@@ -223,35 +223,35 @@ func TestDaemonHealth(t *testing.T) {
 	b.service.untilHealth(503, "NATS cannot be reached")
 }
 
-// A NATS server that stands still is noticed too, though the connection is there.
+// A stalled NATS server is detected too, though the connection stays open.
 func TestDaemonHealthWhenNATSStandsStill(t *testing.T) {
-	b := startBoth(t, controlplane.Require(t))
+	b := startEnv(t, controlplane.Require(t))
 	b.toNATS.Stall()
 	b.daemon.untilHealth(503, "NATS")
 	b.toNATS.Resume()
 	b.daemon.untilHealth(200, "ok")
 }
 
-// The daemon may come before everything else.
+// The daemon may start before NATS is reachable.
 func TestDaemonWaitsForNATS(t *testing.T) {
 	cp := controlplane.Require(t)
 	s := startNATS(t)
-	link := proxy(t, s.Addr().String())
-	link.Refuse(true)
-	d := start(t, "daemon", append(as("daemon", s.Addr()), "NATS_URL=nats://"+link.Addr()), "-instance", "shop", "-kubeconfig", cp.Kubeconfig())
+	toNATS := proxy(t, s.Addr().String())
+	toNATS.Refuse(true)
+	d := start(t, "daemon", append(credentials("daemon", s.Addr()), "NATS_URL=nats://"+toNATS.Addr()), "-instance", "shop", "-kubeconfig", cp.Kubeconfig())
 	d.await("NATS does not answer yet")
 	d.untilHealth(503, "NATS cannot be reached")
-	link.Refuse(false)
+	toNATS.Refuse(false)
 	d.untilHealth(200, "ok")
-	service := start(t, "service", as("service", s.Addr()))
+	service := start(t, "service", credentials("service", s.Addr()))
 	service.until(shop, "the daemon answers", func(a answer) bool { return a.code == 200 })
 }
 
-// Whoever goes away does not want the rollout any more.
+// A cancelled HTTP request cancels the rollout at the daemon.
 func TestCancelledRequestCancelsAtTheDaemon(t *testing.T) {
 	cp := controlplane.Require(t)
 	namespace := cp.Namespace(t)
-	b := startBoth(t, cp)
+	b := startEnv(t, cp)
 	syncApp(t, b.service, namespace)
 	ctx, cancel := context.WithCancel(t.Context())
 	rollout := beginRollout(t, ctx, b, namespace)
@@ -263,24 +263,24 @@ func TestCancelledRequestCancelsAtTheDaemon(t *testing.T) {
 	}, limit, 20*time.Millisecond, "the daemon has given up")
 }
 
-// A request that is under way when the service is told to end is answered.
+// A request in progress when the service receives SIGTERM is answered.
 func TestServiceDrains(t *testing.T) {
 	cp := controlplane.Require(t)
 	namespace := cp.Namespace(t)
-	b := startBoth(t, cp)
+	b := startEnv(t, cp)
 	syncApp(t, b.service, namespace)
 	rollout := beginRollout(t, t.Context(), b, namespace)
 	require.NoError(t, b.service.Signal(syscall.SIGTERM))
-	b.service.await(`msg="ending, when the requests under way`)
+	b.service.await(`msg="shutting down: waiting for requests in progress`)
 	assert.Empty(t, rollout, "the call goes on")
-	other := start(t, "service", as("service", b.nats.Addr()))
-	heal(t, other, namespace)
+	other := start(t, "service", credentials("service", b.nats.Addr()))
+	fixRollout(t, other, namespace)
 	done := within(t, rollout, "the rollout's answer")
 	assert.Equal(t, http.StatusOK, done.code, done.text)
 	assert.Equal(t, 0, b.service.exitCode())
 }
 
-// A request whose body does not come is cut off when the service is told to end.
+// A request whose body has not arrived is aborted when the service receives SIGTERM.
 func TestServiceEndsWithoutMissingBodies(t *testing.T) {
 	service := start(t, "service", nil, "-embedded-nats=127.0.0.1:0")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(service.url, "http://"))
@@ -300,7 +300,7 @@ func TestServiceEndsWithoutMissingBodies(t *testing.T) {
 	assert.Equal(t, 0, service.exitCode())
 }
 
-// With the server embedded, two programs are all that is needed.
+// With the embedded server, no other programs are needed.
 func TestEmbeddedNATS(t *testing.T) {
 	cp := controlplane.Require(t)
 	namespace := cp.Namespace(t)
@@ -326,7 +326,7 @@ func TestEmbeddedNATS(t *testing.T) {
 	assert.Contains(t, second.Tail(), "address already in use")
 }
 
-// Without the token nothing but health is told, and it is nowhere to be read.
+// Without the token only /healthz is served, and the log does not contain the token.
 func TestServiceToken(t *testing.T) {
 	const token = "8a1f0c3d5e7b9a2c"
 	file := filepath.Join(t.TempDir(), "token")
@@ -350,14 +350,14 @@ func TestServiceToken(t *testing.T) {
 	assert.NotContains(t, log, token)
 }
 
-// Each program says what is wrong with how it was called, in a line, and no secret.
+// Each program reports invalid arguments on one line that contains no secret.
 func TestCalledWrongly(t *testing.T) {
 	cp := controlplane.Require(t)
 	s := startNATS(t)
 	nonsense := filepath.Join(t.TempDir(), "nonsense")
 	require.NoError(t, os.WriteFile(nonsense, []byte("not-a-secret: ["), 0o600))
 	url := "nats://" + s.Addr().String()
-	wrong := append(as("daemon", s.Addr()), "NATS_PASSWORD=not-a-secret-either")
+	wrong := append(credentials("daemon", s.Addr()), "NATS_PASSWORD=not-a-secret-either")
 	for _, tt := range []struct {
 		program string
 		env     []string
@@ -367,15 +367,15 @@ func TestCalledWrongly(t *testing.T) {
 	}{
 		{"daemon", nil, []string{"-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 2, "-nats is not set, nor is NATS_URL"},
 		{"daemon", nil, []string{"-nats", url, "-kubeconfig", cp.Kubeconfig()}, 2, "-instance: the instance ID is empty"},
-		{"daemon", nil, []string{"-nats", url, "-instance", "a b"}, 2, `"a b" has a blank`},
+		{"daemon", nil, []string{"-nats", url, "-instance", "a b"}, 2, `"a b" contains a space`},
 		{"daemon", nil, []string{"-nats", url, "-instance", "a"}, 2, "not a pod in a cluster: set -kubeconfig"},
 		{"daemon", nil, []string{"-nats", url, "-instance", "a", "-kubeconfig", "/nowhere"}, 1, "find the cluster: stat /nowhere: no such file"},
 		{"daemon", nil, []string{"-nats", url, "-instance", "a", "-kubeconfig", nonsense}, 1, "find the cluster: error loading config file"},
 		{"daemon", nil, []string{"-nats", url, "-nats-creds", "/nowhere", "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 1, "the NATS credentials: open /nowhere"},
-		{"daemon", nil, []string{"-nats", url, "-nats-creds", nonsense, "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 1, nonsense + " has no user's key in it"},
+		{"daemon", nil, []string{"-nats", url, "-nats-creds", nonsense, "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 1, nonsense + " contains no user key"},
 		{"daemon", []string{"NATS_USER=daemon"}, []string{"-nats", url, "-instance", "a", "-kubeconfig", cp.Kubeconfig()}, 2, "NATS_USER and NATS_PASSWORD go together"},
 		{"daemon", wrong, []string{"-instance", "shop", "-kubeconfig", cp.Kubeconfig()}, 1, "Authorization Violation"},
-		{"daemon", as("daemon", s.Addr()), []string{"-instance", "bank", "-kubeconfig", cp.Kubeconfig()}, 1, "instance bank: subscription ended: the NATS server denies it"},
+		{"daemon", credentials("daemon", s.Addr()), []string{"-instance", "bank", "-kubeconfig", cp.Kubeconfig()}, 1, "instance bank: subscription ended: the NATS server denies it"},
 		{"service", nil, nil, 2, "neither -nats (or NATS_URL) nor -embedded-nats"},
 		{"service", nil, []string{"-nats", url, "-nats-creds", "/nowhere"}, 1, "the NATS credentials: open /nowhere"},
 		{"service", wrong, nil, 1, "Authorization Violation"},

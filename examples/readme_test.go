@@ -24,10 +24,10 @@ import (
 const root = ".."
 
 var (
-	// A block of Go in the README stands behind a comment that says which declarations of
-	// which file it is, as in <!-- go: example_test.go deploy -->.
+	// A block of Go in the README follows a comment that names its file and declarations,
+	// such as <!-- go: example_test.go deploy -->.
 	markedBlock = regexp.MustCompile("(?s)<!-- go: (\\S+) ([^>]*?) -->\n```go\n(.*?)```\n")
-	// Commands stand behind a comment that says that they are run here.
+	// Commands follow a comment that names this file, which runs them.
 	commands = regexp.MustCompile("(?s)<!-- run: examples/readme_test.go -->\n```sh\n(.*?)```\n")
 	anyBlock = regexp.MustCompile("(?m)^```go$")
 	link     = regexp.MustCompile(`\]\(([^)#:]+)\)`)
@@ -39,7 +39,7 @@ func TestREADMEShowsTheCode(t *testing.T) {
 	require.NoError(t, err)
 	blocks := markedBlock.FindAllStringSubmatch(string(readme), -1)
 	assert.NotEmpty(t, blocks)
-	assert.Len(t, blocks, len(anyBlock.FindAll(readme, -1)), "each block of Go is marked with where it comes from")
+	assert.Len(t, blocks, len(anyBlock.FindAll(readme, -1)), "each block of Go names its source")
 	for _, block := range blocks {
 		file, names, shown := block[1], strings.Fields(block[2]), block[3]
 		var sources []string
@@ -53,7 +53,7 @@ func TestREADMEShowsTheCode(t *testing.T) {
 	}
 }
 
-// The README's commands do what they say, on a machine where the ports may be taken.
+// The README's commands work. They run with other ports, since the usual ones may be in use.
 func TestREADMECommandsRun(t *testing.T) {
 	cp := controlplane.Require(t)
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
@@ -135,7 +135,7 @@ func function(file, name string) (string, error) {
 	return "", fmt.Errorf("%s has no function %s", file, name)
 }
 
-// SECURITY.md names the tests that hold what it says: each of them is there.
+// The tests that SECURITY.md names exist.
 func TestSECURITYNamesItsTests(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
 	require.NoError(t, err)
@@ -153,12 +153,12 @@ func TestSECURITYNamesItsTests(t *testing.T) {
 		return err
 	}))
 	for _, match := range named {
-		assert.True(t, tests[match[1]], "%s is nowhere", match[1])
+		assert.True(t, tests[match[1]], "there is no test %s", match[1])
 	}
 }
 
-// What the documents lead to is there.
-func TestLinksLeadSomewhere(t *testing.T) {
+// The targets of links in the documents exist.
+func TestLinksHaveTargets(t *testing.T) {
 	for _, name := range []string{"README.md", "DESIGN.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		require.NoError(t, err)

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// A HelpfulError carries, beside its cause, a text for the person who meets it:
-// what happened and what to do about it.
+// A HelpfulError has a cause and a help text for the end user: what happened and what to
+// do about it.
 type HelpfulError interface {
 	error
 	// Base returns the help text and the cause; it may be nil.
@@ -14,9 +14,9 @@ type HelpfulError interface {
 }
 
 // BaseError is the common part of all helpful errors. A nil *BaseError, and one
-// without a cause, are usable: they say that no cause was given.
+// without a cause, are usable: their text is "no cause given".
 type BaseError struct {
-	// Help is for display. It may run over several lines; the error's text does not
+	// Help is for display. It may have several lines; the error's text does not
 	// include it.
 	Help string
 	// Err is the cause.
@@ -30,7 +30,7 @@ var (
 	_ HelpfulError = Missing{}
 )
 
-// noCause stands in for a cause that is nil: an empty text could be taken for success.
+// noCause is the text of a nil cause: an empty text could be taken for success.
 const noCause = "no cause given"
 
 // Error returns the cause's text.
@@ -52,7 +52,7 @@ func (e *BaseError) Unwrap() error {
 // Base returns e.
 func (e *BaseError) Base() *BaseError { return e }
 
-// jsonError is a BaseError on the wire.
+// jsonError is the JSON form of a BaseError.
 type jsonError struct {
 	Help  string `json:"help,omitempty"`
 	Error string `json:"error,omitempty"`
@@ -71,7 +71,7 @@ func (e *BaseError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(wire)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. A missing cause is left nil.
+// UnmarshalJSON reads the output of MarshalJSON. A missing cause is left nil.
 func (e *BaseError) UnmarshalJSON(data []byte) error {
 	var wire jsonError
 	if err := json.Unmarshal(data, &wire); err != nil {
@@ -84,20 +84,20 @@ func (e *BaseError) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// UserConfigProblem is an error that the user can mend, for instance by changing
-// a configuration or by starting a daemon; trying again alone will not help.
+// UserConfigProblem is an error that the user can fix, for instance by changing a
+// configuration or by starting a daemon; a retry alone does not help.
 type UserConfigProblem struct{ *BaseError }
 
 // UnmarshalJSON reads a helpful error's JSON.
 func (e *UserConfigProblem) UnmarshalJSON(data []byte) error { return decode(&e.BaseError, data) }
 
-// ServerException is a fault of the service itself, perhaps passing.
+// ServerException is a fault of the service itself, possibly transient.
 type ServerException struct{ *BaseError }
 
 // UnmarshalJSON reads a helpful error's JSON.
 func (e *ServerException) UnmarshalJSON(data []byte) error { return decode(&e.BaseError, data) }
 
-// Missing says that something asked for by name does not exist.
+// Missing reports that a named object does not exist.
 type Missing struct{ *BaseError }
 
 // UnmarshalJSON reads a helpful error's JSON.
@@ -112,9 +112,8 @@ func decode(into **BaseError, data []byte) error {
 	return nil
 }
 
-// UnderlyingError returns what is left of err when the helpful errors around it are
-// taken off: the first cause that is not itself helpful. An err that is not
-// helpful, or whose cause is nil, comes back as it is.
+// UnderlyingError returns the first cause in the chain of err that is not itself a
+// HelpfulError. If err is not helpful, or its cause is nil, it returns err.
 func UnderlyingError(err error) error {
 	for {
 		helpful, ok := err.(HelpfulError)

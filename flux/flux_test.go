@@ -16,7 +16,7 @@ func TestParseServiceID(t *testing.T) {
 	for _, bad := range []string{"", "/", "web", "/web", "default/", "default/web/", "a/b/c", "//"} {
 		_, err := flux.ParseServiceID(bad)
 		require.Error(t, err, "ParseServiceID(%q)", bad)
-		assert.Contains(t, err.Error(), fmt.Sprintf("%q", bad), "the error names the thing")
+		assert.Contains(t, err.Error(), fmt.Sprintf("%q", bad), "the error names the ID")
 	}
 	id, err := flux.ParseServiceID("default/web")
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestServiceIDSet(t *testing.T) {
 	assert.Equal(t, "{a/1, c/3}", set.Without(others).String())
 	assert.Equal(t, "{b/2}", set.Intersection(others).String())
 	assert.Equal(t, set, set.Without(nil))
-	assert.Equal(t, "{a/1, b/2, c/3}", set.String(), "set operations leave their operands alone")
+	assert.Equal(t, "{a/1, b/2, c/3}", set.String(), "set operations do not change their operands")
 }
 
 func TestServiceIDSetIsAnObjectInJSON(t *testing.T) {
@@ -82,7 +82,7 @@ func TestServiceIDSetIsAnObjectInJSON(t *testing.T) {
 		require.NoError(t, err)
 		var back flux.ServiceIDSet
 		require.NoError(t, json.Unmarshal(data, &back))
-		assert.Equal(t, set, back, "nil and empty stay apart")
+		assert.Equal(t, set, back, "nil and empty stay distinct")
 	}
 }
 
@@ -93,7 +93,7 @@ func TestServiceIDs(t *testing.T) {
 	assert.Equal(t, flux.ServiceIDs{"c/3", "b/2"}, ids.Without(flux.ServiceIDSet{"a/1": {}}))
 	assert.Equal(t, flux.ServiceIDs{"a/1"}, ids.Intersection(flux.ServiceIDSet{"a/1": {}}))
 	assert.Equal(t, ids, ids.Without(nil))
-	assert.Equal(t, flux.ServiceIDs{"c/3", "a/1", "b/2"}, ids, "set operations leave their operands alone")
+	assert.Equal(t, flux.ServiceIDs{"c/3", "a/1", "b/2"}, ids, "set operations do not change their operands")
 	ids.Sort()
 	assert.Equal(t, flux.ServiceIDs{"a/1", "b/2", "c/3"}, ids)
 }
@@ -115,10 +115,10 @@ func TestHelpfulErrors(t *testing.T) {
 	}
 	assert.Equal(t, cause, flux.UnderlyingError(cause))
 	assert.NoError(t, flux.UnderlyingError(nil))
-	assert.Equal(t, cause, flux.UnderlyingError(flux.Missing{&flux.BaseError{Err: flux.ServerException{base}}}), "help over help")
+	assert.Equal(t, cause, flux.UnderlyingError(flux.Missing{&flux.BaseError{Err: flux.ServerException{base}}}), "nested helpful errors")
 }
 
-func TestHelpfulErrorsComeBackFromJSON(t *testing.T) {
+func TestHelpfulErrorsUnmarshalJSON(t *testing.T) {
 	const wire = `{"help":"h","error":"boom"}`
 	var (
 		user    flux.UserConfigProblem
@@ -136,7 +136,7 @@ func TestHelpfulErrorsComeBackFromJSON(t *testing.T) {
 	assert.NoError(t, user.Unwrap(), "no cause stays no cause")
 }
 
-func TestNilInsideNeverPanics(t *testing.T) {
+func TestNilCausesDoNotPanic(t *testing.T) {
 	for _, err := range []flux.HelpfulError{
 		(*flux.BaseError)(nil), &flux.BaseError{}, flux.UserConfigProblem{}, flux.ServerException{}, flux.Missing{},
 	} {

@@ -1,7 +1,7 @@
-// Package flux holds the identifiers that platforms, daemons and services share,
-// and the errors that carry a help text for the person who meets them.
+// Package flux defines the identifiers that platforms, daemons and services share, and
+// errors with a help text for the end user.
 //
-// It imports nothing but the standard library, so that anything may import it.
+// It imports only the standard library, so that any package may import it.
 package flux
 
 import (
@@ -16,7 +16,7 @@ import (
 type InstanceID string
 
 // A ServiceID names a service within a cluster, in the form "namespace/name".
-// Make one with ParseServiceID or MakeServiceID.
+// ParseServiceID and MakeServiceID return one.
 type ServiceID string
 
 // ParseServiceID returns s as a ServiceID. It fails, naming s, unless s consists of
@@ -30,13 +30,13 @@ func ParseServiceID(s string) (ServiceID, error) {
 }
 
 // MakeServiceID joins a namespace and the name of a service in it. It does not
-// check either: an ID made of parts that hold a slash is refused by ParseServiceID.
+// check either: ParseServiceID refuses an ID whose parts contain a slash.
 func MakeServiceID(namespace, name string) ServiceID {
 	return ServiceID(namespace + "/" + name)
 }
 
-// Components splits the ID into what MakeServiceID joined. An ID that
-// ParseServiceID would refuse for lack of a slash is all name and no namespace.
+// Components returns the namespace and the name of the ID. If the ID has no slash, the
+// namespace is empty and the name is the whole ID.
 func (id ServiceID) Components() (namespace, name string) {
 	namespace, name, ok := strings.Cut(string(id), "/")
 	if !ok {
@@ -45,24 +45,24 @@ func (id ServiceID) Components() (namespace, name string) {
 	return namespace, name
 }
 
-// String returns the ID as it is.
+// String returns the ID unchanged.
 func (id ServiceID) String() string { return string(id) }
 
-// ServiceIDs is a list of IDs with set operations; the order is kept.
+// ServiceIDs is a list of IDs with set operations that preserve the order.
 type ServiceIDs []ServiceID
 
 // Sort sorts the list in place.
 func (ids ServiceIDs) Sort() { slices.Sort(ids) }
 
-// Contains says whether id is in the list.
+// Contains reports whether id is in the list.
 func (ids ServiceIDs) Contains(id ServiceID) bool { return slices.Contains(ids, id) }
 
-// Without returns a new list of the IDs that are not in others, in their order.
+// Without returns a new list of the IDs that are not in others, in the same order.
 func (ids ServiceIDs) Without(others ServiceIDSet) ServiceIDs {
 	return ids.filter(func(id ServiceID) bool { return !others.Contains(id) })
 }
 
-// Intersection returns a new list of the IDs that are in others too, in their order.
+// Intersection returns a new list of the IDs that are also in others, in the same order.
 func (ids ServiceIDs) Intersection(others ServiceIDSet) ServiceIDs {
 	return ids.filter(others.Contains)
 }

@@ -12,7 +12,7 @@ import (
 // A set may be read by many goroutines at once; Add needs exclusive access.
 type ServiceIDSet map[ServiceID]struct{}
 
-// Add puts ids into the set, which it makes first if it is nil.
+// Add adds ids to the set. It allocates the set if it is nil.
 func (s *ServiceIDSet) Add(ids []ServiceID) {
 	if *s == nil {
 		*s = make(ServiceIDSet, len(ids))
@@ -22,18 +22,18 @@ func (s *ServiceIDSet) Add(ids []ServiceID) {
 	}
 }
 
-// Contains says whether id is in the set.
+// Contains reports whether id is in the set.
 func (s ServiceIDSet) Contains(id ServiceID) bool {
 	_, ok := s[id]
 	return ok
 }
 
-// Without returns a new set of what is in s and not in others.
+// Without returns a new set of the IDs that are in s and not in others.
 func (s ServiceIDSet) Without(others ServiceIDSet) ServiceIDSet {
 	return s.filter(func(id ServiceID) bool { return !others.Contains(id) })
 }
 
-// Intersection returns a new set of what is in both s and others.
+// Intersection returns a new set of the IDs that are in both s and others.
 func (s ServiceIDSet) Intersection(others ServiceIDSet) ServiceIDSet {
 	return s.filter(others.Contains)
 }

@@ -1,6 +1,6 @@
-// Package contender is what the programs below it have in common: each is one library
-// that takes part, and nothing else, so that its memory is what a program pays that uses
-// it. The benchmark starts it, and tells it over its standard input what to do.
+// Package contender is the common part of the programs below it. Each program uses only one
+// of the libraries that are compared, so that its memory is that of a program with the
+// library. The benchmark starts the programs, and sends them requests over standard input.
 package contender
 
 import (
@@ -18,23 +18,23 @@ import (
 // KubeconfigVariable names the file with the access to the cluster.
 const KubeconfigVariable = "KUBECONFIG"
 
-// An Order says what to do next.
-type Order struct {
-	Phase string // what to call it
-	Dir   string // the folder of the manifests; empty where there are none
-	Size  int    // how much of it; 0 where it says nothing
+// A Request asks a contender to do the work of one phase.
+type Request struct {
+	Phase string // name of the phase
+	Dir   string // the folder of the manifests; empty if there are none
+	Size  int    // the amount of work; 0 if it has no meaning
 }
 
-// A Reply says what came of it.
+// A Reply is the result of a Request.
 type Reply struct {
 	Measurement
 	Error string
 }
 
-// Obey has do carry out the orders on the standard input until there are no more.
-func Obey(do func(context.Context, Order) (Measurement, error)) {
+// Serve has do carry out the requests on the standard input until there are no more.
+func Serve(do func(context.Context, Request) (Measurement, error)) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := obey(ctx, do)
+	err := serve(ctx, do)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
@@ -42,11 +42,11 @@ func Obey(do func(context.Context, Order) (Measurement, error)) {
 	}
 }
 
-func obey(ctx context.Context, do func(context.Context, Order) (Measurement, error)) error {
-	orders, replies := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+func serve(ctx context.Context, do func(context.Context, Request) (Measurement, error)) error {
+	requests, replies := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
-		var o Order
-		if err := orders.Decode(&o); errors.Is(err, io.EOF) {
+		var o Request
+		if err := requests.Decode(&o); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

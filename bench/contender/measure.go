@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// A Measurement is what it took to do something.
+// A Measurement holds the time and resources of an operation.
 type Measurement struct {
 	MS        float64
 	CPUMS     float64 // of this process, user and system
-	PeakRSSMB float64 // of this process, meanwhile
-	PerSecond float64 `json:",omitempty"` // how often it was done, where that was measured
+	PeakRSSMB float64 // of this process, during the operation
+	PerSecond float64 `json:",omitempty"` // operations in a second, if measured
 }
 
-// Measure does something and returns what it took.
+// Measure runs do and measures it.
 func Measure(do func() error) (Measurement, error) {
 	if err := ResetPeak(); err != nil {
 		return Measurement{}, err
@@ -32,21 +32,21 @@ func Measure(do func() error) (Measurement, error) {
 	return m, err
 }
 
-// Milliseconds returns d in milliseconds, and fractions of them.
+// Milliseconds returns d in milliseconds.
 func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		panic(err) // it has no reason to
+		panic(err) // the arguments are valid
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// ResetPeak makes the peak of this process's memory what is there now.
+// ResetPeak resets the peak of this process's memory to the current value.
 func ResetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// PeakRSS returns the most memory, in MB, that this process had since the peak was reset.
+// PeakRSS returns the peak of this process's memory since the last reset, in MB.
 func PeakRSS() (float64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

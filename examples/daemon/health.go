@@ -10,7 +10,7 @@ import (
 	"github.com/platformbus/platform"
 )
 
-// A daemon is what its health is told from.
+// A daemon holds the state that the health check depends on.
 type daemon struct {
 	conn    *nats.Conn
 	cluster platform.Platform
@@ -19,14 +19,14 @@ type daemon struct {
 	ended error // guarded by mu: why the instance is not subscribed
 }
 
-func (d *daemon) set(ended error) {
+func (d *daemon) setEnded(ended error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ended = ended
 }
 
-// check returns nil if services can reach the cluster by way of this daemon, as far as it
-// can know: it is subscribed, and NATS and the API server answer it.
+// check returns nil if, as far as the daemon can determine, services can reach the cluster
+// through it: it is subscribed, and NATS and the API server answer.
 func (d *daemon) check(ctx context.Context) error {
 	d.mu.Lock()
 	ended := d.ended

@@ -1,26 +1,25 @@
-// Command daemon offers the cluster that it runs in, or that a kubeconfig leads to, to the
-// services on a NATS server.
+// Command daemon offers the cluster in which it runs, or that of a kubeconfig, to the services
+// on a NATS server.
 //
 //	daemon -instance my-cluster -nats nats://127.0.0.1:4222 -kubeconfig ~/.kube/config
 //
 // It serves /metrics; /healthz, which is 200 while services can reach the cluster through
 // it, and 503 with the reason otherwise; and /livez, which is 200 while the process lives.
 //
-// # How it ends
+// # Shutdown
 //
-// On SIGTERM it begins nothing new, finishes the calls that are under way, and exits with
-// 0; with 1 if that takes longer than -drain-timeout.
+// On SIGTERM the daemon accepts no new calls, finishes the calls in progress, and exits with
+// status 0, or with 1 if that takes longer than -drain-timeout.
 //
-// When another daemon has subscribed the same instance it has been kicked: it finishes its
-// calls, says so in its log and at /healthz, and stays idle until it is told to end. It does
-// not exit, because whatever watches over it, such as a Deployment, would start it again,
-// and then it would kick the other, whose Deployment would start that again, and so on for
-// ever. For the same reason no liveness probe may use /healthz.
+// When another daemon subscribes the same instance, the daemon is kicked: it finishes its
+// calls, reports the kick in its log and at /healthz, and stays idle until SIGTERM. It does
+// not exit, because a supervisor such as a Deployment would restart it: it would then kick
+// the other daemon, whose Deployment would restart that one, and so on for ever. For the
+// same reason a liveness probe must not use /healthz.
 //
-// Anything else that ends its subscription is an error with which it exits, with 1: the
-// cluster is dead (platform.FatalError), NATS denies it the instance, or it was refused there.
-// To be started again, with growing pauses, is right then. It exits with 2 if it was called
-// wrongly.
+// If its subscription ends for any other reason, the daemon exits with status 1: the cluster
+// is dead (platform.FatalError), NATS denies it the instance, or the bus refused it. A restart
+// with growing pauses is appropriate then. It exits with 2 if its arguments are invalid.
 package main
 
 import (
@@ -45,11 +44,11 @@ import (
 
 func main() { program.Main("daemon", run) }
 
-// patience is how long NATS and the API server may take to answer until they are taken for
-// unreachable.
+// patience is the time after which NATS and the API server count as unreachable if they do
+// not answer.
 const patience = 4 * time.Second
 
-// A config is what the arguments say.
+// A config holds the parsed arguments.
 type config struct {
 	nats       program.NATS
 	instance   string
@@ -64,13 +63,13 @@ type config struct {
 func parse(args []string) (c config, err error) {
 	flags := flag.NewFlagSet("daemon", flag.ContinueOnError)
 	c.nats.AddFlags(flags)
-	flags.StringVar(&c.instance, "instance", os.Getenv("INSTANCE"), "`ID` under which services find the cluster (or set INSTANCE)")
-	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` that leads to the cluster; without it, the cluster that we run in")
-	flags.StringVar(&c.namespace, "namespace", "default", "of definitions that name none")
-	flags.StringVar(&c.version, "announce", program.Version(), "`version` that services are told")
+	flags.StringVar(&c.instance, "instance", os.Getenv("INSTANCE"), "`ID` of the instance that services connect to (or set INSTANCE)")
+	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` with the access to the cluster; by default, the cluster of this pod")
+	flags.StringVar(&c.namespace, "namespace", "default", "`namespace` of definitions without one")
+	flags.StringVar(&c.version, "announce", program.Version(), "`version` that services see")
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8081", "`address` of /metrics, /healthz and /livez")
 	flags.DurationVar(&c.call, "call-timeout", 10*time.Minute, "limit of each call, waiting for rollouts included")
-	flags.DurationVar(&c.drain, "drain-timeout", 10*time.Minute, "limit of waiting for calls under way, on SIGTERM")
+	flags.DurationVar(&c.drain, "drain-timeout", 10*time.Minute, "limit of the wait for calls in progress on SIGTERM")
 	if err := program.Parse(flags, args); err != nil {
 		return c, err
 	}
@@ -111,7 +110,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 		return err
 	}
 	d := &daemon{conn: conn, cluster: cluster}
-	d.set(errors.New("the instance is not subscribed yet"))
+	d.setEnded(errors.New("the instance is not subscribed yet"))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("GET /healthz", program.Health(d.check))
@@ -121,23 +120,23 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 		return err
 	}
 
-	done := make(chan error, 1) // with room for the one cause that comes
+	done := make(chan error, 1) // has room for the one cause
 	bus.Subscribe(instance, measure.Instrument(cluster), done)
-	d.set(nil)
+	d.setEnded(nil)
 	log.Info("the cluster is offered", "instance", instance, "version", c.version)
 	if err := d.check(ctx); err != nil && ctx.Err() == nil {
 		log.Warn("services cannot reach the cluster yet", "err", err)
 	}
 	ended := d.wait(ctx, log, instance, done, server.Failed())
 
-	log.Info("ending, when the calls under way have ended", "limit", c.drain)
-	d.set(errors.New("the daemon is ending"))
+	log.Info("shutting down: waiting for calls in progress", "limit", c.drain)
+	d.setEnded(errors.New("the daemon is ending"))
 	limit, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
 	return errors.Join(ended, bus.Close(limit), server.Close(limit))
 }
 
-// cluster returns the cluster to be offered. It contacts nothing yet.
+// cluster returns the cluster to offer. It makes no requests.
 func (c *config) cluster(metrics kubernetes.Metrics, log *slog.Logger) (*kubernetes.Cluster, error) {
 	access, err := rest.InClusterConfig()
 	if c.kubeconfig != "" {
@@ -154,7 +153,8 @@ func (c *config) cluster(metrics kubernetes.Metrics, log *slog.Logger) (*kuberne
 	})
 }
 
-// wait returns when the daemon is to end: nil when it is told to, otherwise what has failed.
+// wait waits until the daemon is to end. It returns nil if ctx has ended, and otherwise the
+// failure.
 func (d *daemon) wait(ctx context.Context, log *slog.Logger, instance flux.InstanceID, done, failed <-chan error) error {
 	for {
 		select {
@@ -163,7 +163,7 @@ func (d *daemon) wait(ctx context.Context, log *slog.Logger, instance flux.Insta
 		case err := <-failed:
 			return err
 		case cause := <-done:
-			d.set(cause)
+			d.setEnded(cause)
 			if !errors.Is(cause, platform.ErrKicked) {
 				return fmt.Errorf("instance %s: %w", instance, cause)
 			}

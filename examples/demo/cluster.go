@@ -17,23 +17,22 @@ import (
 	"github.com/platformbus/platform/internal/controlplane"
 )
 
-// A cluster is where the story takes place.
+// A cluster is the cluster on which the demo runs.
 type cluster struct {
 	config     *rest.Config
-	kubeconfig string // leads there too
-	foreign    bool   // somebody else's, of which we leave all as it was
-	hasKinds   bool   // it has the kinds of kindsFile, which are not ours then
+	kubeconfig string // path of a kubeconfig for the cluster
+	foreign    bool   // it belongs to the user, and must be left as it was
+	hasKinds   bool   // it had the kinds of kindsFile before the demo, which must not remove them
 
-	// deadline is the line of a definition that says when a rollout has failed: after the
-	// time in which the cluster notices that an image is missing.
+	// deadline is the line of a definition that sets when a rollout has failed. It is longer
+	// than the time in which the cluster notices that an image is missing.
 	deadline string
 
 	close func() error // ends the control plane, or removes what was made in a foreign cluster
 	died  func(context.CancelCauseFunc) (stop func())
 }
 
-// open starts a control plane or, if a kubeconfig is given, asks whether to use the
-// cluster it leads to.
+// open starts a control plane or, if a kubeconfig is given, asks whether to use its cluster.
 func open(ctx context.Context, n *narrator, person io.Reader, kubeconfig string) (*cluster, error) {
 	if kubeconfig == "" {
 		n.step("A Kubernetes control plane starts on loopback")
@@ -66,35 +65,34 @@ func startOwn(ctx context.Context, n *narrator) (*cluster, error) {
 			return nil
 		},
 		died: func(cancel context.CancelCauseFunc) func() {
-			over := make(chan struct{})
+			stopped := make(chan struct{})
 			go func() {
 				select {
 				case <-cp.Done():
 					cancel(cp.Err())
-				case <-over:
+				case <-stopped:
 				}
 			}()
-			return func() { close(over) }
+			return func() { close(stopped) }
 		},
 	}, nil
 }
 
-// watch has a context end when the control plane ends by itself, until the function is
-// called that it returns.
-func (c *cluster) watch(cancel context.CancelCauseFunc) (stop func()) {
+// cancelOnFailure calls cancel when the control plane ends by itself, until stop is called.
+func (c *cluster) cancelOnFailure(cancel context.CancelCauseFunc) (stop func()) {
 	if c.died == nil {
 		return func() {}
 	}
 	return c.died(cancel)
 }
 
-// reachLimit is how long a foreign cluster may take to answer before anything is asked.
+// reachLimit bounds the first requests to a foreign cluster, before the user is asked.
 const reachLimit = 15 * time.Second
 
-// useForeign asks the person before anything is made. What was not there is removed by
-// close; what was, is not touched.
+// useForeign asks the user before it creates anything. The cluster's close removes the
+// objects that the demo created, and no others.
 func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig string) (*cluster, error) {
-	path, err := filepath.Abs(kubeconfig) // the daemon may be elsewhere
+	path, err := filepath.Abs(kubeconfig) // the daemon may have another working directory
 	if err != nil {
 		return nil, err
 	}
@@ -102,13 +100,13 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 	if err != nil {
 		return nil, fmt.Errorf("DEMO_KUBECONFIG=%s: %w", kubeconfig, err)
 	}
-	t, err := newTraces(config)
+	made, err := newDemoObjects(config)
 	if err != nil {
 		return nil, fmt.Errorf("DEMO_KUBECONFIG=%s: %w", kubeconfig, err)
 	}
 	reach, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
-	hasNamespace, hasKind, err := t.present(reach)
+	hasNamespace, hasKind, err := made.present(reach)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("DEMO_KUBECONFIG=%s: %w", kubeconfig, err)
@@ -135,7 +133,7 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 		deadline:   "progressDeadlineSeconds: 10",
 		close: func() error {
 			n.say("(a second Ctrl-C leaves namespace %s where it is)", namespace)
-			if err := t.remove(context.WithoutCancel(ctx), !hasKind); err != nil {
+			if err := made.remove(context.WithoutCancel(ctx), !hasKind); err != nil {
 				return err
 			}
 			n.say("The cluster is as it was.")
@@ -146,14 +144,14 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 
 var errNotAgreed = errors.New("not without a y at a terminal: nothing was done")
 
-// agreed returns nil if the person says yes. Nobody, and no answer, mean no.
+// agreed returns nil if the user answers yes. A missing terminal or answer means no.
 func agreed(ctx context.Context, n *narrator, person io.Reader) error {
 	if person == nil {
 		return errNotAgreed
 	}
 	fmt.Fprint(n.out, "   Go on? [y/N] ")
 	answer := make(chan string, 1)
-	go func() { // may be left waiting for its line when we end
+	go func() { // may still wait for a line when the process ends
 		line, _ := bufio.NewReader(person).ReadString('\n')
 		answer <- strings.ToLower(strings.TrimSpace(line))
 	}()
@@ -168,12 +166,11 @@ func agreed(ctx context.Context, n *narrator, person io.Reader) error {
 	}
 }
 
-// terminal returns where to read what the person at the terminal says, or nil if there is
-// none.
+// terminal returns a reader of the terminal's input, or nil if there is no terminal.
 func terminal() io.Reader {
 	info, err := os.Stdin.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil // nor does it help to be /dev/null, which has no answer
+		return nil // /dev/null is a character device too, and has no answer
 	}
 	return os.Stdin
 }

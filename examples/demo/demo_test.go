@@ -24,7 +24,7 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// childVariable makes this test binary the demo itself.
+// childVariable makes this test binary run the demo.
 const childVariable = "DEMO_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built are the demo and the programs that it starts.
+// built holds the demo and the programs that it starts.
 var built struct {
 	once sync.Once
 	dir  string
@@ -58,20 +58,20 @@ func builtPrograms(t *testing.T) string {
 	return built.dir
 }
 
-// The shared control plane plays the cluster of somebody who has said yes: the whole
-// story, the question before it and the cleaning up after it.
+// TestStory uses the shared control plane as a foreign cluster whose user agrees. It covers
+// the whole story, including the question before it and the clean-up after it.
 func TestStory(t *testing.T) {
 	cp := controlplane.Require(t)
 	t.Run("standalone", func(t *testing.T) {
-		tellStory(t, cp, options{kubeconfig: cp.Kubeconfig(), standalone: true}, "", "")
+		runStory(t, cp, options{kubeconfig: cp.Kubeconfig(), standalone: true}, "", "")
 	})
 	t.Run("programs", func(t *testing.T) {
-		tellStory(t, cp, options{kubeconfig: cp.Kubeconfig(), programs: builtPrograms(t)},
+		runStory(t, cp, options{kubeconfig: cp.Kubeconfig(), programs: builtPrograms(t)},
 			"GET /v1/instances/demo: 503 Service Unavailable", "It stays idle, and is not healthy")
 	})
 }
 
-func tellStory(t *testing.T, cp *controlplane.ControlPlane, o options, early, kicked string) {
+func runStory(t *testing.T, cp *controlplane.ControlPlane, o options, unavailable, kicked string) {
 	t.Helper()
 	var out bytes.Buffer
 	err := run(t.Context(), &out, strings.NewReader("y\n"), o)
@@ -84,7 +84,7 @@ func tellStory(t *testing.T, cp *controlplane.ControlPlane, o options, early, ki
 		"Go on? [y/N]",
 		`! instance "demo": `, "no daemon is connected",
 		"| Cannot contact the cluster",
-		early,
+		unavailable,
 		`"demo daemon 1" answers`,
 		"syncs 25 objects from 8 files",
 		"platform-demo/frontend   nginx:1.27           ready",
@@ -110,10 +110,10 @@ func tellStory(t *testing.T, cp *controlplane.ControlPlane, o options, early, ki
 		rest = after
 	}
 	assert.Contains(t, out.String(), "platform-demo/payments   (service has no selector)", "an excuse")
-	assertNoTraces(t, cp)
+	assertNothingLeft(t, cp)
 }
 
-// An interrupt in the middle is no reason to leave anything in somebody's cluster.
+// An interrupted demo removes its objects from a foreign cluster.
 func TestInterruptedInAForeignCluster(t *testing.T) {
 	cp := controlplane.Require(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -123,10 +123,10 @@ func TestInterruptedInAForeignCluster(t *testing.T) {
 	require.ErrorIs(t, err, errInterrupt, "after:\n%s", &out.out)
 	assert.Contains(t, out.out.String(), "The cluster is as it was.")
 	assert.NotContains(t, out.out.String(), "as it should")
-	assertNoTraces(t, cp)
+	assertNothingLeft(t, cp)
 }
 
-// trigger keeps what is written to it, and does something, once, when it has a text.
+// trigger is a buffer that calls do once, when it contains a text.
 type trigger struct {
 	out bytes.Buffer
 	at  string
@@ -142,7 +142,7 @@ func (w *trigger) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestOnlyAYesIsAYes(t *testing.T) {
+func TestAgreementNeedsYes(t *testing.T) {
 	cp := controlplane.Require(t)
 	for name, person := range map[string]io.Reader{
 		"nobody there": nil,
@@ -154,15 +154,15 @@ func TestOnlyAYesIsAYes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := run(t.Context(), io.Discard, person, options{kubeconfig: cp.Kubeconfig()})
 			require.ErrorIs(t, err, errNotAgreed)
-			assertNoTraces(t, cp)
+			assertNothingLeft(t, cp)
 		})
 	}
 }
 
-// What was there before the demo is not touched.
-func TestWhatIsThereStays(t *testing.T) {
+// Objects that existed before the demo are not changed.
+func TestExistingObjectsStay(t *testing.T) {
 	cp := controlplane.Require(t)
-	made, err := newTraces(cp.Config())
+	made, err := newDemoObjects(cp.Config())
 	require.NoError(t, err)
 	cluster, err := kubernetes.NewCluster(cp.Config(), kubernetes.Options{Timeout: time.Minute})
 	require.NoError(t, err)
@@ -201,9 +201,9 @@ func TestWhatIsThereStays(t *testing.T) {
 	assert.True(t, hasNamespace)
 }
 
-func assertNoTraces(t *testing.T, cp *controlplane.ControlPlane) {
+func assertNothingLeft(t *testing.T, cp *controlplane.ControlPlane) {
 	t.Helper()
-	left, err := newTraces(cp.Config())
+	left, err := newDemoObjects(cp.Config())
 	require.NoError(t, err)
 	hasNamespace, hasKind, err := left.present(context.Background())
 	require.NoError(t, err)
@@ -211,7 +211,7 @@ func assertNoTraces(t *testing.T, cp *controlplane.ControlPlane) {
 	assert.False(t, hasKind, "the CustomResourceDefinition is still there")
 }
 
-// child returns a command that is the demo, in an environment of its own.
+// child returns a command that runs the demo, with an environment of its own.
 func child(t *testing.T, env ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -239,8 +239,8 @@ func TestBadKubeconfig(t *testing.T) {
 	}
 }
 
-// Ctrl-C on a control plane of the demo's own, in the middle of a rollout: no process and no
-// file is left, neither of the control plane nor of the programs.
+// After Ctrl-C on the demo's own control plane, during a rollout, no process and no file is
+// left, neither of the control plane nor of the programs.
 func TestInterruptedOnItsOwn(t *testing.T) {
 	controlplane.Require(t) // the programs of the control plane
 	tmp, err := os.MkdirTemp("", "demo-")
@@ -267,7 +267,7 @@ func TestInterruptedOnItsOwn(t *testing.T) {
 	assert.NotContains(t, string(processes), folder)
 }
 
-// When the demo is killed, the programs end all the same.
+// When the demo is killed, the programs end too.
 func TestKilled(t *testing.T) {
 	cp := controlplane.Require(t)
 	folder := builtPrograms(t)
@@ -280,10 +280,10 @@ func TestKilled(t *testing.T) {
 		processes, err := exec.Command("ps", "-A", "-o", "args").Output()
 		return err == nil && !strings.Contains(string(processes), folder) && !strings.Contains(string(processes), tmp)
 	}, watchLimit, watchTick)
-	require.NoError(t, cp.Err(), "the control plane of others is there")
+	require.NoError(t, cp.Err(), "the shared control plane still runs")
 }
 
-// A program that ends by itself ends the story, with its last words.
+// A program that ends by itself ends the story, with an error that quotes its log.
 func TestProgramEnds(t *testing.T) {
 	cp := controlplane.Require(t)
 	folder := t.TempDir()
@@ -295,7 +295,7 @@ func TestProgramEnds(t *testing.T) {
 	require.ErrorContains(t, err, "there is no reason")
 	err = run(t.Context(), io.Discard, strings.NewReader("y\n"), options{kubeconfig: cp.Kubeconfig(), programs: t.TempDir()})
 	require.ErrorContains(t, err, "run make demo, which builds it")
-	assertNoTraces(t, cp)
+	assertNothingLeft(t, cp)
 }
 
 func TestManifests(t *testing.T) {
@@ -316,10 +316,10 @@ func TestManifests(t *testing.T) {
 	assert.Contains(t, string(m.rollout(namespace + "/api")[0].NewDefinition), "httpd:2.4")
 	edited := m.with(image, missingImage).rollout(frontend)
 	assert.Contains(t, string(edited[0].NewDefinition), missingImage)
-	assert.NotContains(t, string(m.rollout(frontend)[0].NewDefinition), missingImage, "an edit leaves the original alone")
+	assert.NotContains(t, string(m.rollout(frontend)[0].NewDefinition), missingImage, "an edit does not change the original")
 }
 
-// What the story checks must be able to fail.
+// The checks of the story must be able to fail.
 func TestChecks(t *testing.T) {
 	for _, err := range []error{
 		nil,
@@ -327,9 +327,9 @@ func TestChecks(t *testing.T) {
 		platform.ApplyError{"platform-demo/api": errors.New(missingImage + " ImagePullBackOff")},
 		platform.ApplyError{frontend: errors.New("timed out")},
 	} {
-		assert.Error(t, mustSayWhy(err))
+		assert.Error(t, checkRolloutError(err))
 	}
-	assert.NoError(t, mustSayWhy(platform.ApplyError{frontend: errors.New(missingImage + ": ErrImagePull")}))
+	assert.NoError(t, checkRolloutError(platform.ApplyError{frontend: errors.New(missingImage + ": ErrImagePull")}))
 
 	services := []platform.Service{{ID: frontend, Status: "updating", Containers: platform.ContainersOrExcuse{Containers: []platform.Container{{Image: newerImage}}}}}
 	assert.False(t, allReady(nil))
@@ -340,14 +340,14 @@ func TestChecks(t *testing.T) {
 	assert.False(t, runs(frontend, image)(services))
 
 	s := &story{narrator: newNarrator(io.Discard), ctx: t.Context(), cluster: &cluster{}}
-	require.ErrorContains(t, s.measured(samples{}, 1), "the metric flux_")
-	require.ErrorContains(t, s.version(&platform.MockPlatform{VersionAnswer: "x"}, "y"), `got "x", want "y"`)
+	require.ErrorContains(t, s.checkMetrics(samples{}, 1), "the metric flux_")
+	require.ErrorContains(t, s.checkVersion(&platform.MockPlatform{VersionAnswer: "x"}, "y"), `got "x", want "y"`)
 
 	done := make(chan error, 1)
 	done <- errors.New("boom")
-	require.ErrorContains(t, s.mustBeKicked(subscription(done)), "was not kicked: boom")
+	require.ErrorContains(t, s.checkKicked(subscription(done)), "was not kicked: boom")
 	done <- platform.ErrKicked
-	require.ErrorIs(t, subscription(done).there(), platform.ErrKicked)
+	require.ErrorIs(t, subscription(done).checkOffered(), platform.ErrKicked)
 
 	m, err := loadManifests(false)
 	require.NoError(t, err)

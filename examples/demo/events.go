@@ -9,7 +9,7 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// eventLog gathers what a daemon's cluster tells of each object, as it happens.
+// eventLog collects the events of a daemon's cluster.
 type eventLog struct {
 	mu     sync.Mutex
 	events []kubernetes.Event // since last taken; guarded by mu
@@ -22,9 +22,9 @@ func (l *eventLog) add(e kubernetes.Event) {
 	l.events = append(l.events, e)
 }
 
-// summary tells of the events since the last summary: how many objects went how, which
-// took longest, and what was waited for.
-func (l *eventLog) summary() string {
+// takeSummary summarizes the events since the last call, and forgets them: the number of
+// objects by result, the slowest object, and the objects that Sync waited for.
+func (l *eventLog) takeSummary() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var (
@@ -50,8 +50,8 @@ func (l *eventLog) summary() string {
 	if slowest.Took > 0 {
 		lines = append(lines, fmt.Sprintf("the slowest: %s, %s", slowest.Object, slowest.Took.Round(100*time.Microsecond)))
 	}
-	return "The daemon tells: " + strings.Join(lines, "; ") + "."
+	return "Events of the daemon: " + strings.Join(lines, "; ") + "."
 }
 
-// results are what becomes of objects, in the order in which a person wants to know.
+// results are the results of objects, in the order in which they are shown.
 var results = []kubernetes.Result{kubernetes.Applied, kubernetes.Unchanged, kubernetes.Deleted, kubernetes.Failed, kubernetes.Stalled}

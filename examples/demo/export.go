@@ -11,7 +11,7 @@ import (
 	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
-// An exported cluster, and of it what is in the demo's namespace.
+// exported is the export of a cluster, with the objects in the demo's namespace.
 type exported struct {
 	text []byte
 	all  int // objects
@@ -20,7 +20,7 @@ type exported struct {
 
 func (s *story) export(service platform.Platform) (exported, error) {
 	text, err := service.Export()
-	if len(text) == 0 || err != nil && !s.cluster.foreign { // elsewhere there may be what we may not see
+	if len(text) == 0 || err != nil && !s.cluster.foreign { // in a foreign cluster we may lack permissions
 		return exported{}, fmt.Errorf("export: %w", orNone(err))
 	}
 	objects, err := manifest.Parse(text)
@@ -36,7 +36,7 @@ func (s *story) export(service platform.Platform) (exported, error) {
 	return e, nil
 }
 
-// sameExport returns an error if something in the namespace is not as it was.
+// sameExport returns an error if the objects in the namespace differ.
 func sameExport(before, after exported) error {
 	if len(before.own) != len(after.own) {
 		return fmt.Errorf("there were %d objects, and now there are %d", len(before.own), len(after.own))
@@ -57,8 +57,8 @@ func sameExport(before, after exported) error {
 	return nil
 }
 
-// summary shows what was exported, by kind.
-func (s *story) summary(e exported) {
+// showExport shows the number of exported objects by kind, and the first lines.
+func (s *story) showExport(e exported) {
 	byKind := map[string]int{}
 	for _, object := range e.own {
 		byKind[object.GetKind()]++
@@ -71,7 +71,7 @@ func (s *story) summary(e exported) {
 	s.quote("   | ", head(string(e.text), headLines))
 }
 
-// headLines is how much of an export is shown.
+// headLines is the number of lines of an export that are shown.
 const headLines = 8
 
 func head(text string, lines int) string {

@@ -1,15 +1,15 @@
-// Command demo shows the whole of it on a real control plane, in under a minute: a
-// daemon offers a cluster, a service uses it, and a bus stands between them.
+// Command demo demonstrates the library on a real control plane, in under a minute: a
+// daemon offers a cluster, a service uses it, and a bus connects them.
 //
 //	make demo                       # examples/daemon and examples/service, as processes
 //	make demo-standalone            # the same story within one process
 //	DEMO_KUBECONFIG=path make demo  # on a cluster of yours; it asks first
 //
-// The service's half knows the bus and nothing else. Read [story.tell] from top to
-// bottom; each of the other files has one thing that it needs.
+// The service's half uses only the bus. Read [story.run] from top to bottom; each of the
+// other files has one thing that it needs.
 //
-// It exits with 1 if anything did not happen as it should have, and leaves nothing
-// behind, also when it is interrupted.
+// It exits with 1 if any check fails, and removes everything that it created, also when it
+// is interrupted.
 package main
 
 import (
@@ -42,8 +42,8 @@ const (
 func main() {
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	context.AfterFunc(ctx, func() {
-		signal.Ignore(syscall.SIGPIPE) // where nobody reads what is said, cleaning up still goes on
-		restore()                      // a second Ctrl-C does not wait for it
+		signal.Ignore(syscall.SIGPIPE) // the clean-up continues if nobody reads the output
+		restore()                      // a second Ctrl-C does not wait for the clean-up
 	})
 	o := options{kubeconfig: os.Getenv("DEMO_KUBECONFIG")}
 	flag.BoolVar(&o.standalone, "standalone", false, "have daemon, service and bus in this process")
@@ -57,15 +57,15 @@ func main() {
 	}
 }
 
-// options are what the person asks for.
+// options are the choices of the user.
 type options struct {
-	kubeconfig string // of a cluster of theirs; none if empty
+	kubeconfig string // of the user's cluster; none if empty
 	standalone bool
 	programs   string // the folder of daemon and service, unless standalone
 }
 
-// run gets a cluster, tells the story on it, and removes all that came of it. The person
-// is whom to ask, nil if nobody is there.
+// run opens a cluster, runs the story on it, and removes everything that the story created.
+// The person answers questions; it is nil if there is no terminal.
 func run(ctx context.Context, out io.Writer, person io.Reader, o options) (err error) {
 	n := newNarrator(out)
 	c, err := open(ctx, n, person, o.kubeconfig)
@@ -74,7 +74,7 @@ func run(ctx context.Context, out io.Writer, person io.Reader, o options) (err e
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var f form
+	var f setup
 	defer func() {
 		n.step("Cleaning up")
 		var failed error
@@ -88,36 +88,36 @@ func run(ctx context.Context, out io.Writer, person io.Reader, o options) (err e
 		}
 		n.end(err)
 	}()
-	defer c.watch(cancel)()
-	if f, err = newForm(ctx, n, c, o, cancel); err == nil {
-		s := &story{ctx: ctx, cluster: c, narrator: n, form: f, shown: map[flux.ServiceID]string{}}
-		err = s.tell()
+	defer c.cancelOnFailure(cancel)()
+	if f, err = newSetup(ctx, n, c, o, cancel); err == nil {
+		s := &story{ctx: ctx, cluster: c, narrator: n, setup: f, shown: map[flux.ServiceID]string{}}
+		err = s.run()
 	}
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // what the calls that were cut off say is of no use
+		err = context.Cause(ctx) // the errors of the aborted calls are of no use
 	}
 	return err
 }
 
-// A story is what the demo tells, once, on a cluster.
+// A story is one run of the demo on a cluster.
 type story struct {
 	*narrator
 	ctx     context.Context
 	cluster *cluster
-	form    form
-	shown   map[flux.ServiceID]string // what was last said of each service
+	setup   setup
+	shown   map[flux.ServiceID]string // the line last shown for each service
 }
 
-// tell does everything in order. It stops at the first thing that is not as it should be,
-// and returns what that is.
-func (s *story) tell() error {
+// run executes the steps in order. It stops at the first check that fails, and returns its
+// error.
+func (s *story) run() error {
 	shop, err := loadManifests(s.cluster.hasKinds)
 	if err != nil {
 		return err
 	}
 
 	s.step("A service connects to %q before there is a daemon", instance)
-	connected, err := s.form.Connect(instance)
+	connected, err := s.setup.Connect(instance)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -127,28 +127,28 @@ func (s *story) tell() error {
 		return fmt.Errorf("ping without a daemon: want an UnavailableError, got: %w", orNone(err))
 	}
 	s.failure(err)
-	if err := s.form.early(); err != nil {
+	if err := s.setup.showUnavailable(); err != nil {
 		return err
 	}
 
 	s.step("A daemon offers the cluster")
-	first, err := s.form.offer(s.ctx, "demo daemon 1")
+	first, err := s.setup.offer(s.ctx, "demo daemon 1")
 	if err != nil {
 		return err
 	}
 	if err := service.Ping(); err != nil {
 		return fmt.Errorf("ping through the handle that was there before the daemon: %w", err)
 	}
-	if err := s.version(service, "demo daemon 1"); err != nil {
+	if err := s.checkVersion(service, "demo daemon 1"); err != nil {
 		return err
 	}
 
 	s.step("The service syncs %d objects from %d files, in no particular order", shop.objects(), len(shop.files))
-	if err := s.form.sync(s.ctx, shop.syncDef()); err != nil {
+	if err := s.setup.sync(s.ctx, shop.syncDef()); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	s.say("Sync found out the order: the namespace first, the kind of a Parcel before the Parcel.")
-	if err := s.daemonTells(true); err != nil {
+	if err := s.showReport(true); err != nil {
 		return err
 	}
 
@@ -172,10 +172,10 @@ func (s *story) tell() error {
 	if err := s.watch(service, isStalled(frontend)); err != nil {
 		return err
 	}
-	if err := mustSayWhy(err); err != nil {
+	if err := checkRolloutError(err); err != nil {
 		return err
 	}
-	s.failure(platform.ClusterError(err)) // with the help text for the person who sees it
+	s.failure(platform.ClusterError(err)) // with the help text for the end user
 
 	s.step("It heals that with the definition from before")
 	if err := s.rollOut(service, newer.rollout(frontend)); err != nil {
@@ -190,11 +190,11 @@ func (s *story) tell() error {
 	if err != nil {
 		return err
 	}
-	if err := s.daemonTells(false); err != nil { // what came before is of no interest
+	if err := s.showReport(false); err != nil { // discards the report of the steps before
 		return err
 	}
 	began := time.Now()
-	if err := s.form.sync(s.ctx, newer.syncDef()); err != nil {
+	if err := s.setup.sync(s.ctx, newer.syncDef()); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	took := time.Since(began)
@@ -206,38 +206,38 @@ func (s *story) tell() error {
 		return fmt.Errorf("a second Sync of the same definitions: %w", err)
 	}
 	s.say("Sync took %s and had nothing to send. Export gives the same as before:", round(took))
-	if err := s.daemonTells(true); err != nil {
+	if err := s.showReport(true); err != nil {
 		return err
 	}
-	s.summary(after)
+	s.showExport(after)
 
 	s.step("A second daemon takes the first one's place")
-	second, err := s.form.offer(s.ctx, "demo daemon 2")
+	second, err := s.setup.offer(s.ctx, "demo daemon 2")
 	if err != nil {
 		return err
 	}
-	if err := s.mustBeKicked(first); err != nil {
+	if err := s.checkKicked(first); err != nil {
 		return err
 	}
-	if err := s.version(service, "demo daemon 2"); err != nil {
+	if err := s.checkVersion(service, "demo daemon 2"); err != nil {
 		return err
 	}
 	s.say("The service has noticed nothing: its handle follows the instance.")
-	if err := second.there(); err != nil {
+	if err := second.checkOffered(); err != nil {
 		return err
 	}
 
 	s.step("What was measured meanwhile")
-	counted, err := s.form.measured()
+	counted, err := s.setup.metrics()
 	if err != nil {
 		return err
 	}
-	return s.measured(counted, newer.objects())
+	return s.checkMetrics(counted, newer.objects())
 }
 
-// daemonTells takes what the daemon tells of the objects, and shows it.
-func (s *story) daemonTells(show bool) error {
-	text, err := s.form.tells()
+// showReport takes the report of the daemons, and shows it if show is set.
+func (s *story) showReport(show bool) error {
+	text, err := s.setup.takeReport()
 	if show && err == nil {
 		s.say("%s", text)
 	}

@@ -15,11 +15,11 @@ import (
 //go:embed manifests/*.yaml
 var manifestFiles embed.FS
 
-// kindsFile defines the one thing that belongs to the whole cluster.
+// kindsFile defines the only cluster-scoped object besides the namespace.
 const kindsFile = "shop-kinds.yaml"
 
-// manifests are the files that a service would find in its user's repository, in the
-// order of their names. They are never changed.
+// manifests are the files of a user's repository, in the order of their names. They are
+// immutable.
 type manifests struct {
 	files []file
 }
@@ -46,7 +46,7 @@ func loadManifests(hasKinds bool) (manifests, error) {
 	return m, nil
 }
 
-// with returns the manifests as they are after an edit.
+// with returns a copy of the manifests in which old is replaced by new.
 func (m manifests) with(old, new string) manifests {
 	edited := slices.Clone(m.files)
 	for i := range edited {
@@ -55,7 +55,8 @@ func (m manifests) with(old, new string) manifests {
 	return manifests{edited}
 }
 
-// syncDef asks for everything in the manifests. An error is to name the file.
+// syncDef returns a SyncDef that applies all manifests. Its resource IDs are the file names,
+// so that errors name the file.
 func (m manifests) syncDef() platform.SyncDef {
 	var def platform.SyncDef
 	for _, f := range m.files {
@@ -64,7 +65,7 @@ func (m manifests) syncDef() platform.SyncDef {
 	return def
 }
 
-// objects counts them.
+// objects returns the number of objects in the manifests.
 func (m manifests) objects() int {
 	count := 0
 	for _, f := range m.files {
@@ -73,7 +74,7 @@ func (m manifests) objects() int {
 	return count
 }
 
-// rollout asks for the Deployment that has the service's name, and for nothing else.
+// rollout returns the definition of the Deployment that has the service's name.
 func (m manifests) rollout(id flux.ServiceID) []platform.ServiceDefinition {
 	_, name := id.Components()
 	for _, f := range m.files {
@@ -83,7 +84,7 @@ func (m manifests) rollout(id flux.ServiceID) []platform.ServiceDefinition {
 			}
 			definition, err := object.MarshalJSON()
 			if err != nil {
-				panic(err) // what was parsed can be written
+				panic(err) // a parsed object can be marshalled
 			}
 			return []platform.ServiceDefinition{{ServiceID: id, NewDefinition: definition}}
 		}
@@ -91,7 +92,7 @@ func (m manifests) rollout(id flux.ServiceID) []platform.ServiceDefinition {
 	panic(fmt.Sprintf("the manifests have no Deployment %s", name))
 }
 
-// mustParse is for our own files.
+// mustParse parses the demo's own files.
 func mustParse(text []byte) []manifest.Object {
 	objects, err := manifest.Parse(text)
 	if err != nil {

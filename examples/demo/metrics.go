@@ -10,10 +10,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// samples are metrics by name and labels, as a person reads them.
+// samples are metrics by name and labels, in the text form of Prometheus.
 type samples map[string]sample
 
-// A sample is a counter, or how often and for how many seconds something was timed.
+// A sample is the value of a counter, or the count and sum of a histogram.
 type sample struct {
 	count, seconds float64
 	timed          bool
@@ -27,7 +27,8 @@ func samplesOf(families []*dto.MetricFamily) samples {
 	return s
 }
 
-// add adds those of a family of ours. Gauges are of now, and are left out.
+// add adds the samples of a family with the prefix flux_. Gauges are not added up, and read
+// as zero.
 func (s samples) add(family *dto.MetricFamily) {
 	if !strings.HasPrefix(family.GetName(), "flux_") {
 		return
@@ -53,9 +54,9 @@ func (s samples) add(family *dto.MetricFamily) {
 	}
 }
 
-// measured shows the metrics as a server of them would, in short, and checks what the
-// story must have left in them. The second Sync found that many objects unchanged.
-func (s *story) measured(m samples, unchanged int) error {
+// checkMetrics shows the metrics, and checks the values that the story must have produced.
+// unchanged is the number of objects that the second Sync found unchanged.
+func (s *story) checkMetrics(m samples, unchanged int) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -75,7 +76,7 @@ func (s *story) measured(m samples, unchanged int) error {
 	const took = "flux_platform_request_duration_seconds"
 	wanted := map[string]float64{
 		"flux_bus_kick_total":                       1,
-		took + `{method="Ping",success="true"}`:     1, // the one before the daemon reached nobody
+		took + `{method="Ping",success="true"}`:     1, // the one before the daemon was connected reached no Platform
 		took + `{method="Version",success="true"}`:  2,
 		took + `{method="Sync",success="true"}`:     2,
 		took + `{method="Apply",success="true"}`:    2,
@@ -84,7 +85,7 @@ func (s *story) measured(m samples, unchanged int) error {
 		took + `{method="Version",success="false"}`: 0,
 		took + `{method="Sync",success="false"}`:    0,
 	}
-	if !s.cluster.foreign { // elsewhere others may have a hand in what is ours
+	if !s.cluster.foreign { // in a foreign cluster others may change our objects
 		wanted[`flux_kubernetes_objects_total{result="unchanged"}`] = float64(unchanged)
 	}
 	for name, want := range wanted {

@@ -10,19 +10,19 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// A narrator writes what happens, step by step, and how long each step took.
+// A narrator writes a log of the steps, with the duration of each.
 type narrator struct {
 	out   io.Writer
 	begun time.Time
 	count int
-	since time.Time // when the present step began
+	since time.Time // when the current step began
 }
 
 func newNarrator(out io.Writer) *narrator {
 	return &narrator{out: out, begun: time.Now()}
 }
 
-// step ends the step before, and begins one.
+// step ends the current step, and begins the next one.
 func (n *narrator) step(format string, args ...any) {
 	n.endStep()
 	n.count++
@@ -36,7 +36,7 @@ func (n *narrator) endStep() {
 	}
 }
 
-// end ends the last step, and says how it all went.
+// end ends the last step, and writes the outcome.
 func (n *narrator) end(err error) {
 	n.endStep()
 	if err == nil {
@@ -44,10 +44,10 @@ func (n *narrator) end(err error) {
 	}
 }
 
-// say writes lines that belong to the step.
+// say writes lines of the current step.
 func (n *narrator) say(format string, args ...any) { n.quote("   ", fmt.Sprintf(format, args...)) }
 
-// failure shows an error as a service might: its text, and its help if it has one.
+// failure shows the text of an error, and its help if it has one.
 func (n *narrator) failure(err error) {
 	n.quote("   ! ", err.Error())
 	var helpful flux.HelpfulError
@@ -56,7 +56,7 @@ func (n *narrator) failure(err error) {
 	}
 }
 
-// quote writes each line of text behind a prefix, broken between words if it is long.
+// quote writes each line of text after a prefix, and wraps long lines between words.
 func (n *narrator) quote(prefix, text string) {
 	for line := range strings.Lines(strings.TrimSpace(text)) {
 		line = strings.TrimRight(line, " \n")
@@ -72,10 +72,10 @@ func (n *narrator) quote(prefix, text string) {
 	}
 }
 
-// width is how long a line may be, apart from what stands before it.
+// width is the maximum length of a line, without its prefix.
 const width = 92
 
-// round leaves of a duration what a reader wants.
+// round rounds a duration for display.
 func round(d time.Duration) time.Duration {
 	if d < time.Second {
 		return d.Round(100 * time.Microsecond)

@@ -24,9 +24,9 @@ import (
 	"github.com/platformbus/platform/natsbus"
 )
 
-// programs has examples/daemon and examples/service run as processes, which end with us. The
-// NATS server between them is in the service. The story is told by one more user of the same
-// bus, and through the service's HTTP API where that has what it needs.
+// programs is a setup that runs examples/daemon and examples/service as processes, which end
+// with this process. The NATS server between them is in the service. The story is one more
+// client of the same bus, and uses the service's HTTP API for Sync.
 type programs struct {
 	*narrator
 	*natsbus.Bus
@@ -42,17 +42,17 @@ type programs struct {
 	natsURL  string
 	url      string // of the service
 	daemons  []program
-	told     samples
+	reported samples
 }
 
-// startLimit bounds how long a program takes to serve.
+// startLimit bounds the time until a program serves.
 const startLimit = time.Minute
 
 var (
-	servesNATS = regexp.MustCompile(`msg="serving NATS" url=(\S+)`)
-	servesHTTP = regexp.MustCompile(`msg="serving HTTP" addr=(\S+)`)
-	isOffered  = regexp.MustCompile(`msg="the cluster is offered"`)
-	wasKicked  = regexp.MustCompile(`msg="kicked: .* err="([^"]*)"`)
+	servesNATS  = regexp.MustCompile(`msg="serving NATS" url=(\S+)`)
+	servesHTTP  = regexp.MustCompile(`msg="serving HTTP" addr=(\S+)`)
+	offeredLine = regexp.MustCompile(`msg="the cluster is offered"`)
+	kickedLine  = regexp.MustCompile(`msg="kicked: .* err="([^"]*)"`)
 )
 
 // start starts the service, and connects to its NATS server as a service does.
@@ -86,7 +86,7 @@ func (p *programs) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// A program is one of ours, and where it serves HTTP.
+// A program is a running program with the URL at which it serves HTTP.
 type program struct {
 	*process.Process
 	url string
@@ -97,7 +97,7 @@ func (p *programs) run(ctx context.Context, path, name string, args ...string) (
 	env := append(os.Environ(), "NATS_URL=", "NATS_CREDS=", "NATS_USER=", "NATS_PASSWORD=", "NATS_CA=", "SERVICE_TOKEN=")
 	one, err := process.Start(process.Program{
 		Name: name, Dir: p.dir, Path: filepath.Join(p.folder, path), Args: append(args, "-listen", "127.0.0.1:0"),
-		Env: env, // what a kubeconfig may need
+		Env: env, // a kubeconfig may depend on it
 		Ended: func(one *process.Process) {
 			if !p.stopping.Load() {
 				p.fail(one.ExitError())
@@ -117,8 +117,8 @@ func (p *programs) run(ctx context.Context, path, name string, args ...string) (
 	return program{one, "http://" + match[1]}, nil
 }
 
-// early shows what the service says over HTTP while there is no daemon.
-func (p *programs) early() error {
+// showUnavailable shows the service's HTTP answer while no daemon is connected.
+func (p *programs) showUnavailable() error {
 	text, code, err := p.ask(context.Background(), http.MethodGet, p.url+"/v1/instances/"+string(instance), nil)
 	if err == nil && code != http.StatusServiceUnavailable {
 		err = fmt.Errorf("the service answers %d %s; want 503", code, text)
@@ -137,32 +137,32 @@ func (p *programs) offer(ctx context.Context, version string) (daemon, error) {
 	p.daemons = append(p.daemons, d)
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if _, err := d.AwaitLine(ctx, isOffered); err != nil {
+	if _, err := d.AwaitLine(ctx, offeredLine); err != nil {
 		return nil, err
 	}
 	p.say("Process %d, which connects to NATS as to a server elsewhere. Its health: %s/healthz", d.PID(), d.url)
 	return &offered{p, d}, nil
 }
 
-// offered is a daemon in a process.
+// offered is a daemon that runs as a process.
 type offered struct {
 	programs *programs
 	program
 }
 
 func (d *offered) kicked(ctx context.Context) (string, error) {
-	match, err := d.AwaitLine(ctx, wasKicked)
+	match, err := d.AwaitLine(ctx, kickedLine)
 	if err != nil {
 		return "", err
 	}
-	if err := d.there(); err == nil {
+	if err := d.checkOffered(); err == nil {
 		return "", errors.New("the daemon says that it was kicked, and that it is healthy")
 	}
 	return match[1] + ". It stays idle, and is not healthy: were it to exit, it would be started again, and kick back", nil
 }
 
-// there asks the daemon for its health.
-func (d *offered) there() error {
+// checkOffered checks the daemon's health endpoint.
+func (d *offered) checkOffered() error {
 	text, code, err := d.programs.ask(context.Background(), http.MethodGet, d.url+"/healthz", nil)
 	if err == nil && code != http.StatusOK {
 		err = fmt.Errorf("the daemon is not healthy: %s", text)
@@ -170,7 +170,7 @@ func (d *offered) there() error {
 	return err
 }
 
-// sync posts it to the service.
+// sync posts def to the service.
 func (p *programs) sync(ctx context.Context, def platform.SyncDef) error {
 	type action struct {
 		ResourceID string `json:"resourceID"`
@@ -210,25 +210,25 @@ func (p *programs) ask(ctx context.Context, method, url string, body []byte) (te
 	return strings.TrimSpace(string(all)), resp.StatusCode, err
 }
 
-// tells of the objects by the daemons' metrics.
-func (p *programs) tells() (string, error) {
-	now, err := p.measured()
+// takeReport derives the report from the daemons' metrics.
+func (p *programs) takeReport() (string, error) {
+	now, err := p.metrics()
 	if err != nil {
 		return "", err
 	}
 	var lines []string
 	for _, result := range results {
 		name := fmt.Sprintf("flux_kubernetes_objects_total{result=%q}", result)
-		if n := now[name].count - p.told[name].count; n > 0 {
+		if n := now[name].count - p.reported[name].count; n > 0 {
 			lines = append(lines, fmt.Sprintf("%v %s", n, result))
 		}
 	}
-	p.told = now
-	return "The daemon's metrics tell: " + strings.Join(lines, "; ") + ".", nil
+	p.reported = now
+	return "Metrics of the daemon: " + strings.Join(lines, "; ") + ".", nil
 }
 
-// measured reads /metrics of the daemons, and adds up.
-func (p *programs) measured() (samples, error) {
+// metrics reads /metrics of the daemons, and adds up the samples.
+func (p *programs) metrics() (samples, error) {
 	sum := samples{}
 	for _, d := range p.daemons {
 		text, code, err := p.ask(context.Background(), http.MethodGet, d.url+"/metrics", nil)

@@ -15,7 +15,7 @@ import (
 // callLimit bounds each call to the cluster: a rollout that takes longer has failed.
 const callLimit = 3 * time.Minute
 
-// standalone has daemon, service and bus in this process.
+// standalone is a setup that runs daemon, service and bus in this process.
 type standalone struct {
 	*platform.StandaloneMessageBus
 	cluster  *cluster
@@ -35,10 +35,10 @@ func newStandalone(c *cluster) (*standalone, error) {
 	return s, errors.Join(err0, err1, err2)
 }
 
-func (s *standalone) early() error { return nil }
+func (s *standalone) showUnavailable() error { return nil }
 
-// offer does what a daemon does: it makes the cluster a Platform, measured, and subscribes
-// it. What the cluster does to each object it tells.
+// offer does what a daemon does: it makes an instrumented Platform for the cluster, and
+// subscribes it. It records the events of the cluster.
 func (s *standalone) offer(_ context.Context, version string) (daemon, error) {
 	cluster, err := kubernetes.NewCluster(s.cluster.config, kubernetes.Options{
 		Version:   version,
@@ -50,7 +50,7 @@ func (s *standalone) offer(_ context.Context, version string) (daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	done := make(chan error, 1) // with room for the one cause, so that nobody waits for us
+	done := make(chan error, 1) // has room for the one cause, so that the bus does not wait
 	s.Subscribe(instance, s.platform.Instrument(cluster), done)
 	return subscription(done), nil
 }
@@ -63,16 +63,16 @@ func (s *standalone) sync(ctx context.Context, def platform.SyncDef) error {
 	return platform.WithContext(ctx, service).Sync(def)
 }
 
-func (s *standalone) tells() (string, error) { return s.events.summary(), nil }
+func (s *standalone) takeReport() (string, error) { return s.events.takeSummary(), nil }
 
-func (s *standalone) measured() (samples, error) {
+func (s *standalone) metrics() (samples, error) {
 	families, err := s.registry.Gather()
 	return samplesOf(families), err
 }
 
 func (s *standalone) close() error { return nil }
 
-// A subscription is a daemon in this process: what its channel says.
+// A subscription is a daemon in this process, represented by the channel of its cause.
 type subscription <-chan error
 
 func (done subscription) kicked(ctx context.Context) (string, error) {
@@ -87,7 +87,7 @@ func (done subscription) kicked(ctx context.Context) (string, error) {
 	}
 }
 
-func (done subscription) there() error {
+func (done subscription) checkOffered() error {
 	select {
 	case cause := <-done:
 		return fmt.Errorf("the daemon's subscription has ended: %w", cause)

@@ -15,8 +15,7 @@ const (
 	watchTick  = 50 * time.Millisecond
 )
 
-// watch looks at the services again and again, shows each that has changed, and returns
-// when they are as wanted.
+// watch polls the services, shows those that have changed, and returns when wanted holds.
 func (s *story) watch(service platform.Platform, wanted func([]platform.Service) bool) error {
 	begun := time.Now()
 	tick := time.NewTicker(watchTick)
@@ -47,8 +46,8 @@ func (s *story) watch(service platform.Platform, wanted func([]platform.Service)
 	}
 }
 
-// rollOut has the service apply definitions, and watches it meanwhile. Its error is that
-// of Apply.
+// rollOut applies definitions, and watches the services meanwhile. It returns the error of
+// Apply.
 func (s *story) rollOut(service platform.Platform, defs []platform.ServiceDefinition) error {
 	applied := make(chan struct{})
 	var result error // of Apply; read it after applied is closed
@@ -64,14 +63,14 @@ func (s *story) rollOut(service platform.Platform, defs []platform.ServiceDefini
 			return false
 		}
 	})
-	<-applied // in time: Apply has a limit, and obeys the context
+	<-applied // Apply has a time limit, and obeys the context
 	if result == nil {
 		return err
 	}
 	return result
 }
 
-// describe says on one line what a person wants to know of a service.
+// describe describes a service on one line.
 func describe(s platform.Service) string {
 	containers, err := s.ContainersOrError()
 	if err != nil {
@@ -84,7 +83,7 @@ func describe(s platform.Service) string {
 	return fmt.Sprintf("%-20s %s", strings.Join(images, ", "), s.Status)
 }
 
-// allReady says whether all services are that have pods at all.
+// allReady reports whether all services that have pods are ready.
 func allReady(services []platform.Service) bool {
 	for _, s := range services {
 		if len(s.ContainersOrNil()) > 0 && s.Status != "ready" {
@@ -94,7 +93,7 @@ func allReady(services []platform.Service) bool {
 	return len(services) > 0
 }
 
-// runs says whether everything is ready, and the service has the image.
+// runs returns a condition: all services are ready, and the service has the image.
 func runs(id flux.ServiceID, image string) func([]platform.Service) bool {
 	return func(services []platform.Service) bool {
 		return allReady(services) && slices.ContainsFunc(services, func(s platform.Service) bool {
@@ -103,7 +102,7 @@ func runs(id flux.ServiceID, image string) func([]platform.Service) bool {
 	}
 }
 
-// isStalled says whether the rollout of the service has failed.
+// isStalled returns a condition: the rollout of the service has failed.
 func isStalled(id flux.ServiceID) func([]platform.Service) bool {
 	return func(services []platform.Service) bool {
 		return slices.ContainsFunc(services, func(s platform.Service) bool {

@@ -1,5 +1,5 @@
-// Package gitops is a loop that makes a cluster what a directory says, through any
-// Platform: the four steps that a GitOps tool repeats.
+// Package gitops reconciles a cluster with a directory of manifests, through any Platform, in
+// the four steps that a GitOps tool repeats.
 package gitops
 
 import (
@@ -10,17 +10,17 @@ import (
 	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
-// Reconcile makes the cluster behind p what the manifests in dir say, and deletes what an
-// earlier Reconcile of the same set put there and dir no longer has. It shows approve what
-// it is about to do, and does nothing if that returns false or nothing is to be done.
+// Reconcile applies the manifests in dir to the cluster of p, and deletes objects that an
+// earlier Reconcile of the same set applied and that are no longer in dir. It passes the plan
+// to approve, and changes nothing if approve returns false or the plan is empty.
 func Reconcile(p platform.Platform, dir fs.FS, options manifest.PlanOptions, approve func(manifest.Report) bool) error {
-	desired, _, err := manifest.Load(dir) // what was ignored is of no interest here
+	desired, _, err := manifest.Load(dir) // the list of ignored files is not needed
 	if err != nil {
 		return fmt.Errorf("load the manifests: %w", err)
 	}
 	current, err := p.Export()
 	if err != nil {
-		return fmt.Errorf("look at the cluster: %w", err) // from half of it would follow half a plan
+		return fmt.Errorf("look at the cluster: %w", err) // a plan needs the complete export
 	}
 	def, report, err := manifest.Plan(current, desired, options)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
 
-// repository is the demo's directory, as somebody works on it.
+// repository returns a copy of the demo's directory that tests may change.
 func repository(t *testing.T) fstest.MapFS {
 	t.Helper()
 	repo := fstest.MapFS{"README.md": {Data: []byte("# Not a manifest")}}
@@ -58,7 +58,7 @@ func TestLoop(t *testing.T) {
 	require.NoError(t, reconcile())
 	assert.True(t, plan.Empty(), "the second time there is nothing to do:\n%s", plan)
 
-	// A new image, and every other byte of the file as it was.
+	// SetImages changes the image, and no other byte of the file.
 	file := repo["frontend.yaml"]
 	objects, err := manifest.Parse(file.Data)
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestLoop(t *testing.T) {
 	}
 	assert.True(t, found, "%v", services)
 
-	// What the directory no longer has goes, and only that.
+	// Objects that are no longer in the directory are deleted, and no others.
 	worker, err := manifest.Parse(repo["worker.yaml"].Data)
 	require.NoError(t, err)
 	delete(repo, "worker.yaml")
@@ -87,7 +87,7 @@ func TestLoop(t *testing.T) {
 	require.NoError(t, reconcile())
 	assert.True(t, plan.Empty(), "%s", plan)
 
-	// An empty directory is more likely a mistake than a wish.
+	// An empty directory is more likely a mistake than intended.
 	for name := range repo {
 		delete(repo, name)
 	}

@@ -17,17 +17,17 @@ import (
 	"github.com/platformbus/platform/internal/oneline"
 )
 
-// A badRequest is an error of whoever asked.
+// A badRequest is an error that the client caused.
 type badRequest struct{ error }
 
 func (e badRequest) Unwrap() error { return e.error }
 
-// A tooBusy is an error that passes when other requests are over.
+// A tooBusy is an error that passes when other requests have ended.
 type tooBusy struct{ error }
 
 func (e tooBusy) Unwrap() error { return e.error }
 
-// A refusal is an error that has a status of its own, which net/http defines.
+// A refusal is an error with an HTTP status of its own.
 type refusal struct {
 	code int
 	text string
@@ -35,21 +35,21 @@ type refusal struct {
 
 func (e refusal) Error() string { return e.text }
 
-// A problem is an error as the API shows it. All its texts are fit to be shown, see
-// oneline.Line: they may quote what a stranger has sent.
+// A problem is the JSON form of an error. Its texts are safe to display, see oneline.Line: the
+// errors may quote untrusted input.
 type problem struct {
 	Error string `json:"error"`
-	// Help is for the person who meets the error.
+	// Help is for the end user.
 	Help string `json:"help,omitempty"`
-	// Failures says what went wrong with each action of a sync, by its ID, or with each
-	// service of an apply. The others are in force.
+	// Failures holds the error of each action of a sync that failed, by its ID, or of each
+	// service of an apply. The others succeeded.
 	Failures failures `json:"failures,omitempty"`
 }
 
-// A failure says what went wrong with one thing of several.
+// A failure is the error of one action or service.
 type failure struct{ id, text string }
 
-// failures are a JSON object, in which they keep their order.
+// failures are encoded as a JSON object that keeps their order.
 type failures []failure
 
 // MarshalJSON writes the failures as the members of an object.
@@ -71,10 +71,10 @@ func (f failures) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// maxFailures is how many failures an answer shows.
+// maxFailures is the maximum number of failures in an answer.
 const maxFailures = 1000
 
-// moreFailures is the ID of the last entry, which counts the failures that are not shown.
+// moreFailures is the ID of the last entry, which counts the failures that are left out.
 const moreFailures = "…"
 
 // failuresOf returns the failures in the order of their IDs.
@@ -86,7 +86,7 @@ func failuresOf[ID ~string](causes map[ID]error) failures {
 		if err := causes[id]; err != nil {
 			one.text = oneline.Line(err.Error())
 		}
-		// Two IDs that differ in what is not shown have one entry, and the second is counted.
+		// IDs that are equal after truncation share one entry; the others are counted below.
 		if !seen[one.id] {
 			seen[one.id] = true
 			shown = append(shown, one)
@@ -104,8 +104,8 @@ func failuresOf[ID ~string](causes map[ID]error) failures {
 	return shown
 }
 
-// helped returns err with a help text, unless it has one or is the asker's.
-func helped(err error) error {
+// withHelp adds a help text to an error of the cluster, unless it has one.
+func withHelp(err error) error {
 	if statusCode(err) == http.StatusBadGateway {
 		return platform.ClusterError(err)
 	}
@@ -129,7 +129,8 @@ func problemOf(err error) *problem {
 	return p
 }
 
-// statusCode returns the status that says whose fault an error is.
+// statusCode returns the HTTP status of an error, which distinguishes faults of the
+// client, the service, the daemon and the cluster.
 func statusCode(err error) int {
 	var tooLarge *http.MaxBytesError
 	var bad badRequest
@@ -153,13 +154,13 @@ func statusCode(err error) int {
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout
 	}
-	return http.StatusBadGateway // from here on it is the cluster
+	return http.StatusBadGateway // an error of the cluster
 }
 
-// fail answers with an error, and with what there is of a result in spite of it.
+// fail answers with an error, and with the partial result, if there is one.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error, result map[string]any) {
 	code := statusCode(err)
-	p := problemOf(helped(err))
+	p := problemOf(withHelp(err))
 	a.logFailure(r, code, p)
 	body := map[string]any{"error": p.Error}
 	if p.Help != "" {
@@ -176,11 +177,12 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error, result map
 	answer(w, code, body)
 }
 
-// retryAfter is when a client may try again that was refused because of others, in seconds.
+// retryAfter is the time in seconds after which a client may retry a request that was refused
+// because of other requests.
 const retryAfter = 1
 
-// logFailure logs nothing of what a request's query and body say: they may hold secrets, and
-// errors quote them. So the error's text is logged only if there is neither.
+// logFailure logs a failed request without its query and body: they may contain secrets, and
+// errors quote them. So it logs the error's text only if the request has neither.
 func (a *api) logFailure(r *http.Request, code int, p *problem) {
 	about := []any{"method", oneline.Line(r.Method), "path", oneline.Line(r.URL.Path), "status", code}
 	switch {
@@ -192,8 +194,8 @@ func (a *api) logFailure(r *http.Request, code int, p *problem) {
 	a.log.Warn("request failed", about...)
 }
 
-// refuse answers with the error of a request that got nowhere. It is not logged: whoever can
-// reach us could fill the log with it.
+// refuse answers with an error before a request is handled. It does not log the error: any
+// client that can connect could fill the log.
 func refuse(w http.ResponseWriter, code int, text string) {
 	answer(w, code, problemOf(refusal{code, text}))
 }
@@ -204,5 +206,5 @@ func answer(w http.ResponseWriter, code int, body any) {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	encoder.Encode(body) //nolint:errcheck // whoever asked has gone
+	encoder.Encode(body) //nolint:errcheck // it fails if the client has disconnected
 }

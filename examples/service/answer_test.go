@@ -17,10 +17,10 @@ import (
 	"github.com/platformbus/platform/examples/internal/program"
 )
 
-// nasty breaks lines, and what is long.
-var nasty = "\n\x1b[31m\u2028\u202e" + strings.Repeat("x", 1<<20)
+// hostile is long, and contains line breaks and escape sequences.
+var hostile = "\n\x1b[31m\u2028\u202e" + strings.Repeat("x", 1<<20)
 
-func assertHarmless(t *testing.T, text string) {
+func assertSafe(t *testing.T, text string) {
 	t.Helper()
 	assert.LessOrEqual(t, len(text), 4<<10)
 	for _, r := range text {
@@ -28,14 +28,14 @@ func assertHarmless(t *testing.T, text string) {
 	}
 }
 
-// Whatever a daemon's errors hold, what is shown of them is bounded and harmless.
-func TestProblemIsHarmless(t *testing.T) {
-	causes := platform.SyncError{"nil": nil, nasty + "x": errors.New(nasty), nasty + "y": errors.New("shown with the other")}
+// The errors of a daemon are shown bounded and escaped, whatever they contain.
+func TestProblemIsSafe(t *testing.T) {
+	causes := platform.SyncError{"nil": nil, hostile + "x": errors.New(hostile), hostile + "y": errors.New("shown with the other")}
 	url := serve(t, &platform.MockPlatform{
 		SyncError:         causes,
-		AllServicesError:  errors.New(nasty),
-		AllServicesAnswer: []platform.Service{{ID: "a/b", Containers: platform.ContainersOrExcuse{Excuse: nasty}}},
-		ExportError:       platform.UnavailableError(errors.New(nasty)),
+		AllServicesError:  errors.New(hostile),
+		AllServicesAnswer: []platform.Service{{ID: "a/b", Containers: platform.ContainersOrExcuse{Excuse: hostile}}},
+		ExportError:       platform.UnavailableError(errors.New(hostile)),
 	}, "") + "/v1/instances/a/"
 	_, text := ask(t, "POST", url+"sync", "kind: A")
 	var p struct {
@@ -44,24 +44,24 @@ func TestProblemIsHarmless(t *testing.T) {
 		Services []struct{ Excuse string }
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &p))
-	assertHarmless(t, p.Error)
+	assertSafe(t, p.Error)
 	assert.Len(t, p.Failures, 3)
 	for id, text := range p.Failures {
-		assertHarmless(t, id)
-		assertHarmless(t, text)
+		assertSafe(t, id)
+		assertSafe(t, text)
 	}
 	assert.Equal(t, "no cause given", p.Failures["nil"])
 	assert.Equal(t, "and 1 more failures", p.Failures[moreFailures])
 	for _, path := range []string{"services", "export"} {
 		_, text = ask(t, "GET", url+path, "")
 		require.NoError(t, json.Unmarshal([]byte(text), &p))
-		assertHarmless(t, p.Error)
+		assertSafe(t, p.Error)
 	}
 	require.Len(t, p.Services, 1)
-	assertHarmless(t, p.Services[0].Excuse)
+	assertSafe(t, p.Services[0].Excuse)
 }
 
-// Of many failures the first ones are shown, in their order, and the others are counted last.
+// Of many failures the first ones are shown in order, and the last entry counts the others.
 func TestManyFailures(t *testing.T) {
 	for _, tt := range []struct {
 		n, entries int
@@ -88,8 +88,8 @@ func TestManyFailures(t *testing.T) {
 	}
 }
 
-// The log says which requests fail, in a line each, and nothing of what is in their query, in
-// their body or in the Authorization header.
+// The log has one line for each failed request, without content of the query, the body or the
+// Authorization header.
 func TestLogHasNoSecrets(t *testing.T) {
 	const token = "hidden-0123456789"
 	var log bytes.Buffer
@@ -123,10 +123,10 @@ func TestLogHasNoSecrets(t *testing.T) {
 		assert.NotContains(t, line, "hidden")
 	}
 	assert.Contains(t, log.String(), "status=502 failures=1")
-	assert.Contains(t, lines[8], "has a blank", "what cannot be secret is logged")
+	assert.Contains(t, lines[8], "contains a space", "an error without a query and a body is logged")
 }
 
-// An error of a body that does not come says whose fault it is.
+// Errors of reading a body have the status of their cause.
 func TestStatusOfBodies(t *testing.T) {
 	for err, want := range map[error]int{
 		program.ErrSlowBody:         http.StatusRequestTimeout,

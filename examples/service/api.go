@@ -16,41 +16,41 @@ import (
 	"github.com/platformbus/platform/internal/oneline"
 )
 
-// An api lets others use, over HTTP, the instances that a bus leads to.
+// An api offers the instances of a bus over HTTP.
 type api struct {
 	bus       platform.Connecter
-	instances []flux.InstanceID // to be listed
+	instances []flux.InstanceID // the instances in the list
 	measure   platform.Metrics
 	maxBody   int64
 	bodies    *budget
 	slots     *slots
-	probes    *slots        // of the list: it shows a daemon that has no free slot, too
+	probes    *slots        // for the list, which includes instances that have no free slot
 	limit     time.Duration // of each request
 	log       *slog.Logger
 }
 
-// routes is the API. What it answers is JSON, but for an export. With a status below 300 it
-// is whole; with another it has an error, and beside it the part of the result that there
-// is, see problem. A request that is cancelled cancels what it has begun.
+// routes returns the API. Answers are JSON, except for an export. An answer with a status
+// below 300 is complete; any other contains an error and the partial result, if there is one,
+// see problem. A request that is cancelled cancels its calls.
 func (a *api) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/instances", a.list)
-	mux.Handle("GET /v1/instances/{instance}", a.with(a.status))
-	mux.Handle("GET /v1/instances/{instance}/services", a.with(a.services)) // ?namespace=x, or ?id=x/y&id=...
-	mux.Handle("GET /v1/instances/{instance}/export", a.with(a.export))     // YAML
-	mux.Handle("POST /v1/instances/{instance}/sync", a.with(a.sync))        // YAML, or files of a form, or JSON, see syncDef
-	mux.Handle("POST /v1/instances/{instance}/apply", a.with(a.apply))      // ?service=x/y&async=true, and a definition
+	mux.Handle("GET /v1/instances/{instance}", a.withPlatform(a.status))
+	mux.Handle("GET /v1/instances/{instance}/services", a.withPlatform(a.services)) // ?namespace=x, or ?id=x/y&id=...
+	mux.Handle("GET /v1/instances/{instance}/export", a.withPlatform(a.export))     // YAML
+	mux.Handle("POST /v1/instances/{instance}/sync", a.withPlatform(a.sync))        // YAML, or files of a form, or JSON, see syncDef
+	mux.Handle("POST /v1/instances/{instance}/apply", a.withPlatform(a.apply))      // ?service=x/y&async=true, and a definition
 	return mux
 }
 
-// handler is all that the service serves.
+// handler returns the handler of all paths.
 func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
 	inner := a.routes()
 	inner.Handle("GET /metrics", metrics)
-	guarded := guard(token, inJSON(inner))
+	guarded := guard(token, jsonErrors(inner))
 	outer := http.NewServeMux()
-	outer.Handle("GET /healthz", health) // needs no token, and tells nothing worth one
-	open := inJSON(outer)
+	outer.Handle("GET /healthz", health) // needs no token, and reveals nothing that needs one
+	open := jsonErrors(outer)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/healthz" {
 			open.ServeHTTP(w, r)
@@ -60,33 +60,34 @@ func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
 	})
 }
 
-// An onPlatform does its work on a platform, with a body that is in memory. It may use it up.
-type onPlatform func(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks)
+// A platformHandler handles a request on a platform. The body is in memory, and the handler
+// may consume it.
+type platformHandler func(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks)
 
-// with has a handler do its work on the platform that the path names.
-func (a *api) with(handle onPlatform) http.Handler {
+// withPlatform calls a handler with the platform that the path names.
+func (a *api) withPlatform(handle platformHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		instance, err := program.InstanceID(r.PathValue("instance"))
 		if err != nil {
 			a.fail(w, r, badRequest{err}, nil)
 			return
 		}
-		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil { // r.URL.Query would leave out what it cannot read
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil { // r.URL.Query would ignore malformed parameters
 			a.fail(w, r, badRequest{fmt.Errorf("read the query: %w", err)}, nil)
 			return
 		}
-		body, release, err := a.readBody(w, r)
-		defer release()
+		body, releaseBody, err := a.readBody(w, r)
+		defer releaseBody()
 		if err != nil {
 			a.fail(w, r, err, nil)
 			return
 		}
-		leave, err := a.slots.take(instance)
+		releaseSlot, err := a.slots.acquire(instance)
 		if err != nil {
 			a.fail(w, r, err, nil)
 			return
 		}
-		defer leave()
+		defer releaseSlot()
 		ctx, cancel := context.WithTimeout(r.Context(), a.limit)
 		defer cancel()
 		p, err := a.connect(ctx, instance)
@@ -98,8 +99,8 @@ func (a *api) with(handle onPlatform) http.Handler {
 	})
 }
 
-// connect returns the instance as a platform whose calls are measured and obey ctx. Whether
-// a daemon is there shows with the first call.
+// connect returns the platform of an instance. Its calls are measured and obey ctx. The first
+// call fails if no daemon is connected.
 func (a *api) connect(ctx context.Context, instance flux.InstanceID) (platform.Platform, error) {
 	p, err := a.bus.Connect(instance)
 	if err != nil {
@@ -108,7 +109,7 @@ func (a *api) connect(ctx context.Context, instance flux.InstanceID) (platform.P
 	return platform.WithContext(ctx, a.measure.Instrument(p)), nil
 }
 
-// instanceStatus is what is known of an instance at the moment.
+// instanceStatus is the JSON form of the current state of an instance.
 type instanceStatus struct {
 	Instance  flux.InstanceID `json:"instance"`
 	Connected bool            `json:"connected"`
@@ -116,7 +117,7 @@ type instanceStatus struct {
 	*problem
 }
 
-// statusOf asks a daemon for its version, and its cluster whether it is there.
+// statusOf calls Version, which the daemon answers, and Ping, which the cluster answers.
 func statusOf(instance flux.InstanceID, p platform.Platform) (instanceStatus, error) {
 	s := instanceStatus{Instance: instance}
 	version, err := p.Version()
@@ -125,12 +126,12 @@ func statusOf(instance flux.InstanceID, p platform.Platform) (instanceStatus, er
 		err = p.Ping()
 	}
 	if err != nil {
-		s.problem = problemOf(helped(err))
+		s.problem = problemOf(withHelp(err))
 	}
 	return s, err
 }
 
-// statusLimit is for an instance in a list, which others are waiting for.
+// statusLimit bounds the time of an instance in a list, since the others wait for it.
 const statusLimit = 10 * time.Second
 
 func (a *api) list(w http.ResponseWriter, r *http.Request) {
@@ -140,12 +141,12 @@ func (a *api) list(w http.ResponseWriter, r *http.Request) {
 	var asking sync.WaitGroup
 	for i, instance := range a.instances {
 		asking.Go(func() {
-			leave, err := a.probes.take(instance)
+			release, err := a.probes.acquire(instance)
 			if err != nil {
 				statuses[i] = instanceStatus{Instance: instance, problem: problemOf(err)}
 				return
 			}
-			defer leave()
+			defer release()
 			p, err := a.connect(ctx, instance)
 			if err != nil {
 				statuses[i] = instanceStatus{Instance: instance, problem: problemOf(err)}
@@ -167,14 +168,14 @@ func (a *api) status(w http.ResponseWriter, r *http.Request, p platform.Platform
 	answer(w, http.StatusOK, s)
 }
 
-// service is a platform.Service for those who read JSON.
+// service is the JSON form of a platform.Service.
 type service struct {
 	ID         flux.ServiceID       `json:"id"`
 	IP         string               `json:"ip,omitempty"`
 	Metadata   map[string]string    `json:"metadata,omitempty"`
 	Status     string               `json:"status"`
 	Containers []platform.Container `json:"containers,omitempty"`
-	Excuse     string               `json:"excuse,omitempty"` // for the containers that are not known
+	Excuse     string               `json:"excuse,omitempty"` // why containers are not known
 }
 
 func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platform, _ *chunks) {
@@ -214,7 +215,7 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, p platform.Platform
 		return
 	}
 	w.Header().Set("Content-Type", "application/yaml")
-	w.Write(manifests) //nolint:errcheck // whoever asked has gone
+	w.Write(manifests) //nolint:errcheck // it fails if the client has disconnected
 }
 
 func (a *api) sync(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks) {
@@ -230,7 +231,7 @@ func (a *api) sync(w http.ResponseWriter, r *http.Request, p platform.Platform, 
 }
 
 func (a *api) apply(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks) {
-	if err := applyDefinition(r, p, body.bytes()); err != nil {
+	if err := applyDefinition(r, p, body.drain()); err != nil {
 		a.fail(w, r, err, nil)
 		return
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// newAPI has the instance "a" be p, if it is not nil.
+// newAPI returns an API whose instance "a" is p, unless p is nil.
 func newAPI(p platform.Platform) *api {
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 	if p != nil {
@@ -31,7 +31,7 @@ func newAPI(p platform.Platform) *api {
 		slots: newSlots(maxRequests), probes: newSlots(0), limit: time.Minute, log: slog.New(slog.DiscardHandler)}
 }
 
-// start serves an API as the program does, and returns its address.
+// start serves an API as the program does, and returns its URL.
 func start(t testing.TB, a *api, token string) string {
 	t.Helper()
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics 1\n") }) //nolint:errcheck // the test fails
@@ -50,7 +50,7 @@ func serve(t *testing.T, p platform.Platform, token string) string {
 	return start(t, newAPI(p), token)
 }
 
-// ask returns the status and the text of an answer.
+// ask sends a request, and returns the status and the text of the answer.
 func ask(t *testing.T, method, url, body string, header ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -109,8 +109,7 @@ func TestFailuresByName(t *testing.T) {
 	assert.Contains(t, text, `"shop/web": "no matching replication`)
 }
 
-// What is there of a result is shown beside the error, with a status that nobody takes for
-// success.
+// A partial result is returned with its error, with a status that is not a success.
 func TestPartialResults(t *testing.T) {
 	url := serve(t, &platform.MockPlatform{
 		AllServicesAnswer: []platform.Service{{ID: "shop/web", Status: "ready"}},
@@ -130,7 +129,7 @@ func TestPartialResults(t *testing.T) {
 	}
 }
 
-// The three forms of what is to be synced come to the same.
+// Sync accepts definitions in three forms.
 func TestSyncForms(t *testing.T) {
 	var got platform.SyncDef
 	mock := &platform.MockPlatform{SyncArgTest: func(def platform.SyncDef) error { got = def; return nil }}
@@ -146,7 +145,7 @@ func TestSyncForms(t *testing.T) {
 	require.NoError(t, w.Close())
 
 	for _, tt := range []struct{ kind, body, want string }{
-		{"application/x-www-form-urlencoded", "kind: B", "request -[] +[kind: B]"}, // as curl has it
+		{"application/x-www-form-urlencoded", "kind: B", "request -[] +[kind: B]"}, // curl's default
 		{"application/json", `{"actions":[{"resourceID":"x","apply":"kind: B"}]}`, "x -[] +[kind: B]"},
 		{w.FormDataContentType(), form.String(), "old.yaml -[kind: A] +[]\nnew.yaml -[] +[kind: B]"},
 	} {
@@ -168,7 +167,7 @@ func TestBadRequests(t *testing.T) {
 		code                     int
 		want                     string
 	}{
-		{"GET", "/v1/instances/a%0a", "", "", 400, `has a blank`},
+		{"GET", "/v1/instances/a%0a", "", "", 400, `contains a space`},
 		{"GET", "/v1/instances/" + strings.Repeat("a", 300), "", "", 400, "at most 253"},
 		{"GET", "/v1/instances/a/services?id=web", "", "", 400, `\"web\"`},
 		{"POST", "/v1/instances/a/sync", "", "", 400, "nothing to sync"},
@@ -184,10 +183,10 @@ func TestBadRequests(t *testing.T) {
 		{"DELETE", "/v1/instances/a", "", "", 405, "want GET or HEAD"},
 		{"POST", "/healthz", "", "", 405, "want GET or HEAD"},
 		{"GET", "/v2", "", "", 404, `\"/v2\"`},
-		{"GET", "/", "", "", 404, "nothing at the path"},
-		{"GET", "//v1/instances", "", "", 404, "nothing at the path"},
-		{"GET", "/v1/./instances", "", "", 404, "nothing at the path"},
-		{"GET", "/v1/instances/", "", "", 404, "there is nothing"},
+		{"GET", "/", "", "", 404, "no resource at the path"},
+		{"GET", "//v1/instances", "", "", 404, "no resource at the path"},
+		{"GET", "/v1/./instances", "", "", 404, "no resource at the path"},
+		{"GET", "/v1/instances/", "", "", 404, "no resource"},
 	} {
 		code, text := ask(t, tt.method, url+tt.path, tt.body, "Content-Type", tt.kind)
 		assert.Equal(t, tt.code, code, tt.path)
@@ -198,7 +197,7 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// What is refused says which methods there are.
+// A 405 answer lists the methods that are allowed.
 func TestAllow(t *testing.T) {
 	url := serve(t, &platform.MockPlatform{}, "")
 	for path, want := range map[string]string{"/v1/instances": "GET, HEAD", "/v1/instances/a/sync": "POST"} {
@@ -212,7 +211,7 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// An instance's ID is a segment of the path as it is escaped.
+// An instance ID is one escaped segment of the path.
 func TestEscapedInstance(t *testing.T) {
 	a := newAPI(nil)
 	bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
@@ -277,7 +276,7 @@ func TestGuard(t *testing.T) {
 		assert.True(t, method == "HEAD" || json.Valid([]byte(text)), text)
 	}
 	code, text := ask(t, "POST", without+"/a/sync", "kind: A", "Origin", "http://page.example")
-	assert.Equal(t, http.StatusForbidden, code, "a web page asks")
+	assert.Equal(t, http.StatusForbidden, code, "the request of a web page")
 	assert.Contains(t, text, `"error": "the request comes from a web page`)
 }
 
@@ -288,13 +287,13 @@ func TestArguments(t *testing.T) {
 		"neither -nats":             {},
 		"both set":                  {"-nats", "nats://127.0.0.1:4222", "-embedded-nats"},
 		"the instance ID is empty":  {"-embedded-nats", "-instance", ""},
-		"belongs to no flag":        {"-embedded-nats", "extra"},
+		"unexpected argument":       {"-embedded-nats", "extra"},
 		"-unheard-of":               {"-unheard-of"},
 		"can be reached from else":  {"-nats", "nats://127.0.0.1:4222", "-listen", "0.0.0.0:0"},
 		"-listen :0 can be reached": {"-nats", "nats://127.0.0.1:4222", "-listen", ":0"},
 		"-max-bodies is 1;":         {"-embedded-nats", "-max-body", "2", "-max-bodies", "1"},
 		"-max-body is 0":            {"-embedded-nats", "-max-body", "0"},
-		"asks nobody who they are":  {"-embedded-nats=0.0.0.0:0"},
+		"has no authentication":     {"-embedded-nats=0.0.0.0:0"},
 		"want an address such as":   {"-embedded-nats=yes"},
 		"holds credentials":         {"-nats", "nats://user:hidden@127.0.0.1:1"},
 		"the NATS URL":              {"-nats", "nowhere"},

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// A budget bounds the memory that the bodies of all requests take at once.
+// A budget bounds the memory of the bodies of all requests.
 type budget struct {
 	size int64
 
@@ -19,8 +19,8 @@ type budget struct {
 
 func newBudget(size int64) *budget { return &budget{size: size} }
 
-// take reserves n bytes, or none and returns false.
-func (b *budget) take(n int64) bool {
+// reserve reserves n bytes. If they exceed the budget it reserves none and returns false.
+func (b *budget) reserve(n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if n > b.size-b.taken {
@@ -30,7 +30,7 @@ func (b *budget) take(n int64) bool {
 	return true
 }
 
-func (b *budget) give(n int64) {
+func (b *budget) release(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.taken -= n
@@ -41,16 +41,16 @@ const (
 	maxChunk = 256 << 10
 )
 
-// chunks are a text in memory, written and then read once. Unlike a slice that grows by
-// copying, they are never in memory twice; and what has been read can be collected.
+// chunks is a buffer that is written and then read once. Unlike a slice that grows by copying,
+// it never holds a text twice, and parts that have been read can be garbage collected.
 type chunks struct {
 	full [][]byte
-	size int // of what has been written, and not been read
+	size int // number of bytes that have been written and not read
 }
 
-// room returns space for what is to be written next. It grows with what has been written, so
-// that somebody who sends little, or nothing, does not cost a large chunk.
-func (c *chunks) room() []byte {
+// grow returns free space for the next write. The size of a chunk grows with the text, so that
+// a client that sends little does not cost a large chunk.
+func (c *chunks) grow() []byte {
 	if n := len(c.full); n > 0 {
 		if last := c.full[n-1]; len(last) < cap(last) {
 			return last[len(last):cap(last)]
@@ -61,8 +61,8 @@ func (c *chunks) room() []byte {
 	return last[:cap(last)]
 }
 
-// wrote says how much of the room has been filled.
-func (c *chunks) wrote(n int) {
+// advance adds the first n bytes of the space that grow returned to the text.
+func (c *chunks) advance(n int) {
 	last := &c.full[len(c.full)-1]
 	*last = (*last)[:len(*last)+n]
 	c.size += n
@@ -70,8 +70,8 @@ func (c *chunks) wrote(n int) {
 
 func (c *chunks) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
-		n := copy(c.room(), rest)
-		c.wrote(n)
+		n := copy(c.grow(), rest)
+		c.advance(n)
 		rest = rest[n:]
 	}
 	return len(p), nil
@@ -84,15 +84,15 @@ func (c *chunks) Read(p []byte) (int, error) {
 	n := copy(p, c.full[0])
 	c.full[0], c.size = c.full[0][n:], c.size-n
 	if len(c.full[0]) == 0 {
-		c.full[0] = nil // the array that holds it is still in use
+		c.full[0] = nil // so that the chunk can be collected: the array of c.full stays in use
 		c.full = c.full[1:]
 	}
 	return n, nil
 }
 
-// bytes returns all that can be read, in one piece. The chunks can be written again then; a
-// short text leaves them their memory for the next one.
-func (c *chunks) bytes() []byte {
+// drain returns the rest of the text and empties the buffer, which can then be written again.
+// The buffer keeps the memory of a text of one chunk for the next one.
+func (c *chunks) drain() []byte {
 	if c.size == 0 {
 		return nil
 	}
@@ -102,17 +102,17 @@ func (c *chunks) bytes() []byte {
 		return all
 	}
 	all := make([]byte, c.size)
-	io.ReadFull(c, all) //nolint:errcheck // there is as much
+	io.ReadFull(c, all) //nolint:errcheck // c has exactly this many bytes
 	return all
 }
 
-// readBody reads the body of a request, all of it: only then does the server notice when
-// whoever asked goes away. The memory is reserved as it arrives, not as Content-Length
-// declares; release gives it back, also after an error.
+// readBody reads the complete body of a request: only then does the server detect that the
+// client disconnects. Memory is reserved as data arrives, not as Content-Length declares.
+// The caller must call release, also after an error.
 func (a *api) readBody(w http.ResponseWriter, r *http.Request) (body *chunks, release func(), err error) {
 	body = new(chunks)
 	var reserved int64
-	release = func() { a.bodies.give(reserved) }
+	release = func() { a.bodies.release(reserved) }
 	if r.ContentLength > a.maxBody {
 		return nil, release, badRequest{fmt.Errorf("read the request's body: %w", &http.MaxBytesError{Limit: a.maxBody})}
 	}
@@ -121,12 +121,12 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request) (body *chunks, re
 	}
 	source := http.MaxBytesReader(w, r.Body, a.maxBody)
 	for {
-		n, err := source.Read(body.room())
-		if !a.bodies.take(int64(n)) {
-			return nil, release, tooBusy{fmt.Errorf("the bodies of all requests under way take more than %d bytes; try again", a.bodies.size)}
+		n, err := source.Read(body.grow())
+		if !a.bodies.reserve(int64(n)) {
+			return nil, release, tooBusy{fmt.Errorf("the bodies of all requests in progress take more than %d bytes; try again", a.bodies.size)}
 		}
 		reserved += int64(n)
-		body.wrote(n)
+		body.advance(n)
 		if errors.Is(err, io.EOF) {
 			return body, release, nil
 		} else if err != nil {

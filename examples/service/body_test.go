@@ -22,7 +22,7 @@ func (b *budget) used() int64 {
 	return b.taken
 }
 
-// sendPart sends part of a body for the instance "a", and waits until the budget has it.
+// sendPart sends part of a body for the instance "a", and waits until the budget counts it.
 func sendPart(t *testing.T, a *api, url string, declared, sent int) net.Conn {
 	t.Helper()
 	before := a.bodies.used()
@@ -40,8 +40,8 @@ func untilUsed(t *testing.T, a *api, want int64) {
 	require.Eventually(t, func() bool { return a.bodies.used() == want }, time.Minute, time.Millisecond, "the budget has %d bytes in use", want)
 }
 
-// The bodies of all requests have one budget, of which each takes what has come of it, not
-// what its header declares.
+// The bodies of all requests share one budget. Each reserves the bytes that have arrived, not
+// the length that its header declares.
 func TestBodiesBudget(t *testing.T) {
 	a := newAPI(&platform.MockPlatform{})
 	a.bodies = newBudget(1500)
@@ -57,10 +57,10 @@ func TestBodiesBudget(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	assert.Equal(t, "1", resp.Header.Get("Retry-After"))
-	assert.Contains(t, string(text), `"error": "the bodies of all requests under way take more than 1500 bytes; try again"`)
+	assert.Contains(t, string(text), `"error": "the bodies of all requests in progress take more than 1500 bytes; try again"`)
 	untilUsed(t, a, 910)
 
-	// Who goes away gives back what he has taken; so does who is answered.
+	// A client that disconnects releases its reservation; so does one that is answered.
 	second.Close()
 	untilUsed(t, a, 10)
 	code, _ := ask(t, "POST", url+"/v1/instances/a/sync", body)
@@ -74,7 +74,7 @@ func TestBodiesBudget(t *testing.T) {
 	untilUsed(t, a, 0)
 }
 
-// A request takes its slot when its body has come.
+// A request acquires its slot when its body has arrived.
 func TestSlowBodiesTakeNoSlots(t *testing.T) {
 	a := newAPI(&platform.MockPlatform{})
 	url := start(t, a, "")
@@ -85,7 +85,7 @@ func TestSlowBodiesTakeNoSlots(t *testing.T) {
 	assert.Equal(t, http.StatusOK, code, text)
 }
 
-// A body that is too large by its header is refused before it comes.
+// A body whose declared length is too large is refused before it arrives.
 func TestDeclaredTooLarge(t *testing.T) {
 	a := newAPI(&platform.MockPlatform{})
 	conn := sendPart(t, a, start(t, a, ""), 1<<40, 0)

@@ -22,8 +22,8 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// Whatever is asked for, the answer is JSON, the fault is the asker's, the memory is given
-// back, and what reaches the platform is what the request says.
+// For every request, the answer is JSON, the status is not 500, the memory is released, and
+// the platform receives the content of the request.
 func FuzzAPI(f *testing.F) {
 	const syncPath, form = "/v1/instances/a/sync", "multipart/form-data; boundary=b"
 	for _, seed := range []struct{ method, target, kind, body string }{
@@ -64,11 +64,11 @@ func FuzzAPI(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, method, target, kind string, body []byte) {
 		if !strings.HasPrefix(target, "/") {
-			return // it would be of the address
+			return // it would become part of the address
 		}
 		r, err := http.NewRequestWithContext(t.Context(), method, base+target, bytes.NewReader(body))
 		if err != nil {
-			return // it cannot be sent
+			return // the request is invalid
 		}
 		r.Header.Set("Content-Type", kind)
 		seen.reset()
@@ -111,7 +111,7 @@ func FuzzAPI(f *testing.F) {
 	})
 }
 
-// fuzzBody is the limit of a body.
+// fuzzBody is the limit of a body in bytes.
 const fuzzBody = 8 << 10
 
 func assertAnswer(t *testing.T, r *http.Request, resp *http.Response, text []byte) {
@@ -127,11 +127,11 @@ func assertAnswer(t *testing.T, r *http.Request, resp *http.Response, text []byt
 	if resp.StatusCode >= 300 {
 		shown, _ := p["error"].(string)
 		assert.NotEmpty(t, shown)
-		assertHarmless(t, shown)
+		assertSafe(t, shown)
 	}
 }
 
-// A seen has what has reached the platform since it was reset.
+// A seen records the calls to the platform since the last reset.
 type seen struct {
 	mu   sync.Mutex
 	defs []platform.SyncDef // guarded by mu
@@ -179,8 +179,8 @@ func (s *seen) asked() []string {
 	return s.ids
 }
 
-// strictSyncDef is another reading of a body, by the standard library and with all of it in
-// memory.
+// strictSyncDef is a second implementation of syncDef, with the standard library and the whole
+// body in memory.
 func strictSyncDef(contentType string, body []byte) (actions []platform.SyncAction, ok bool) {
 	kind, parameters, err := mime.ParseMediaType(contentType)
 	if contentType != "" && err != nil {
@@ -208,7 +208,7 @@ func strictJSON(body []byte) (actions []platform.SyncAction, ok bool) {
 	if json.Unmarshal(body, &top) != nil || len(top) != 1 || top["actions"] == nil {
 		return nil, false
 	}
-	// A map has no duplicates: the tokens must be as many as those of what it holds.
+	// A map has no duplicates: the number of tokens must be that of its content.
 	keys, decoder := 0, json.NewDecoder(bytes.NewReader(body))
 	for _, one := range top["actions"] {
 		if one == nil {

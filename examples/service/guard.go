@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// guard lets through who has the token. Without a token it is for programs on this machine:
-// it keeps out web pages, which a browser on this machine would let ask for anything, be it
-// from another origin or under another name for our address.
+// guard passes requests that have the token. Without a token the service is for programs on
+// this machine: guard then refuses requests of web pages, which a browser on this machine
+// would send from another origin or under another name for the service's address.
 func guard(token string, next http.Handler) http.Handler {
 	wanted := sha256.Sum256([]byte(token))
 	allowed := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -31,8 +31,8 @@ func guard(token string, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-	// The protection lets GET through, for pages may link to others; nothing links to us.
-	// It also looks at Origin, which older browsers send with what changes something.
+	// The protection passes GET, since pages may link to others, but no page links to this
+	// service. It also checks Origin, which older browsers send with unsafe methods.
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(refusePage))
 	sameOrigin := protection.Handler(allowed)

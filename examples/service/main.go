@@ -1,21 +1,20 @@
-// Command service uses clusters that daemons offer on a NATS server, and lets others use
-// them over HTTP. It knows nothing of Kubernetes.
+// Command service offers, over HTTP, the clusters that daemons offer on a NATS server. It does
+// not depend on Kubernetes.
 //
 //	service -nats nats://127.0.0.1:4222 -instance my-cluster
 //	service -embedded-nats -instance my-cluster
 //
-// With -embedded-nats it is the NATS server too, for trying things out: on loopback only,
-// where whoever can reach it may be a daemon or a service. A server that other machines
-// reach needs users with the permissions of package natsbus' comment: run nats-server.
+// With -embedded-nats it also runs a NATS server, for experiments: on loopback only, where any
+// client may act as a daemon or a service. A server that other machines can reach needs users
+// with the permissions that package natsbus documents: run nats-server.
 //
-// The API, which [api.routes] has in full, is on loopback too. An address that others can
-// reach is refused unless there is a bearer token, in the file of -token-file or in
-// SERVICE_TOKEN; the token, and all else, then go as they are, so that what ends TLS stands
-// in front.
+// The API, see [api.routes], listens on loopback too. Other addresses require a bearer token,
+// in the file of -token-file or in SERVICE_TOKEN. The service does not encrypt the connection:
+// put a proxy that terminates TLS in front of it.
 //
-// On SIGTERM it takes no more requests, cuts off those whose body has not come, waits for the
-// others, and exits with 0; with 1 if they take longer than -drain-timeout. It exits with 2 if
-// it was called wrongly.
+// On SIGTERM it accepts no more requests, aborts those whose body has not arrived, waits for
+// the others, and exits with 0, or with 1 if they take longer than -drain-timeout. It exits
+// with 2 if its arguments are invalid.
 package main
 
 import (
@@ -40,10 +39,10 @@ import (
 
 func main() { program.Main("service", run) }
 
-// A config is what the arguments say.
+// A config holds the parsed arguments.
 type config struct {
 	nats      program.NATS
-	embedded  string // where to listen for NATS, if not empty
+	embedded  string // address of the embedded NATS server; none if empty
 	instances []flux.InstanceID
 	listen    string
 	tokenFile string
@@ -56,7 +55,7 @@ type config struct {
 func parse(args []string) (c config, err error) {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
 	c.nats.AddFlags(flags)
-	flags.BoolFunc("embedded-nats", "be the NATS server too, at 127.0.0.1:4222 or, with -embedded-nats=address, elsewhere on loopback", func(s string) error {
+	flags.BoolFunc("embedded-nats", "run a NATS server too, at 127.0.0.1:4222 or, with -embedded-nats=address, elsewhere on loopback", func(s string) error {
 		if c.embedded = s; s == "true" {
 			c.embedded = "127.0.0.1:4222"
 		}
@@ -67,12 +66,12 @@ func parse(args []string) (c config, err error) {
 		c.instances = append(c.instances, instance)
 		return err
 	})
-	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` of the API; others than loopback's need a token")
+	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` of the API; one that is not on loopback needs a token")
 	flags.StringVar(&c.tokenFile, "token-file", "", "`file` with the bearer token that requests must have (or set SERVICE_TOKEN)")
 	flags.Int64Var(&c.maxBody, "max-body", 16<<20, "limit of a request's body, in `bytes`")
-	flags.Int64Var(&c.maxBodies, "max-bodies", 256<<20, "limit of the bodies of all requests under way together, in `bytes`; the process takes about three times as much")
+	flags.Int64Var(&c.maxBodies, "max-bodies", 256<<20, "limit of the bodies of all requests in progress together, in `bytes`; the process takes about three times as much")
 	flags.DurationVar(&c.call, "call-timeout", 15*time.Minute, "limit of each request")
-	flags.DurationVar(&c.drain, "drain-timeout", 15*time.Minute, "limit of waiting for requests under way, on SIGTERM")
+	flags.DurationVar(&c.drain, "drain-timeout", 15*time.Minute, "limit of the wait for requests in progress on SIGTERM")
 	if err := program.Parse(flags, args); err != nil {
 		return c, err
 	}
@@ -82,7 +81,7 @@ func parse(args []string) (c config, err error) {
 	case c.embedded != "" && c.nats.URL != "":
 		return c, program.Usage("-embedded-nats and -nats (or NATS_URL) are both set, and only one server can be used")
 	case c.embedded == "" && c.nats.URL == "":
-		return c, program.Usage("neither -nats (or NATS_URL) nor -embedded-nats is set: want the URL of a NATS server, or to be one")
+		return c, program.Usage("neither -nats (or NATS_URL) nor -embedded-nats is set: want one of them")
 	}
 	return c, nil
 }
@@ -143,16 +142,16 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 		err = fmt.Errorf("the NATS connection is closed: %w", conn.LastError())
 	}
 
-	log.Info("ending, when the requests under way have been answered", "limit", c.drain)
+	log.Info("shutting down: waiting for requests in progress", "limit", c.drain)
 	limit, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
 	return errors.Join(err, server.Close(limit), bus.Close(limit))
 }
 
-// minToken is how long a token must be, in bytes, for nobody to guess it.
+// minToken is the minimum length of a token, in bytes, so that it cannot be guessed.
 const minToken = 16
 
-// token returns the token that requests must have; if it is empty, they need none.
+// token returns the bearer token of the API. If it is empty, requests need none.
 func (c *config) token() (string, error) {
 	token, from := os.Getenv("SERVICE_TOKEN"), "SERVICE_TOKEN"
 	if c.tokenFile != "" {
@@ -166,7 +165,7 @@ func (c *config) token() (string, error) {
 	case token == "" && c.tokenFile != "":
 		return "", program.Usage("the token in %s is empty", from)
 	case token == "" && !isLoopback(c.listen):
-		return "", program.Usage("-listen %s can be reached from elsewhere, and whoever reaches it can change clusters: "+
+		return "", program.Usage("-listen %s can be reached from elsewhere, and its clients can change clusters: "+
 			"set -token-file or SERVICE_TOKEN, or listen on 127.0.0.1", c.listen)
 	case token != "" && len(token) < minToken:
 		return "", program.Usage("the token in %s has %d bytes, which can be guessed; want at least %d, such as from openssl rand -hex 32", from, len(token), minToken)
@@ -174,7 +173,7 @@ func (c *config) token() (string, error) {
 	return token, nil
 }
 
-// isLoopback says whether an address to listen at can be reached from this machine only.
+// isLoopback reports whether a listen address can be reached only from this machine.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -195,14 +194,14 @@ func startNATS(addr string) (*server.Server, error) {
 	case err != nil || err1 != nil:
 		return nil, program.Usage("-embedded-nats=%s: want an address such as 127.0.0.1:4222", addr)
 	case !isLoopback(addr):
-		return nil, program.Usage("-embedded-nats=%s can be reached from elsewhere, and asks nobody who they are: want 127.0.0.1; "+
+		return nil, program.Usage("-embedded-nats=%s can be reached from elsewhere, and has no authentication: want 127.0.0.1; "+
 			"for other machines run nats-server with users", addr)
 	}
 	options := &server.Options{Host: host, Port: int(port), NoSigs: true, NoLog: true}
 	if port == 0 {
 		options.Port = server.RANDOM_PORT
 	}
-	// The server ends the process if the address is taken, so look first.
+	// The server exits the process if the address is in use, so check it first.
 	probe, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("serve NATS: %w", err)

@@ -21,7 +21,7 @@ import (
 // largeBody is the default of -max-body.
 const largeBody = 16 << 20
 
-// A largeRequest is one that is as large as may be.
+// A largeRequest is a request with a body of the maximum size.
 type largeRequest struct {
 	name, kind       string
 	start, each, end string
@@ -45,7 +45,7 @@ var largeRequests = []largeRequest{
 	{"YAML", "application/yaml", "", "a: b\n", "", 200, `"actions": 1`},
 }
 
-// body returns the body without having it in memory.
+// body returns a reader of the body, which is not held in memory, and its size.
 func (l largeRequest) body() (io.Reader, int64) {
 	n := (largeBody - len(l.start) - len(l.end)) / len(l.each)
 	size := len(l.start) + n*len(l.each) + len(l.end)
@@ -71,11 +71,11 @@ func (r *repeated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// memoryChild is set in the process that TestMemory starts, to the name of a request.
+// memoryChild is set to the name of a request in the process that TestMemory starts.
 const memoryChild = "SERVICE_MEMORY_CHILD"
 
-// A request takes a small multiple of its size, whatever is in it. It is measured in a process
-// of its own, which has no other memory.
+// A request takes a small multiple of its size in memory, whatever it contains. Each is
+// measured in a process of its own.
 func TestMemory(t *testing.T) {
 	if name := os.Getenv(memoryChild); name != "" {
 		askLarge(t, name)
@@ -102,7 +102,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// askLarge makes a request of the list, and prints the peak of the process' memory.
+// askLarge makes the named request, and prints the peak of the process' memory.
 func askLarge(t *testing.T, name string) {
 	for _, l := range largeRequests {
 		if l.name != name {
@@ -130,7 +130,7 @@ func askLarge(t *testing.T, name string) {
 	}
 }
 
-// peakMemory returns the most memory that the process has had, in bytes.
+// peakMemory returns the peak of the process' resident memory, in bytes.
 func peakMemory() (int64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

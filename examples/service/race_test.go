@@ -2,6 +2,6 @@
 
 package main
 
-// raceFactor is how much more memory a process may take with the race detector, which has
-// shadow memory of its own: from two to three times as much.
+// raceFactor is the factor by which the race detector may increase the memory of a process. Its
+// shadow memory takes from two to three times as much.
 const raceFactor = 3

@@ -15,7 +15,7 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// A stuck is a platform that accepts calls, and answers none before it is released.
+// A stuck is a platform whose Version blocks until it is released.
 type stuck struct {
 	platform.MockPlatform
 	begun   chan struct{} // has room for all calls of a test
@@ -36,8 +36,8 @@ func (s *stuck) Version() (string, error) {
 	return "stuck", nil
 }
 
-// begin asks n times at once for the state of something, and returns when the calls have begun.
-// The statuses of the answers come on the channel, or what went wrong.
+// begin sends n concurrent requests for url, and returns when the calls have begun. The channel
+// receives the statuses of the answers, or the errors.
 func begin(n int, url string, begun <-chan struct{}) <-chan any {
 	answers := make(chan any, n)
 	for range n {
@@ -55,11 +55,11 @@ func begin(n int, url string, begun <-chan struct{}) <-chan any {
 	return answers
 }
 
-// patient asks for what must not wait for a platform that is stuck.
+// patient is the client for requests that must not wait for a stuck platform.
 var patient = &http.Client{Timeout: time.Minute}
 
-// What is with one instance is at most its share, so that a daemon that never answers does
-// not stop the others.
+// The requests to one instance are limited, so that a daemon that never answers does not block
+// the other instances.
 func TestInstancesShare(t *testing.T) {
 	bad := newStuck()
 	a := newAPI(bad)
@@ -76,7 +76,7 @@ func TestInstancesShare(t *testing.T) {
 	assert.Equal(t, "1", resp.Header.Get("Retry-After"))
 	var p struct{ Error string }
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&p))
-	assert.Equal(t, `16 requests to instance "a" are under way, which is its share; try again`, p.Error)
+	assert.Equal(t, `16 requests to instance "a" are in progress, which is its limit; try again`, p.Error)
 
 	code, text := ask(t, "GET", url+"b", "")
 	assert.Equal(t, http.StatusOK, code, text)
@@ -86,44 +86,44 @@ func TestInstancesShare(t *testing.T) {
 	}
 	code, _ = ask(t, "GET", url+"a", "")
 	assert.Equal(t, http.StatusOK, code)
-	assert.Empty(t, a.slots.of)
+	assert.Empty(t, a.slots.perInstance)
 }
 
-// All instances together have a limit too.
+// The requests to all instances together are limited too.
 func TestSlotsOfAll(t *testing.T) {
 	s := newSlots(maxRequests)
 	var releases []func()
 	for i := range maxRequests {
-		release, err := s.take(flux.InstanceID(fmt.Sprint(i % 4)))
+		release, err := s.acquire(flux.InstanceID(fmt.Sprint(i % 4)))
 		require.NoError(t, err)
 		releases = append(releases, release)
 	}
-	_, err := s.take("other")
-	require.ErrorContains(t, err, "64 requests are under way")
+	_, err := s.acquire("other")
+	require.ErrorContains(t, err, "64 requests are in progress")
 	assert.Equal(t, http.StatusServiceUnavailable, statusCode(err))
-	assert.Len(t, s.of, 4, "what is refused leaves nothing behind")
+	assert.Len(t, s.perInstance, 4, "a refused request is not recorded")
 	for _, release := range releases {
 		release()
 	}
-	assert.Empty(t, s.of)
+	assert.Empty(t, s.perInstance)
 	assert.Zero(t, s.taken)
-	_, err = s.take("other")
+	_, err = s.acquire("other")
 	require.NoError(t, err)
 }
 
-// An ID that somebody made up leaves nothing behind.
-func TestMadeUpInstances(t *testing.T) {
+// Requests to unknown instances leave no entries.
+func TestUnknownInstancesTakeNoMemory(t *testing.T) {
 	a := newAPI(nil)
 	url := start(t, a, "")
 	for i := range 100 {
 		code, _ := ask(t, "GET", fmt.Sprintf("%s/v1/instances/made-up-%d", url, i), "")
 		require.Equal(t, http.StatusServiceUnavailable, code)
 	}
-	assert.Empty(t, a.slots.of)
+	assert.Empty(t, a.slots.perInstance)
 }
 
-// The list takes none of the slots of others, and when too many lists wait for an instance the
-// next ones do not wait for it.
+// The list does not use the slots of other requests. When too many lists wait for an instance,
+// further ones do not wait for it.
 func TestListWithStuckInstance(t *testing.T) {
 	bad := newStuck()
 	a := newAPI(bad)
@@ -141,7 +141,7 @@ func TestListWithStuckInstance(t *testing.T) {
 	}
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&got))
 	require.Len(t, got.Instances, 2)
-	assert.Contains(t, got.Instances[0].Error, `requests to instance "a" are under way`)
+	assert.Contains(t, got.Instances[0].Error, `requests to instance "a" are in progress`)
 	assert.Equal(t, "7", got.Instances[1].Version)
 	assert.Zero(t, a.slots.taken)
 
@@ -149,5 +149,5 @@ func TestListWithStuckInstance(t *testing.T) {
 	for range maxPerInstance {
 		assert.Equal(t, http.StatusOK, <-answers)
 	}
-	assert.Empty(t, a.probes.of)
+	assert.Empty(t, a.probes.perInstance)
 }

@@ -15,17 +15,17 @@ import (
 	"github.com/platformbus/platform"
 )
 
-// maxActions is how many actions a request to sync may have. Each takes memory of its own,
-// beside what it holds, so that an action in a few bytes must not be had for nothing.
+// maxActions bounds the actions of a request. Each action takes memory besides its content, so
+// that many small actions would take far more memory than their text.
 const maxActions = 100_000
 
 var (
 	errTooManyActions = fmt.Errorf("there are more than %d actions, which is the limit", maxActions)
-	errNothingToSync  = errors.New("the request has nothing to sync in it")
+	errNothingToSync  = errors.New("the request has nothing to sync")
 )
 
-// syncDef reads what is to be synced: JSON, see jsonDef; the files of a form, see formDef;
-// or manifests as they are. It uses up the body. The error is a badRequest.
+// syncDef reads a SyncDef from a body: JSON, see jsonDef; the files of a form, see formDef; or
+// plain manifests. It consumes the body. The error is a badRequest.
 func syncDef(h http.Header, body *chunks) (def platform.SyncDef, err error) {
 	types := h.Values("Content-Type")
 	if len(types) > 1 {
@@ -48,7 +48,7 @@ func syncDef(h http.Header, body *chunks) (def platform.SyncDef, err error) {
 			err = fmt.Errorf("read the form: %w", err)
 		}
 	default:
-		if text := body.bytes(); len(text) > 0 {
+		if text := body.drain(); len(text) > 0 {
 			def.Actions = []platform.SyncAction{{ResourceID: "request", Apply: text}}
 		}
 	}
@@ -61,13 +61,13 @@ func syncDef(h http.Header, body *chunks) (def platform.SyncDef, err error) {
 	return def, nil
 }
 
-// add adds an action, unless there are too many or it does nothing.
-func add(def *platform.SyncDef, action platform.SyncAction) error {
+// addAction adds an action. It returns an error if there are too many or the action is empty.
+func addAction(def *platform.SyncDef, action platform.SyncAction) error {
 	switch {
 	case len(def.Actions) == maxActions:
 		return errTooManyActions
 	case len(action.Delete) == 0 && len(action.Apply) == 0:
-		return errors.New("it is empty: it has nothing to delete and nothing to apply")
+		return errors.New("it is empty: it has nothing to delete or to apply")
 	}
 	def.Actions = append(def.Actions, action)
 	return nil
@@ -78,8 +78,8 @@ func add(def *platform.SyncDef, action platform.SyncAction) error {
 //	{"actions": [{"resourceID": "web.yaml", "delete": "…", "apply": "…"}, …]}
 //
 // A member of an action may be missing or null. Unknown and duplicate keys are errors, also
-// those that differ in case from what is wanted: a program that checks a request before it
-// comes here must not read another request than we do.
+// those that differ only in case: a program that inspects a request before this service must
+// not interpret it differently.
 func jsonDef(body *chunks) (def platform.SyncDef, err error) {
 	d := json.NewDecoder(body)
 	if err := expect(d, json.Delim('{')); err != nil {
@@ -102,7 +102,7 @@ func jsonDef(body *chunks) (def platform.SyncDef, err error) {
 		return def, err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return def, errors.New("there is more after its end")
+		return def, errors.New("unexpected data after the JSON object")
 	}
 	return def, nil
 }
@@ -141,7 +141,7 @@ func jsonActions(d *json.Decoder, def *platform.SyncDef) error {
 			action.Apply = []byte(one.Apply)
 		}
 		if err == nil {
-			err = add(def, action)
+			err = addAction(def, action)
 		}
 		if err != nil {
 			return fmt.Errorf("action %d: %w", len(def.Actions)+1, err)
@@ -167,16 +167,16 @@ const (
 	maxPartHeader = 8 << 10
 )
 
-// formDef reads the files of a form, those of the field "delete" to be deleted and those of
-// "apply" to be applied.
+// formDef reads the files of a form: those of the field "delete" are deleted, and those of
+// "apply" are applied.
 func formDef(body *chunks, boundary string) (def platform.SyncDef, err error) {
 	if boundary == "" || len(boundary) > maxBoundary {
 		return def, fmt.Errorf("the Content-Type has a boundary of %d bytes; want 1 to %d", len(boundary), maxBoundary)
 	}
 	parts := multipart.NewReader(body, boundary)
-	var text chunks // of a part, see chunks.bytes
+	var text chunks // of a part, see chunks.drain
 	for {
-		// Not NextPart, which would decode some parts without a word.
+		// NextPart would silently decode some parts.
 		part, err := parts.NextRawPart()
 		if err == io.EOF { //nolint:errorlint // if it is wrapped, the form ends early
 			return def, nil
@@ -190,7 +190,7 @@ func formDef(body *chunks, boundary string) (def platform.SyncDef, err error) {
 		if err != nil {
 			return def, err
 		}
-		if err := add(&def, action); err != nil {
+		if err := addAction(&def, action); err != nil {
 			return def, fmt.Errorf("part %d: %w", len(def.Actions)+1, err)
 		}
 	}
@@ -221,9 +221,9 @@ func formAction(part *multipart.Part, text *chunks) (action platform.SyncAction,
 	}
 	action.ResourceID = part.FileName()
 	if part.FormName() == "apply" {
-		action.Apply = text.bytes()
+		action.Apply = text.drain()
 	} else {
-		action.Delete = text.bytes()
+		action.Delete = text.drain()
 	}
 	return action, nil
 }

@@ -25,11 +25,11 @@ func syncDefOf(kind, body string) (platform.SyncDef, error) {
 
 const one = `{"actions":[{"apply":"a"}]}`
 
-// A request means one thing only, or it is refused.
+// A request that is ambiguous is refused.
 func TestStrictJSON(t *testing.T) {
 	for _, tt := range []struct{ body, want string }{
-		{one + "x", `there is more after its end`},
-		{one + one, `there is more after its end`},
+		{one + "x", `unexpected data after the JSON object`},
+		{one + one, `unexpected data after the JSON object`},
 		{`{"actions":[],"actions":[{"apply":"a"}]}`, `duplicate field "actions"`},
 		{`{"actions":[{"apply":"a","apply":"b"}]}`, `duplicate field "apply"`},
 		{`{"actions":[{"apply":"a","\u0061pply":"b"}]}`, `duplicate field "apply"`},
@@ -78,7 +78,7 @@ func TestJSONStrings(t *testing.T) {
 	}
 }
 
-// The limit of actions is the same in all forms, and its error names it.
+// The limit of actions is the same for all forms, and the error names it.
 func TestTooManyActions(t *testing.T) {
 	const form = "--b\r\nContent-Disposition: form-data; name=apply; filename=x\r\n\r\na\r\n"
 	for _, tt := range []struct{ kind, start, each, end string }{
@@ -88,7 +88,7 @@ func TestTooManyActions(t *testing.T) {
 		def, err := syncDefOf(tt.kind, tt.start+strings.Repeat(tt.each, maxActions-1)+tt.end)
 		require.NoError(t, err)
 		assert.Len(t, def.Actions, maxActions)
-		// The error comes at once: what follows the action too many is not read.
+		// The error is returned at once: the rest of the body is not read.
 		_, err = syncDefOf(tt.kind, tt.start+strings.Repeat(tt.each, maxActions)+"nonsense")
 		require.ErrorContains(t, err, "more than 100000 actions")
 	}
@@ -130,7 +130,7 @@ func TestChunks(t *testing.T) {
 		text := strings.Repeat("0123456789", size/10+1)[:size]
 		c := chunksOf(text)
 		assert.Equal(t, size, c.size)
-		got := c.bytes()
+		got := c.drain()
 		assert.Equal(t, text, string(got), fmt.Sprint(size))
 		assert.Zero(t, c.size)
 	}

@@ -25,13 +25,13 @@ func TestShared(t *testing.T) {
 	assert.Same(t, other, got, "another name is another collector")
 	got, err = collector.Shared(r, counter("a"))
 	require.NoError(t, err)
-	assert.Same(t, first, got, "the same is shared")
+	assert.Same(t, first, got, "collectors with the same description are shared")
 	got, err = collector.Shared(prometheus.WrapRegistererWithPrefix("", r), counter("a"))
 	require.NoError(t, err)
-	assert.Same(t, first, got, "by way of what decorates the registry, too")
+	assert.Same(t, first, got, "also through a decorated registry")
 }
 
-func TestSharedRefusesWhatIsDifferent(t *testing.T) {
+func TestSharedRefusesConflicts(t *testing.T) {
 	r := prometheus.NewRegistry()
 	_, err := collector.Shared(r, counter("a"))
 	require.NoError(t, err)

@@ -15,16 +15,16 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// mastersGroup may do everything, whatever the RBAC rules are.
+// mastersGroup is a group that is allowed everything, regardless of RBAC rules.
 const mastersGroup = "system:masters"
 
-// Config returns a configuration of one's own for clients that may do everything.
-// It has no rate limit.
+// Config returns a configuration for clients that are allowed everything. The caller
+// may modify it. It has no rate limit.
 func (cp *ControlPlane) Config() *rest.Config { return rest.CopyConfig(cp.admin) }
 
-// ConfigFor returns a configuration for clients that are a certain user in certain
-// groups, and so may do what RBAC allows these: at first nothing but discovery.
-// The server knows the user by a certificate, as it would know a person.
+// ConfigFor returns a configuration for clients that authenticate as a user in
+// groups, with the permissions that RBAC grants these: at first only discovery. The
+// client authenticates by a certificate.
 func (cp *ControlPlane) ConfigFor(user string, groups ...string) (*rest.Config, error) {
 	return cp.configFor(cp.admin.Host, user, groups...)
 }
@@ -41,13 +41,12 @@ func (cp *ControlPlane) configFor(host, user string, groups ...string) (*rest.Co
 	}, nil
 }
 
-// Kubeconfig returns the path of a kubeconfig file for programs that may do
-// everything. It is there until Stop.
+// Kubeconfig returns the path of a kubeconfig file for programs that are allowed
+// everything. The file exists until Stop.
 func (cp *ControlPlane) Kubeconfig() string { return filepath.Join(cp.dir, "admin.kubeconfig") }
 
-// WriteKubeconfig writes a kubeconfig file, readable by its owner only, for
-// programs that are to have the access that a configuration of [ControlPlane.Config]
-// or [ControlPlane.ConfigFor] gives.
+// WriteKubeconfig writes a kubeconfig file, readable only by its owner, with the
+// access of a configuration from [ControlPlane.Config] or [ControlPlane.ConfigFor].
 func WriteKubeconfig(path string, config *rest.Config) error {
 	const name = "controlplane"
 	k := clientcmdapi.NewConfig()
@@ -61,9 +60,8 @@ func WriteKubeconfig(path string, config *rest.Config) error {
 	return nil
 }
 
-// componentKubeconfig writes a kubeconfig file for one of the programs. Each is a
-// user of its own, so that the managed fields and events of objects tell them
-// apart.
+// componentKubeconfig writes a kubeconfig file for one of the programs. Each program
+// is a user of its own, so that managed fields and events show which one acted.
 func (cp *ControlPlane) componentKubeconfig(user string) (string, error) {
 	config, err := cp.ConfigFor(user, mastersGroup)
 	if err != nil {
@@ -73,31 +71,31 @@ func (cp *ControlPlane) componentKubeconfig(user string) (string, error) {
 	return path, WriteKubeconfig(path, config)
 }
 
-// Names of files in the data folder that more than one program reads.
+// Names of files in the data folder that several programs read.
 const (
 	clientCAFile          = "client-ca.crt"
 	serviceAccountKeyFile = "service-account.key"
 )
 
-// proxyName is who the server is to an aggregated server.
+// proxyName is the name of the server's client certificate for aggregated servers.
 const proxyName = "front-proxy"
 
-// keyFiles are the paths of what kube-apiserver needs.
+// keyFiles holds the paths of the keys and certificates of kube-apiserver.
 type keyFiles struct {
 	clientCA, serverCert, serverKey string
 	proxyCA, proxyCert, proxyKey    string
 	serviceAccountKey               string
 }
 
-// writeKeys makes the authorities, the keys and the certificates, and the access
-// of the administrator to the server that will listen on a port.
+// writeKeys creates the authorities, keys and certificates, and the administrator's
+// access to the server that will listen on the port.
 func (cp *ControlPlane) writeKeys(port int) (*keyFiles, error) {
 	clients, err := newAuthority("controlplane")
 	if err != nil {
 		return nil, err
 	}
-	// Its own authority: were it that of the clients, each of them could claim to
-	// be the server acting for someone else.
+	// A separate authority: if it were that of the clients, each client could claim
+	// to be the server acting for another user.
 	proxies, err := newAuthority("controlplane-proxy")
 	if err != nil {
 		return nil, err

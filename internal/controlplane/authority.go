@@ -15,14 +15,14 @@ import (
 )
 
 // An authority issues the certificates by which the control plane and its clients
-// know each other. Its key stays in memory.
+// authenticate each other. Its key is kept in memory only.
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
-	pem  []byte // the certificate, for those who are to trust it
+	pem  []byte // the PEM-encoded certificate
 }
 
-// A demo may run for weeks, so certificates last longer than any control plane.
+// lifetime is the validity of certificates. A demo may run for weeks.
 const lifetime = 365 * 24 * time.Hour
 
 func newAuthority(name string) (*authority, error) {
@@ -47,8 +47,7 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{cert, key, encode("CERTIFICATE", der)}, nil
 }
 
-// issueServer issues the certificate of the server, under every name by which it
-// is called.
+// issueServer issues the certificate of the server, for all names of the server.
 func (a *authority) issueServer() (cert, key []byte, err error) {
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "kube-apiserver"},
@@ -58,8 +57,8 @@ func (a *authority) issueServer() (cert, key []byte, err error) {
 	})
 }
 
-// issueClient issues the certificate of a user: the server takes the common name
-// for the user's name and the organizations for the groups.
+// issueClient issues the certificate of a user: the common name is the user's name
+// and the organizations are the groups.
 func (a *authority) issueClient(user string, groups ...string) (cert, key []byte, err error) {
 	if user == "" {
 		return nil, nil, errors.New("a user needs a name")
@@ -91,13 +90,13 @@ func sign(template, parent *x509.Certificate, public crypto.PublicKey, key crypt
 		return nil, err
 	}
 	template.SerialNumber = serial
-	template.NotBefore = time.Now().Add(-time.Hour) // a clock may be set back meanwhile
+	template.NotBefore = time.Now().Add(-time.Hour) // the clock may be set back later
 	template.NotAfter = time.Now().Add(lifetime)
 	return x509.CreateCertificate(rand.Reader, template, parent, public, key)
 }
 
-// encodeKey uses the form in which the server accepts the key of the service
-// accounts also for a public one.
+// encodeKey encodes a key in a form that the server accepts both as the private and
+// as the public key of service accounts.
 func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalECPrivateKey(key)
 	return encode("EC PRIVATE KEY", der), err

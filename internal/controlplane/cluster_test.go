@@ -36,8 +36,8 @@ func clientFor(t *testing.T, config *rest.Config) kubernetes.Interface {
 	return client
 }
 
-// until returns the first object of a watch, which begins with those that are
-// there, of which a condition holds.
+// until returns the first object of a watch for which a condition holds. The watch
+// begins with the existing objects.
 func until[T runtime.Object](t *testing.T, what string, w watch.Interface, err error, holds func(T) bool) T {
 	t.Helper()
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func until[T runtime.Object](t *testing.T, what string, w watch.Interface, err e
 			}
 		case <-timeout:
 			text, _ := json.Marshal(last)
-			t.Fatalf("after %v not so: %s: %s", limit, what, text)
+			t.Fatalf("not within %v: %s: %s", limit, what, text)
 		}
 	}
 }
@@ -245,7 +245,7 @@ func TestKubectl(t *testing.T) {
 	cp := controlplane.Require(t)
 	kubectl, err := controlplane.Program("kubectl")
 	if err != nil {
-		t.Skip(err) // setup-envtest's folder has it, but it is not needed to start
+		t.Skip(err) // kubectl is not needed to start a control plane
 	}
 	out, err := exec.Command(kubectl, "--kubeconfig", cp.Kubeconfig(), "version", "-o", "json").CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -15,15 +15,16 @@ import (
 	"github.com/platformbus/platform/internal/process"
 )
 
-// Options say what a control plane leaves out. The zero value leaves out nothing.
+// Options configure which programs a control plane leaves out. The zero value leaves
+// out none.
 type Options struct {
 	// NoControllerManager leaves out kube-controller-manager: nothing acts on
-	// Deployments, Namespaces are never gone, and no namespace gets the service
-	// account without which it admits no pods.
+	// Deployments, deleted Namespaces never disappear, and no namespace gets the
+	// service account that it needs to admit pods.
 	NoControllerManager bool
 
-	// NoScheduler leaves out kube-scheduler: a pod runs only where its spec names
-	// the node.
+	// NoScheduler leaves out kube-scheduler: a pod runs only if its spec names a
+	// node.
 	NoScheduler bool
 
 	// NoKwok leaves out kwok and its node: every pod stays pending.
@@ -32,7 +33,7 @@ type Options struct {
 	port func() (int, error) // replaces freePort in tests
 }
 
-// programs returns the names of the programs that are to run.
+// programs returns the names of the programs to run.
 func (o Options) programs() []string {
 	names := []string{"etcd", "kube-apiserver"}
 	if !o.NoControllerManager {
@@ -56,7 +57,7 @@ type ControlPlane struct {
 	clients  *authority
 	admin    *rest.Config
 
-	// life ends with its cause when a program has ended by itself, or with Stop.
+	// life ends when a program has ended by itself, which is its cause, or with Stop.
 	// Only the first cause counts: when one program has ended, others may end
 	// because of it.
 	life context.Context
@@ -66,18 +67,18 @@ type ControlPlane struct {
 
 	mu       sync.Mutex
 	running  []*process.Process // guarded by mu: in the order in which they were started
-	stopping bool               // guarded by mu: from here on programs end because they were told to
+	stopping bool               // guarded by mu: set before Stop ends the programs
 }
 
-// portAttempts is how often Start tries to get a port that no one else takes
-// between our finding it free and kube-apiserver's listening on it.
+// portAttempts bounds the attempts to start on a free port. Another process may take
+// the port between freePort and the start of kube-apiserver.
 const portAttempts = 5
 
-// Start starts a control plane and returns when it can be used: the server is
-// ready, namespace default has its service account and the node takes pods, as
-// far as the options have them run. The context bounds the start, not the life of
-// what was started. If the programs are not built, the error is a
-// programs.MissingError. After an error nothing is left running.
+// Start starts a control plane and returns when it is ready to use: the server is
+// ready, namespace default has its service account and the node accepts pods, unless
+// the options leave out the programs that this needs. The context bounds only the
+// start. If the programs are not built, the error is a programs.MissingError. After
+// an error no process is left.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if !process.Supported {
 		return nil, fmt.Errorf("start control plane: %w on %s", errors.ErrUnsupported, runtime.GOOS)
@@ -101,8 +102,8 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 }
 
 func start(ctx context.Context, folder string, options Options) (cp *ControlPlane, err error) {
-	// The name is short because the path of a socket may have 104 bytes on some
-	// systems, half of which are the temporary folder's there.
+	// The name is short because some systems limit the path of a socket to 104 bytes,
+	// and half of these are the path of the temporary folder.
 	dir, err := os.MkdirTemp("", "controlplane-") // mode 0700
 	if err != nil {
 		return nil, err
@@ -124,9 +125,9 @@ func start(ctx context.Context, folder string, options Options) (cp *ControlPlan
 
 var errStopped = errors.New("the control plane was stopped")
 
-// Stop ends every program, the last started first, and removes all they wrote. It
-// returns when no process is left, with an error if that could not be brought
-// about. Later calls wait for the first and return what it returned.
+// Stop ends all programs, the last started first, and removes their files. It
+// returns when no process is left, or with an error if a process does not end. Later
+// calls wait for the first call and return its result.
 func (cp *ControlPlane) Stop() error { return cp.stop() }
 
 func (cp *ControlPlane) stopAll() error {
@@ -148,15 +149,15 @@ func (cp *ControlPlane) stopAll() error {
 }
 
 // Done returns a channel that is closed when the control plane has been stopped,
-// or when one of its programs has ended by itself. Either way Stop is still to be
+// or when one of its programs has ended by itself. In both cases Stop must still be
 // called.
 func (cp *ControlPlane) Done() <-chan struct{} { return cp.life.Done() }
 
-// Err returns nil until Done is closed, and then the reason: which program ended,
-// how, and the end of its log.
+// Err returns nil until Done is closed, and then the reason: the program that ended,
+// its exit status, and the end of its log.
 func (cp *ControlPlane) Err() error { return context.Cause(cp.life) }
 
-// run starts one of the programs with arguments that hold no secrets.
+// run starts one of the programs. The arguments must not contain secrets.
 func (cp *ControlPlane) run(name string, args ...string) (*process.Process, error) {
 	p, err := process.Start(process.Program{
 		Name: name, Dir: cp.dir, Path: filepath.Join(cp.programs, name), Args: args, Ended: cp.ended,

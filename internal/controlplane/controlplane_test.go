@@ -25,10 +25,10 @@ import (
 	"github.com/platformbus/platform/internal/controlplane/programs"
 )
 
-// goneLimit is how long processes may take to disappear that nobody waits for.
+// goneLimit bounds the time until processes that are not our children disappear.
 const goneLimit = 20 * time.Second
 
-// eventually polls a condition that no channel tells of: the end of processes that
+// eventually polls a condition that no channel signals: the end of processes that
 // are not our children.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
@@ -38,13 +38,13 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-limit:
-			t.Fatalf("after %v not so: %s", goneLimit, what)
+			t.Fatalf("not within %v: %s", goneLimit, what)
 		case <-tick.C:
 		}
 	}
 }
 
-// assertGone fails unless nothing is left of a control plane soon.
+// assertGone waits until no process and no file of a control plane is left.
 func assertGone(t *testing.T, r remains) {
 	t.Helper()
 	for name, group := range r.Groups {
@@ -72,7 +72,7 @@ func needPrograms(t *testing.T, names ...string) string {
 	return ""
 }
 
-// useTempDir makes the data folders of a test be where no others are. The path of
+// useTempDir sets the temporary folder to an empty one for a test. The path of
 // t.TempDir is too long for a socket on some systems.
 func useTempDir(t *testing.T) {
 	t.Helper()
@@ -82,7 +82,7 @@ func useTempDir(t *testing.T) {
 	t.Setenv("TMPDIR", dir)
 }
 
-// TestStartRetriesATakenPort goes on to let the server die, because each start
+// TestStartRetriesATakenPort also tests the death of the server, because each start
 // of a real one takes seconds.
 func TestStartRetriesATakenPort(t *testing.T) {
 	small := Options{NoControllerManager: true, NoScheduler: true, NoKwok: true}
@@ -123,8 +123,8 @@ func TestStartRetriesATakenPort(t *testing.T) {
 	assertGone(t, left)
 }
 
-// TestFailedStartLeavesNothing has a server that fails after etcd is up, and that
-// leaves a child behind.
+// TestFailedStartLeavesNothing starts a server that fails after etcd is up, and that
+// leaves a child process.
 func TestFailedStartLeavesNothing(t *testing.T) {
 	real := needPrograms(t, "etcd")
 	assets := t.TempDir()
@@ -158,7 +158,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	assert.Empty(t, left, "data folders")
 }
 
-// TestStartObeysItsContext has a server that never becomes ready.
+// TestStartObeysItsContext starts a server that never becomes ready.
 func TestStartObeysItsContext(t *testing.T) {
 	real := needPrograms(t, "etcd")
 	assets := t.TempDir()
@@ -187,8 +187,8 @@ func TestStartObeysItsContext(t *testing.T) {
 	assert.Empty(t, left, "data folders")
 }
 
-// TestKilledParentLeavesNothing runs beside the shared control plane, and so
-// shows as well that two work at once.
+// TestKilledParentLeavesNothing runs beside the shared control plane, and so also
+// shows that two can run at once.
 func TestKilledParentLeavesNothing(t *testing.T) {
 	Require(t)
 	cmd := exec.Command(os.Args[0])
@@ -212,7 +212,7 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 	assertGone(t, left)
 }
 
-// recorder is a testing.TB that notes how it was ended.
+// recorder is a testing.TB that records how the test was ended.
 type recorder struct {
 	testing.TB
 	ended, text string
@@ -223,7 +223,7 @@ func (r *recorder) Name() string { return "TestOfSomeone" }
 
 func (r *recorder) end(how, text string) {
 	r.ended, r.text = how, text
-	panic(r) // as runtime.Goexit, but to be caught on the same goroutine
+	panic(r) // like runtime.Goexit, but the same goroutine can recover it
 }
 func (r *recorder) Fatal(args ...any)                 { r.end("fatal", fmt.Sprint(args...)) }
 func (r *recorder) Fatalf(format string, args ...any) { r.end("fatal", fmt.Sprintf(format, args...)) }

@@ -9,13 +9,12 @@ import (
 	"syscall"
 )
 
-// onceGone removes a folder when its standard input is at its end. The programs
-// that write there are being killed at that moment, so it may take a second try.
+// onceGone removes a folder at the end of file of its standard input. The programs
+// that write there are being killed at that moment, so it may need several tries.
 const onceGone = `read -r _; n=0
 while [ -e "$1" ] && [ $n -lt 10 ]; do sleep 1; rm -rf -- "$1"; n=$((n+1)); done`
 
-// A guard is a shell that removes a folder should our process end without having
-// done so.
+// A guard is a shell that removes a folder if this process ends without removing it.
 type guard struct {
 	cmd      *exec.Cmd
 	lifeline io.Closer
@@ -23,7 +22,7 @@ type guard struct {
 
 func startGuard(folder string) (*guard, error) {
 	cmd := exec.Command("/bin/sh", "-c", onceGone, "sh", folder)
-	cmd.Dir = "/" // a folder that nobody wants to remove
+	cmd.Dir = "/" // so that the guard does not use a folder that is removed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	lifeline, err := cmd.StdinPipe()
 	if err != nil {
@@ -35,8 +34,8 @@ func startGuard(folder string) (*guard, error) {
 	return &guard{cmd, lifeline}, nil
 }
 
-// stop ends the guard: at once if the folder is gone, after some tries to remove
-// it otherwise.
+// stop ends the guard: at once if the folder is gone, and otherwise after some tries
+// to remove it.
 func (g *guard) stop() error {
 	g.lifeline.Close()
 	return g.cmd.Wait()

@@ -16,7 +16,7 @@ import (
 	"github.com/platformbus/platform/internal/process"
 )
 
-// launch starts the programs, each once what it needs is there.
+// launch starts the programs, each when its dependencies are ready.
 func (cp *ControlPlane) launch(ctx context.Context) error {
 	if err := cp.startEtcd(ctx); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (cp *ControlPlane) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// These start side by side: only the waits below need more than the server.
+	// These start concurrently: they need only the server.
 	manager, err := cp.startControllerManager()
 	if err != nil {
 		return err
@@ -63,8 +63,8 @@ func (cp *ControlPlane) launch(ctx context.Context) error {
 	})
 }
 
-// nodeTakesPods returns nil if pods can run on a node. The server gives a new
-// node a taint that keeps them off, and a controller removes it.
+// nodeTakesPods returns nil if pods can run on a node. The server sets a taint on a
+// new node that prevents that, and a controller removes the taint.
 func (cp *ControlPlane) nodeTakesPods(node *corev1.Node) error {
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
@@ -80,14 +80,14 @@ func (cp *ControlPlane) nodeTakesPods(node *corev1.Node) error {
 	return nil
 }
 
-// startEtcd starts etcd with a socket in the data folder for clients, which is
-// open to nobody else and cannot be taken. Its other port is the kernel's choice:
-// it has no peers.
+// startEtcd starts etcd. Clients connect to a socket in the data folder, which other
+// users cannot access and other processes cannot take. The kernel selects the port for
+// peers, of which there are none.
 func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 	p, err := cp.run("etcd",
 		"--data-dir="+filepath.Join(cp.dir, "etcd"),
 		"--listen-client-urls="+cp.etcdURL(),
-		// Nobody uses what it advertises, and it accepts no socket there.
+		// The advertised address is not used, and etcd does not accept a socket here.
 		"--advertise-client-urls=http://127.0.0.1:0",
 		"--listen-peer-urls=http://127.0.0.1:0",
 		"--unsafe-no-fsync",
@@ -108,7 +108,8 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 func (cp *ControlPlane) socket() string  { return filepath.Join(cp.dir, "etcd.sock") }
 func (cp *ControlPlane) etcdURL() string { return "unix://" + cp.socket() }
 
-// startAPIServer starts kube-apiserver and sets up what clients need to reach it.
+// startAPIServer creates the keys and the administrator's access, and starts
+// kube-apiserver.
 func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 	port, err := cp.options.port()
 	if err != nil {
@@ -127,8 +128,8 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 		"--tls-cert-file="+files.serverCert,
 		"--tls-private-key-file="+files.serverKey,
 		"--client-ca-file="+files.clientCA,
-		// These make the aggregation layer complete: with them the server proves to
-		// an aggregated one on whose behalf it calls.
+		// These complete the aggregation layer: with them the server proves to an
+		// aggregated server for which user it calls.
 		"--requestheader-client-ca-file="+files.proxyCA,
 		"--requestheader-allowed-names="+proxyName,
 		"--requestheader-username-headers=X-Remote-User",
@@ -141,7 +142,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 		"--service-account-signing-key-file="+files.serviceAccountKey,
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.0.0.0/16",
-		// The server's own address is no endpoint that the validation would accept.
+		// The validation of endpoints rejects the server's own address.
 		"--endpoint-reconciler-type=none",
 		"--allow-privileged=true",
 	)
@@ -157,9 +158,9 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 	})
 }
 
-// The controllers' default limits, 20 and 50 requests per second, are for clusters
-// in which others need the server too. Here they would be what a benchmark of a
-// thousand objects measures.
+// noRateLimit raises the controllers' default limits of 20 and 50 requests per second,
+// which protect the server for other clients. A benchmark of a thousand objects would
+// measure these limits.
 var noRateLimit = []string{"--kube-api-qps=5000", "--kube-api-burst=5000"}
 
 func (cp *ControlPlane) startControllerManager() (*process.Process, error) {
@@ -176,7 +177,7 @@ func (cp *ControlPlane) startControllerManager() (*process.Process, error) {
 		"--secure-port=0",
 		"--service-account-private-key-file=" + filepath.Join(cp.dir, serviceAccountKeyFile),
 		"--root-ca-file=" + filepath.Join(cp.dir, clientCAFile),
-		// A HorizontalPodAutoscaler is looked at as often, and first after as long.
+		// The period also delays the first evaluation of a HorizontalPodAutoscaler.
 		"--horizontal-pod-autoscaler-sync-period=1s",
 	}, noRateLimit...)...)
 }
@@ -222,7 +223,7 @@ func (cp *ControlPlane) startKwok() (*process.Process, error) {
 	)
 }
 
-// freePort returns a port of the loopback address on which nobody listens now.
+// freePort returns a port of the loopback address that is currently free.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -231,8 +232,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// The limits of a wait. What takes some seconds on an idle machine may take many
-// times that beside a build and the race detector.
+// The limits of a wait. A wait of some seconds on an idle machine may take many times
+// that during a build and with the race detector.
 const (
 	waitLimit     = 2 * time.Minute
 	attemptLimit  = 10 * time.Second
@@ -240,12 +241,12 @@ const (
 )
 
 // await calls probe until it returns nil. It gives up when the context is done,
-// after waitLimit, and when a program has ended. An error quotes the log of p,
-// the program that was to bring about what is waited for.
+// after waitLimit, and when a program has ended. An error quotes the log of p, the
+// program on which the condition depends.
 func (cp *ControlPlane) await(ctx context.Context, what string, p *process.Process, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
-	// A stranger who listens on our port may never answer.
+	// If another process listens on the port, it may never answer.
 	defer context.AfterFunc(cp.life, cancel)()
 	tick := time.NewTicker(attemptPeriod)
 	defer tick.Stop()

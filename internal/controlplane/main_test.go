@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// childVariable makes this test binary a process that starts a control plane, says
-// what it consists of, and waits to be killed.
+// childVariable makes this test binary a process that starts a control plane, prints
+// its processes and folder, and waits to be killed.
 const childVariable = "CONTROLPLANE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(Main(m))
 }
 
-// remains is what a control plane must not leave behind.
+// remains lists the folder and process groups that a control plane must not leave.
 type remains struct {
 	Dir    string
 	Groups map[string]int // process groups by program

@@ -19,8 +19,8 @@ import (
 // and its pod does not become ready. Every other image can be pulled.
 const MissingTag = "does-not-exist"
 
-// The one node, and addresses from the ranges that are set aside for
-// documentation and benchmarks, so that no request for them goes anywhere.
+// The one node, and addresses from the ranges that are reserved for documentation
+// and benchmarks, so that requests to them reach no host.
 const (
 	nodeName     = "node-0"
 	nodeAddress  = "192.0.2.1"
@@ -30,7 +30,7 @@ const (
 //go:embed stages.yaml
 var stages string
 
-// writeStages writes the file that tells kwok what to do with nodes and pods.
+// writeStages writes kwok's configuration of the stages of nodes and pods.
 func (cp *ControlPlane) writeStages() (string, error) {
 	path := filepath.Join(cp.dir, "stages.yaml")
 	text := strings.ReplaceAll(stages, "@MISSING_TAG@", MissingTag)
@@ -40,7 +40,7 @@ func (cp *ControlPlane) writeStages() (string, error) {
 	return path, nil
 }
 
-// fakeNode returns a node with room for more pods than a test can make.
+// fakeNode returns a node with capacity for more pods than a test creates.
 func fakeNode() *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{

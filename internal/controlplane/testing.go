@@ -19,8 +19,8 @@ import (
 	"github.com/platformbus/platform/internal/controlplane/programs"
 )
 
-// RequireVariable is the environment variable that, set to 1, makes tests fail
-// which cannot run for want of a control plane. Otherwise they are skipped.
+// RequireVariable is the environment variable that, if set to 1, makes tests fail
+// that need a control plane and do not find its programs. Otherwise they are skipped.
 const RequireVariable = "PLATFORM_REQUIRE_CLUSTER"
 
 // shared is the control plane of the tests of this binary.
@@ -31,10 +31,10 @@ var shared struct {
 	err     error         // guarded by mu: why the only start failed
 }
 
-// Require returns the control plane that the tests of this binary share, which
-// the first call starts and [Main] stops. If its programs are not built the test
-// is skipped, or fails where PLATFORM_REQUIRE_CLUSTER is 1. Tests keep out of
-// each other's way by a namespace each: see [ControlPlane.Namespace].
+// Require returns the control plane that the tests of this binary share. The first
+// call starts it and [Main] stops it. If its programs are not built the test is
+// skipped, or fails if PLATFORM_REQUIRE_CLUSTER is 1. Tests use a namespace each so
+// that they do not affect each other: see [ControlPlane.Namespace].
 func Require(t testing.TB) *ControlPlane {
 	t.Helper()
 	cp, err := share()
@@ -44,7 +44,7 @@ func Require(t testing.TB) *ControlPlane {
 	return cp
 }
 
-// endWithout ends a test for which there is no control plane.
+// endWithout skips or fails a test because there is no control plane.
 func endWithout(t testing.TB, err error) {
 	t.Helper()
 	var missing *programs.MissingError
@@ -58,7 +58,7 @@ func endWithout(t testing.TB, err error) {
 	}
 }
 
-// share starts the shared control plane unless that was tried before.
+// share returns the shared control plane, and starts it on the first call.
 func share() (*ControlPlane, error) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
@@ -80,8 +80,8 @@ func share() (*ControlPlane, error) {
 //
 //	func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
 //
-// Without it the control plane ends with the process all the same, but without
-// anyone being told should a part of it not end.
+// Without Main the control plane also ends with the process, but a part of it that
+// does not end is not reported.
 func Main(m *testing.M) int {
 	code := m.Run()
 	shared.mu.Lock()
@@ -96,19 +96,19 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Program returns the path of one of the programs, such as kubectl. If it is not
-// built the error is a programs.MissingError.
+// Program returns the path of one of the programs, such as kubectl. The error is a
+// programs.MissingError if the program is not built.
 func Program(name string) (string, error) {
 	folder, err := programs.Locate(name)
 	return filepath.Join(folder, name), err
 }
 
-// namespaceLimit bounds how long it takes until a namespace admits pods.
+// namespaceLimit bounds the time until a namespace admits pods.
 const namespaceLimit = time.Minute
 
-// Namespace makes a namespace for a test, has it deleted at the test's end, and
-// returns its name, which begins with that of the test. The namespace has its
-// service account already, so that it admits pods.
+// Namespace creates a namespace for a test, deletes it at the test's end, and returns
+// its name, which begins with the test's name. The namespace has its service account
+// when Namespace returns, so that it admits pods.
 func (cp *ControlPlane) Namespace(t testing.TB) string {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(cp.Config())
@@ -148,8 +148,8 @@ func (cp *ControlPlane) Namespace(t testing.TB) string {
 	}
 }
 
-// namespacePrefix turns the name of a test into the beginning of the name of a
-// namespace: at most 63 characters, of which the server adds five.
+// namespacePrefix derives the prefix of a namespace's name from the name of a test.
+// The name has at most 63 characters, of which the server adds five.
 func namespacePrefix(test string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

@@ -1,8 +1,8 @@
-// Package faultproxy is a TCP proxy on loopback that makes a network as bad as a test
-// wants it: slow, cut, refusing, standing still, or losing messages of the NATS protocol.
+// Package faultproxy is a TCP proxy on loopback that injects network faults: limited
+// bandwidth, resets, refused connections, stalls, and lost messages of the NATS protocol.
 //
-// It is for tests and benchmarks. Programs talk to Addr instead of the address that
-// they want, and nothing else about them changes.
+// It is for tests and benchmarks. Programs connect to Addr instead of the real address, and
+// need no other change.
 //
 // # Concurrency
 //
@@ -11,6 +11,6 @@
 //
 // # Bounds
 //
-// It holds at most 16 KiB per direction of a connection (64 KiB where it loses
-// messages), and 1024 connections at a time; one more is reset.
+// It buffers at most 16 KiB per direction of a connection (64 KiB where it drops
+// messages), and serves 1024 connections at a time; further connections are reset.
 package faultproxy

@@ -11,10 +11,10 @@ import (
 	"sync"
 )
 
-// maxLine is how long a line of the protocol may be: INFO lists every server there is.
+// maxLine is the maximum length of a line of the protocol: INFO lists every server.
 const maxLine = 64 << 10
 
-// loss loses messages.
+// loss drops messages.
 type loss struct {
 	seed uint64
 
@@ -24,12 +24,12 @@ type loss struct {
 	dropped  int     // guarded by mu
 }
 
-// Drop loses the fraction given, from 0 to 1, of what is published and delivered in the
-// NATS protocol: whole messages (PUB, HPUB, MSG and HMSG), so that what is left is still
-// valid. It is for connections between a client and a server without TLS that are made
-// after it was called first; called again, it changes the fraction for those too, and
-// leaves the seed. Which messages of a connection are lost depends on the seed, the
-// connection's number, and the message's in its direction only.
+// Drop drops the fraction given, from 0 to 1, of the messages published and delivered in
+// the NATS protocol. It drops whole messages (PUB, HPUB, MSG and HMSG), so that the rest
+// of the stream stays valid. It applies to connections without TLS that are made after the
+// first call; later calls change the fraction for these connections too, and keep the
+// seed. Which messages of a connection are dropped depends only on the seed, the
+// connection's number, and the message's number in its direction.
 func (p *Proxy) Drop(fraction float64, seed uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,8 +41,8 @@ func (p *Proxy) Drop(fraction float64, seed uint64) {
 	p.loss.fraction = fraction
 }
 
-// Dropped returns how many messages passed, and how many were lost, since Drop was
-// called first.
+// Dropped returns the numbers of messages that passed and that were dropped since the
+// first call of Drop.
 func (p *Proxy) Dropped() (passed, dropped int) {
 	p.mu.Lock()
 	l := p.loss
@@ -55,9 +55,9 @@ func (p *Proxy) Dropped() (passed, dropped int) {
 	return l.passed, l.dropped
 }
 
-// drops says whether the next message is lost, for which chance has a number.
-func (l *loss) drops(chance *rand.Rand) bool {
-	n := chance.Float64() // for each message one, whatever the fraction
+// next decides whether the next message is dropped, by a number from chance, and counts it.
+func (l *loss) next(chance *rand.Rand) bool {
+	n := chance.Float64() // one for each message, independent of the fraction
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n < l.fraction {
@@ -70,7 +70,7 @@ func (l *loss) drops(chance *rand.Rand) bool {
 
 var errLine = errors.New("faultproxy: a line of the NATS protocol is too long")
 
-// copy passes on what comes from a client or a server, but for what is lost.
+// copy forwards the stream of a client or a server, without the messages that are dropped.
 func (l *loss) copy(to io.Writer, from io.Reader, stream uint64) error {
 	chance := rand.New(rand.NewPCG(l.seed, stream))
 	in := bufio.NewReaderSize(from, maxLine)
@@ -89,13 +89,13 @@ func (l *loss) copy(to io.Writer, from io.Reader, stream uint64) error {
 		if err != nil {
 			return err
 		}
-		if message && l.drops(chance) {
+		if message && l.next(chance) {
 			_, err = io.CopyN(io.Discard, in, size)
 		} else if _, err = to.Write(line); err == nil {
 			_, err = io.CopyN(to, struct{ io.Reader }{in}, size)
 		}
 		if errors.Is(err, io.EOF) {
-			return nil // it has been cut
+			return nil // the connection was cut
 		}
 		if err != nil {
 			return err
@@ -103,7 +103,7 @@ func (l *loss) copy(to io.Writer, from io.Reader, stream uint64) error {
 	}
 }
 
-// payload says whether a line begins a message, and how many bytes of it follow.
+// payload reports whether a line begins a message, and how many bytes of it follow.
 func payload(line []byte) (size int64, message bool, err error) {
 	words := bytes.Fields(line)
 	if len(words) == 0 {

@@ -26,7 +26,7 @@ const (
 	directions
 )
 
-// A Proxy forwards what connects to it. Make one with Start.
+// A Proxy forwards connections to its target. Start returns one.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -39,7 +39,7 @@ type Proxy struct {
 	pairs    map[*pair]struct{} // guarded by mu
 	accepted uint64             // guarded by mu; connections so far
 	refusing bool               // guarded by mu
-	open     chan struct{}      // guarded by mu; closed while bytes may pass
+	open     chan struct{}      // guarded by mu; closed while bytes may pass, see Stall
 	loss     *loss              // guarded by mu; nil until Drop
 }
 
@@ -49,16 +49,15 @@ type pair struct {
 	ctx    context.Context // ended when the pair is to be closed
 	cancel context.CancelFunc
 	number uint64
-	loss   *loss // nil if the protocol is not looked at
+	loss   *loss // nil if the protocol is not parsed
 
 	mu     sync.Mutex
 	target *net.TCPConn // guarded by mu; nil until it is connected
 	cut    bool         // guarded by mu
 }
 
-// Start returns a proxy that listens on a free port of 127.0.0.1, and connects whoever
-// comes to target, a host and a port. What it does beyond that, its methods say. The
-// caller closes it.
+// Start returns a proxy that listens on a free port of 127.0.0.1 and forwards connections
+// to target, a host and a port. The methods of Proxy inject faults. The caller closes it.
 func Start(target string) (*Proxy, error) {
 	if _, _, err := net.SplitHostPort(target); err != nil {
 		return nil, fmt.Errorf("faultproxy: target: %w", err)
@@ -84,15 +83,15 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 // It may be called twice.
 func (p *Proxy) Close() {
 	p.mu.Lock()
-	p.cancel() // with mu, so that no goroutine is started while they are waited for
+	p.cancel() // holds mu, so that no goroutine starts during the wait below
 	p.mu.Unlock()
 	_ = p.listener.Close() // it may be closed already
 	p.Cut()
 	p.running.Wait()
 }
 
-// Limit lets bytesPerSecond through in each direction from now on, all connections
-// together; without a limit if it is not positive.
+// Limit limits the bandwidth of each direction to bytesPerSecond, for all connections
+// together. If it is not positive there is no limit.
 func (p *Proxy) Limit(bytesPerSecond int) {
 	limit := rate.Inf
 	if bytesPerSecond > 0 {
@@ -103,8 +102,8 @@ func (p *Proxy) Limit(bytesPerSecond int) {
 	}
 }
 
-// Cut resets all connections, so that what is under way is lost, and returns how many
-// there were. New ones may come.
+// Cut resets all connections, so that bytes in transit are lost, and returns their number.
+// New connections are accepted.
 func (p *Proxy) Cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,8 +113,8 @@ func (p *Proxy) Cut() int {
 	return len(p.pairs)
 }
 
-// CutEvery calls Cut each time that d has passed, until stop or Close is called. d is
-// positive.
+// CutEvery calls Cut at intervals of d, which must be positive, until stop or Close is
+// called.
 func (p *Proxy) CutEvery(d time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	ended := make(chan struct{})
@@ -143,15 +142,15 @@ func (p *Proxy) CutEvery(d time.Duration) (stop func()) {
 	}
 }
 
-// Refuse says whether new connections are reset at once. Those that are there stay.
+// Refuse sets whether new connections are reset at once. Existing connections stay.
 func (p *Proxy) Refuse(refuse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusing = refuse
 }
 
-// Stall lets no byte pass, in any connection, new ones too, until Resume. They stay
-// open, and what was under way passes then.
+// Stall stops all bytes, in existing and new connections, until Resume. The connections
+// stay open, and no bytes are lost.
 func (p *Proxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,7 +159,7 @@ func (p *Proxy) Stall() {
 	}
 }
 
-// Resume ends what Stall began.
+// Resume ends a Stall.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,7 +177,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// accept takes connections until the listener is closed.
+// accept accepts connections until the listener is closed.
 func (p *Proxy) accept() {
 	for {
 		conn, err := p.listener.Accept()
@@ -186,7 +185,7 @@ func (p *Proxy) accept() {
 			if p.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			select { // the client has gone before it was accepted, or there are too many files
+			select { // the client has disconnected before, or there are too many open files
 			case <-time.After(acceptAgain):
 			case <-p.ctx.Done():
 				return
@@ -214,8 +213,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// reset closes a connection so that its peer is told at once, and what was not yet sent
-// is lost.
+// reset closes a connection so that its peer is notified at once, and discards bytes that
+// were not yet sent.
 func reset(conn *net.TCPConn) {
 	_ = conn.SetLinger(0) // it may be closed already, and so below
 	_ = conn.Close()
@@ -248,7 +247,7 @@ func (p *Proxy) serve(pair *pair) {
 		reset(target)
 	}
 	pair.mu.Unlock()
-	// What waits in the kernel's buffers would make a slow link look like one with a long queue.
+	// Large buffers in the kernel would make a slow link look like one with a long queue.
 	for _, c := range []*net.TCPConn{pair.client, target} {
 		_ = c.SetReadBuffer(4 * bufferSize)
 		_ = c.SetWriteBuffer(4 * bufferSize)
@@ -259,14 +258,14 @@ func (p *Proxy) serve(pair *pair) {
 	both.Wait()
 }
 
-// forward passes on what comes in one direction, to its end.
+// forward copies one direction to its end.
 func (p *Proxy) forward(pair *pair, direction int, to, from *net.TCPConn) {
 	through := &valve{proxy: p, pair: pair, direction: direction, to: to}
 	var err error
 	if pair.loss != nil {
 		err = pair.loss.copy(through, from, pair.number*directions+uint64(direction))
 	} else {
-		// Without the wrapper, io.CopyBuffer would let the kernel do it, past the valve.
+		// Without the wrapper, io.CopyBuffer would let the kernel copy and bypass the valve.
 		_, err = io.CopyBuffer(through, struct{ io.Reader }{from}, make([]byte, bufferSize))
 	}
 	if err != nil {
@@ -276,7 +275,7 @@ func (p *Proxy) forward(pair *pair, direction int, to, from *net.TCPConn) {
 	_ = to.CloseWrite() // the other direction goes on
 }
 
-// A valve lets bytes through when they may pass.
+// A valve is a writer that enforces Limit and Stall.
 type valve struct {
 	proxy     *Proxy
 	pair      *pair
@@ -284,11 +283,11 @@ type valve struct {
 	to        io.Writer
 }
 
-// Write passes on p, in pieces.
+// Write writes p in buffers of at most bufferSize.
 func (v *valve) Write(p []byte) (n int, err error) {
 	for n < len(p) {
-		piece := p[n:min(len(p), n+bufferSize)]
-		if err := v.proxy.limits[v.direction].WaitN(v.pair.ctx, len(piece)); err != nil {
+		buffer := p[n:min(len(p), n+bufferSize)]
+		if err := v.proxy.limits[v.direction].WaitN(v.pair.ctx, len(buffer)); err != nil {
 			return n, err
 		}
 		v.proxy.mu.Lock()
@@ -299,7 +298,7 @@ func (v *valve) Write(p []byte) (n int, err error) {
 		case <-v.pair.ctx.Done():
 			return n, v.pair.ctx.Err()
 		}
-		m, err := v.to.Write(piece)
+		m, err := v.to.Write(buffer)
 		n += m
 		if err != nil {
 			return n, err

@@ -21,10 +21,10 @@ import (
 	"github.com/platformbus/platform/internal/natstest"
 )
 
-// limit is for what is waited for; far more than any of it takes.
+// limit bounds each wait. It is far more than any of them takes.
 const limit = 20 * time.Second
 
-// start starts a proxy in front of handle, which gets each connection.
+// start starts a proxy in front of a server that calls handle for each connection.
 func start(t *testing.T, handle func(net.Conn)) *faultproxy.Proxy {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -66,7 +66,7 @@ func dial(t *testing.T, p *faultproxy.Proxy) net.Conn {
 	return conn
 }
 
-// refused asks on a new connection, and requires that it is reset, however early.
+// refused sends a byte on a new connection, and requires that the connection is reset.
 func refused(t *testing.T, p *faultproxy.Proxy) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", p.Addr(), limit)
@@ -113,7 +113,7 @@ func TestLimit(t *testing.T) {
 	got, err := io.ReadAll(conn)
 	require.NoError(t, err)
 	assert.Len(t, got, len(data))
-	// However busy the machine is, it cannot have taken less; the first buffer is free.
+	// A lower bound holds on a busy machine too; the first buffer is not delayed.
 	assert.GreaterOrEqual(t, time.Since(began), 170*time.Millisecond)
 	p.Limit(0)
 	require.NoError(t, asked(dial(t, p)))
@@ -185,7 +185,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// A proxy that stands still, or is slow, is closed all the same.
+// Close does not wait for a proxy that is stalled or slow.
 func TestCloseDoesNotWaitForBytes(t *testing.T) {
 	for _, hold := range []func(*faultproxy.Proxy){(*faultproxy.Proxy).Stall, func(p *faultproxy.Proxy) { p.Limit(1) }} {
 		p := start(t, echo)
@@ -213,7 +213,7 @@ func TestTargetIsGone(t *testing.T) {
 	require.ErrorContains(t, err, "target: address nowhere")
 }
 
-// lossy returns what is left of a stream of messages.
+// lossy returns the part of a stream of messages that passes.
 func lossy(t *testing.T, stream string, fraction float64, seed uint64) (left string, passed, dropped int) {
 	got := make(chan string, 1)
 	p := start(t, func(conn net.Conn) {
@@ -249,7 +249,7 @@ func TestDrop(t *testing.T) {
 	assert.Equal(t, []int{2000, 0}, []int{passed, dropped})
 
 	left, passed, dropped = lossy(t, stream.String(), 1, 1)
-	assert.Equal(t, others.String(), left, "all but messages passes")
+	assert.Equal(t, others.String(), left, "only messages are dropped")
 	assert.Equal(t, []int{0, 2000}, []int{passed, dropped})
 
 	left, passed, dropped = lossy(t, stream.String(), 0.1, 1)
@@ -261,12 +261,12 @@ func TestDrop(t *testing.T) {
 	assert.NotEqual(t, left, other)
 
 	left, _, _ = lossy(t, "PUB a many\r\nPING\r\n", 0.1, 1)
-	assert.Empty(t, left, "what is not the protocol is cut")
+	assert.Empty(t, left, "a stream that is not the protocol is cut")
 	left, _, _ = lossy(t, strings.Repeat("x", 100_000), 0.1, 1)
 	assert.Empty(t, left)
 }
 
-// Clients and servers go on, whatever is lost between them.
+// Clients and servers keep working, whichever messages are dropped between them.
 func TestDropBetweenClientAndServer(t *testing.T) {
 	s := natstest.Start(t, nil)
 	p, err := faultproxy.Start(s.Addr().String())
@@ -293,7 +293,7 @@ func TestDropBetweenClientAndServer(t *testing.T) {
 			break
 		}
 	}
-	assert.InDelta(t, 640, got, 100, "each passes twice")
+	assert.InDelta(t, 640, got, 100, "each message passes the proxy twice")
 	assert.True(t, conn.IsConnected())
 	p.Drop(0, 1)
 	require.NoError(t, conn.Publish("a", nil))

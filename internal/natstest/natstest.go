@@ -9,11 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// limit is far more than a server takes to start.
+// limit is far more time than a server takes to start.
 const limit = 20 * time.Second
 
-// Start starts a server in the process, on a free port of the loopback interface. It ends
-// with the test. If change is not nil, it is given the server's options before.
+// Start starts a server in the process, on a free port of the loopback interface. The server
+// ends with the test. If change is not nil, it may modify the server's options before the
+// start.
 func Start(t *testing.T, change func(*server.Options)) *server.Server {
 	t.Helper()
 	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}

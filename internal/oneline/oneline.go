@@ -1,4 +1,4 @@
-// Package oneline makes texts that quote others fit to be shown: in an error, a log, a terminal.
+// Package oneline makes untrusted texts safe to display in an error, a log or a terminal.
 package oneline
 
 import (
@@ -9,17 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// Max is how long a text is at most, in bytes.
+// Max is the maximum length of a text, in bytes.
 const Max = 4 << 10
 
-// Line returns what may be shown or logged of a text that quotes others: an error may hold
-// the name of a file, a resource ID, or a manifest that a stranger sent. It is one line of at
-// most 4 KiB. What would break the line, or change the order in which it is displayed, is
-// written as Go writes it in a string; of a text that is too long the end is missing, and
-// the line says how much.
+// Line returns a text that may contain untrusted input, such as an error that quotes a file
+// name, a resource ID or a manifest, as one line of at most 4 KiB that is safe to display.
+// Characters that would break the line, or change the order in which it is displayed, are
+// escaped as in a Go string. A text that is too long is truncated, and the line ends with
+// the number of bytes that are missing.
 func Line(text string) string { return printable(text, false) }
 
-// Lines is Line for a text that has several lines on purpose, such as a help text.
+// Lines is like Line, for a text that has several lines by design, such as a help text.
 func Lines(text string) string { return printable(text, true) }
 
 func printable(text string, keepNewlines bool) string {
@@ -28,8 +28,8 @@ func printable(text string, keepNewlines bool) string {
 	}
 	var b strings.Builder
 	room := Max - len("… (18446744073709551615 more bytes)")
-	end := 0 // of b, where the mark of a text that is too long would begin
-	cut := 0 // of text, likewise
+	end := 0 // offset in b at which the mark of a truncated text would begin
+	cut := 0 // the corresponding offset in text
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
 		switch {
@@ -52,14 +52,15 @@ func printable(text string, keepNewlines bool) string {
 	return b.String()
 }
 
-// IsPlain says whether a text is displayed as it is, on one line, whatever its length.
+// IsPlain reports whether a text is displayed unescaped, on one line. The length does not
+// matter.
 func IsPlain(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool { return !isPlain(r, false) }) < 0
 }
 
-// isPlain says whether a character is displayed as itself. U+FFFD is not: it is also what
-// bytes are decoded as that are no UTF-8. Characters of unicode.IsPrint exclude controls, the
-// separators of lines and paragraphs, and those that set the direction of writing.
+// isPlain reports whether a character is displayed unescaped. U+FFFD is not: bytes that are
+// not UTF-8 are decoded as U+FFFD too. unicode.IsPrint excludes control characters, line and
+// paragraph separators, and characters that set the direction of writing.
 func isPlain(r rune, keepNewlines bool) bool {
 	return r != utf8.RuneError && unicode.IsPrint(r) || keepNewlines && r == '\n'
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/platformbus/platform/internal/oneline"
 )
 
-// What is shown is one line, and has nothing in it that a terminal or a page would obey.
+// The result is one line without terminal escapes or characters that reorder text.
 func TestLine(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"", ""},

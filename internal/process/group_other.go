@@ -7,9 +7,9 @@ import (
 	"os/exec"
 )
 
-// Supported says whether this system has what it takes. Without process groups and pipes
-// that children inherit nothing could keep the programs from outliving us, so Start
-// refuses. The rest is there so that what uses this package compiles.
+// Supported reports whether this system has process groups and pipes that children inherit.
+// Without them programs could outlive this process, so Start returns an error. The other
+// declarations let importers of this package compile.
 const Supported = false
 
 func groupCommand(path string, args []string, _, _ *os.File) *exec.Cmd {

@@ -1,4 +1,5 @@
-// Package process runs programs that end with us, however we end: see [Process].
+// Package process runs programs that end when this process ends, also when it is killed: see
+// [Process].
 package process
 
 import (
@@ -16,16 +17,15 @@ import (
 )
 
 // The limits of a stop. Nothing in the data folder is worth waiting for, but a
-// program that ends in good order tells the others so, and they do not retry.
+// program that shuts down gracefully notifies the others, and they do not retry.
 const (
 	termLimit = 3 * time.Second // from SIGTERM to SIGKILL
 	killLimit = 5 * time.Second // from SIGKILL to giving up
 )
 
-// A Process is a program in a process group of its own that ends, with the whole
-// group, at the latest when its lifeline is closed: by Stop, or by the kernel
-// when our process ends in whatever way. Its methods may be called by many
-// goroutines at once.
+// A Process is a program in a process group of its own. The whole group ends at the
+// latest when the lifeline is closed: by Stop, or by the kernel when this process
+// ends for any reason. Its methods may be called by many goroutines at once.
 //
 // Start starts its only goroutine, which waits for the program.
 type Process struct {
@@ -33,32 +33,33 @@ type Process struct {
 	log      string // path of what it writes to standard output and error
 	cmd      *exec.Cmd
 	lifeline io.Closer
-	group    *os.File // at its end once no process of the group is left
+	group    *os.File // reads end of file once no process of the group is left
 
 	exited chan struct{} // closed when the program has ended and Ended has returned
 	state  error         // why it ended; read it after exited is closed
 }
 
-// A Program says what to run.
+// A Program configures a Process.
 type Program struct {
-	// Name is for messages, and for the name of the log.
+	// Name is used in messages and in the name of the log.
 	Name string
-	// Dir is where it works, and where its log is.
+	// Dir is the working directory, which also holds the log.
 	Dir string
-	// Path is that of the program.
+	// Path is the path of the program.
 	Path string
-	// Args are its arguments, which others can read: they hold no secrets.
+	// Args are its arguments. Other users can read them: they must not hold secrets.
 	Args []string
-	// Env is added to its environment, which is PATH, and Dir for HOME and TMPDIR.
+	// Env is added to the environment, which is PATH, and Dir as HOME and TMPDIR.
 	Env []string
 	// Ended, if set, is called once the program has ended.
 	Ended func(*Process)
 }
 
-// ErrUnsupported says that this system has no means to keep programs from outliving us.
+// ErrUnsupported reports that programs could outlive this process on this system.
 var ErrUnsupported = fmt.Errorf("processes that end with us: %w on %s", errors.ErrUnsupported, runtime.GOOS)
 
-// Start starts a program. It has started when Start returns, and is not waited for.
+// Start starts a program. It returns when the program has started, and does not wait until
+// the program is ready.
 func Start(program Program) (*Process, error) {
 	if !Supported {
 		return nil, ErrUnsupported
@@ -73,7 +74,7 @@ func Start(program Program) (*Process, error) {
 	}
 	go func() {
 		p.state = p.cmd.Wait()
-		p.lifeline.Close() // ends what the program has left of its group
+		p.lifeline.Close() // ends the rest of the program's group
 		if program.Ended != nil {
 			program.Ended(p)
 		}
@@ -85,17 +86,17 @@ func Start(program Program) (*Process, error) {
 // Name returns the program's name.
 func (p *Process) Name() string { return p.name }
 
-// PID returns the number of the process, and of its group.
+// PID returns the ID of the process and of its group.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Signal sends a signal to the program alone. The error says that it has ended.
+// Signal sends a signal to the program alone. It returns an error if the program has ended.
 func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 
 // Exited returns a channel that is closed when the program has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// State returns nil if the program ended with status 0, and how it ended otherwise, an
-// *exec.ExitError. Call it when Exited is closed.
+// State returns nil if the program ended with status 0, and an *exec.ExitError otherwise. It
+// must be called only after Exited is closed.
 func (p *Process) State() error { return p.state }
 
 func (p *Process) start(program Program) error {
@@ -118,7 +119,7 @@ func (p *Process) start(program Program) error {
 
 	p.cmd = groupCommand(program.Path, program.Args, hold, member)
 	p.cmd.Dir = program.Dir
-	// The programs must not depend on what the user has set, such as a proxy or a
+	// The programs must not depend on the user's settings, such as a proxy or a
 	// kubeconfig, and kwok reads its defaults from the home folder.
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + program.Dir, "TMPDIR=" + program.Dir}, program.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
@@ -131,16 +132,16 @@ func (p *Process) start(program Program) error {
 	return nil
 }
 
-// Stop ends the process and its group: it asks the program to, and soon does not ask
-// any more. It returns an error only if some of them would not go. It may be called
-// again, also when the program has ended by itself.
+// Stop ends the process and its group: it asks the program to end, and kills the group
+// after a time limit. It returns an error only if a process does not end. It may be called
+// again, and also after the program has ended by itself.
 func (p *Process) Stop() error {
 	defer p.group.Close()
 	terminate(p.cmd.Process)
 	if !p.waitExit(termLimit) {
 		p.lifeline.Close()
 		if !p.waitExit(killLimit) {
-			p.cmd.Process.Kill() // the shell that watches the lifeline must be gone
+			p.cmd.Process.Kill() // the shell that watches the lifeline must have exited
 		}
 	}
 	if !p.waitExit(killLimit) {
@@ -167,15 +168,15 @@ func (p *Process) waitExit(limit time.Duration) bool {
 	}
 }
 
-// An exitError says that a program ended which should not have.
+// An exitError reports that a program ended unexpectedly.
 type exitError struct {
 	program string
 	state   error // nil if it ended with status 0
 	log     string
 }
 
-// ExitError returns an error that says how the program ended and what it logged last. Call
-// it when the program has ended.
+// ExitError returns an error with the exit status of the program and the end of its log. It
+// must be called only after the program has ended.
 func (p *Process) ExitError() error {
 	return &exitError{p.name, p.state, p.Tail()}
 }
@@ -190,20 +191,20 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.state }
 
-// IsPortTaken tells whether a program ended because someone else listens on the
-// port that it was told to use.
+// IsPortTaken reports whether a program ended because its port is in use.
 func IsPortTaken(err error) bool {
 	var exit *exitError
 	return errors.As(err, &exit) && strings.Contains(exit.log, "address already in use")
 }
 
-// How much of a log an error quotes.
+// The part of a log that an error quotes.
 const (
 	tailLines = 20
 	tailBytes = 8 << 10
 )
 
-// Tail returns the end of the log, introduced, for the end of an error message.
+// Tail returns the end of the log, with an introduction, as the last part of an error
+// message.
 func (p *Process) Tail() string {
 	text, err := readTail(p.log)
 	if err != nil {
@@ -232,21 +233,21 @@ func readTail(path string) (string, error) {
 	return string(text), err
 }
 
-// How often AwaitLine looks at the log, and how much of it.
+// AwaitLine reads the log once in each linePeriod, up to logBytes.
 const (
 	linePeriod = 10 * time.Millisecond
 	logBytes   = 4 << 20
 )
 
-// AwaitLine returns the first match of a pattern, with its groups, in what the program has
-// logged so far or logs until ctx ends. It also gives up when the program has ended.
+// AwaitLine waits until the log matches a pattern, and returns the first match with its
+// groups. It fails if ctx or the program ends before.
 func (p *Process) AwaitLine(ctx context.Context, pattern *regexp.Regexp) ([]string, error) {
 	tick := time.NewTicker(linePeriod)
 	defer tick.Stop()
 	for {
 		ended := false
 		select {
-		case <-p.exited: // and look once more
+		case <-p.exited: // read the log once more
 			ended = true
 		default:
 		}
@@ -268,7 +269,7 @@ func (p *Process) AwaitLine(ctx context.Context, pattern *regexp.Regexp) ([]stri
 	}
 }
 
-// Log returns what the program has logged so far, up to 4 MiB.
+// Log returns the log of the program so far, up to 4 MiB.
 func (p *Process) Log() (string, error) {
 	f, err := os.Open(p.log)
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 const (
 	pingSubject   = "bare.ping"
 	exportSubject = "bare.export"
-	// chunk is how much of an export is in a message.
+	// chunk is the size of the parts of an export.
 	chunk = 128 << 10
-	// patience is how long an answer may take.
+	// patience is the time limit of an answer.
 	patience = time.Minute
 )
 
-// A bare end has what one cannot do without: a request and its answer, the bytes of an
-// export one message after another, a subscription for each instance.
+// A bare end is the minimum with nats.go: a request and its answer, the bytes of an export
+// in consecutive messages, and a subscription for each instance.
 type bare struct {
 	conn *nats.Conn
 	kept chan *nats.Msg
@@ -74,6 +74,6 @@ func (b *bare) subscribe(n int) error {
 	return b.conn.Flush()
 }
 
-// With nats.go alone, a call waits for as long as it was told to.
+// With nats.go alone, a call is not notified of a lost daemon: it waits until its timeout.
 func (b *bare) hold() error                { return errors.ErrUnsupported }
 func (b *bare) held(context.Context) error { return errors.ErrUnsupported }

@@ -1,5 +1,5 @@
-// Command bus is one end of a bus on a NATS server: of this library's, or of what one does
-// with nats.go alone. It is a daemon, or one that calls or subscribes.
+// Command bus is one end of a bus on a NATS server, with this library or with nats.go alone.
+// It is a daemon, a caller or a subscriber.
 package main
 
 import (
@@ -18,30 +18,30 @@ import (
 	"github.com/platformbus/platform/natsbus"
 )
 
-// An end is what this program is, by way of one library.
+// An end is one end of a bus, implemented with one library.
 type end interface {
-	// serve has pings, and exports of a body, answered.
+	// serve answers pings, and exports of the body.
 	serve(body []byte) error
 	ping() error
-	// export returns how many bytes came.
+	// export returns the number of bytes received.
 	export() (int, error)
-	// subscribe subscribes n instances, and returns when the server knows of all.
+	// subscribe subscribes n instances, and returns when the server knows all of them.
 	subscribe(n int) error
-	// hold makes a call that does not return, and returns when it is taken for lost. At the
-	// other end, held returns when the call has come.
+	// hold makes a call that the daemon does not answer, and returns when the daemon is
+	// detected to be lost. At the other end, held returns when the call has arrived.
 	hold() error
 	held(ctx context.Context) error
 }
 
 func main() {
 	var (
-		who = flag.String("who", "platform", "by way of which library: platform or nats")
+		who = flag.String("who", "platform", "the library to use: platform or nats")
 		url = flag.String("url", "", "of the NATS server")
 	)
 	flag.String("profile", "", "not used")
 	flag.Parse()
 	var e end
-	contender.Obey(func(ctx context.Context, o contender.Order) (m contender.Measurement, err error) {
+	contender.Serve(func(ctx context.Context, o contender.Request) (m contender.Measurement, err error) {
 		if e == nil {
 			conn, err := nats.Connect(*url, natsbus.ConnectOptions()...)
 			if err != nil {
@@ -53,11 +53,11 @@ func main() {
 				return m, err
 			}
 		}
-		return obey(ctx, e, o)
+		return handle(ctx, e, o)
 	})
 }
 
-func obey(ctx context.Context, e end, o contender.Order) (m contender.Measurement, err error) {
+func handle(ctx context.Context, e end, o contender.Request) (m contender.Measurement, err error) {
 	switch o.Phase {
 	case "serve":
 		return m, e.serve(noise(o.Size))
@@ -90,14 +90,13 @@ func noise(n int) []byte {
 	return body
 }
 
-// How many pings are made before those that count, and how many count.
+// The number of pings before the measurement, and of those measured.
 const (
 	warmUp = 2_000
 	calls  = 20_000
 )
 
-// pings has a number of callers ping, each one ping after another. Time is the median of a
-// call.
+// pings makes pings with a number of concurrent callers. The time is the median of a call.
 func pings(e end, callers int) (contender.Measurement, error) {
 	if _, err := pingAll(e, callers, warmUp); err != nil {
 		return contender.Measurement{}, err
@@ -116,7 +115,7 @@ func pings(e end, callers int) (contender.Measurement, error) {
 	return m, nil
 }
 
-// pingAll returns how long each of n calls took.
+// pingAll makes n calls and returns the duration of each.
 func pingAll(e end, callers, n int) ([]time.Duration, error) {
 	var (
 		took = make([]time.Duration, n/callers*callers)
@@ -144,8 +143,7 @@ func exports(e end, size int) error {
 	return err
 }
 
-// pingsDuring pings while an export is under way. Time is what one of a hundred takes
-// longer than.
+// pingsDuring pings while an export is in progress. The time is the 99th percentile of a call.
 func pingsDuring(ctx context.Context, e end, size int) (contender.Measurement, error) {
 	var took []time.Duration
 	m, err := contender.Measure(func() error {

@@ -15,14 +15,15 @@ import (
 
 const instance = flux.InstanceID("bench")
 
-// subscribers is how many subscribe at once: each waits until the server knows of it.
+// subscribers is the number of concurrent subscribers: each waits until the server knows its
+// subscription.
 const subscribers = 512
 
-// A bus is an end by way of this library.
+// A bus is an end with this library.
 type bus struct {
 	*natsbus.Bus
 	handle platform.Platform
-	calls  chan struct{} // has a value for each call that is held
+	calls  chan struct{} // receives a value for each call that blocks
 }
 
 func newBus(conn *nats.Conn) (*bus, error) {
@@ -37,7 +38,7 @@ func newBus(conn *nats.Conn) (*bus, error) {
 func (b *bus) serve(body []byte) error {
 	hold := func(platform.SyncDef) error {
 		b.calls <- struct{}{}
-		select {} // this process is ended
+		select {} // until this process is killed
 	}
 	b.Subscribe(instance, &platform.MockPlatform{ExportAnswer: body, SyncArgTest: hold}, nil)
 	return nil
@@ -45,7 +46,7 @@ func (b *bus) serve(body []byte) error {
 
 func (b *bus) hold() error {
 	if err := b.handle.Sync(platform.SyncDef{}); !errors.Is(err, platform.ErrPlatformNotAvailable) {
-		return fmt.Errorf("the daemon was not taken for lost: %w", err)
+		return fmt.Errorf("the daemon was not detected to be lost: %w", err)
 	}
 	return nil
 }
@@ -68,7 +69,7 @@ func (b *bus) export() (int, error) {
 
 func (b *bus) subscribe(n int) error {
 	var (
-		cluster platform.MockPlatform // what an instance is matters to the bus in no way
+		cluster platform.MockPlatform // the bus does not use it
 		ended   = make(chan error, 1)
 		all     sync.WaitGroup
 	)

@@ -1,6 +1,6 @@
-// Command floor is what server-side apply costs whoever sends everything: it parses, and
-// sends the namespaces and then the rest, 16 at a time, without a question to the API
-// server, and without a look at its answers.
+// Command floor is the minimal cost of server-side apply without skipping objects: it parses
+// the manifests and sends the namespaces and then the rest, 16 at a time, without other
+// requests to the API server, and ignores the bodies of its answers.
 package main
 
 import (
@@ -84,7 +84,7 @@ func (l library) patch(ctx context.Context, o *object) error {
 	return nil
 }
 
-// plural is right for the kinds that the manifests have.
+// plural is correct for the kinds of the manifests.
 func plural(kind string) string {
 	kind = strings.ToLower(kind)
 	if stem, ok := strings.CutSuffix(kind, "y"); ok {

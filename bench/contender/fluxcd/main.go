@@ -38,8 +38,8 @@ func main() {
 
 type library struct{ manager *ssa.ResourceManager }
 
-// Sync does what ApplyAllStaged does, without its wait for the namespaces: they are ready
-// as soon as they are there.
+// Sync does the same as ApplyAllStaged, without its wait for the namespaces: they are ready
+// as soon as they exist.
 func (l library) Sync(ctx context.Context, docs [][]byte) error {
 	var definitions, others []*unstructured.Unstructured
 	for _, doc := range docs {

@@ -1,4 +1,4 @@
-// Package kube is what the contenders have in common that work on a cluster.
+// Package kube is the common part of the contenders that use a cluster.
 package kube
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/platformbus/platform/bench/contender"
 )
 
-// A Library makes a cluster what documents say. It keeps what it likes between calls.
+// A Library applies documents to a cluster. It may keep state between calls.
 type Library interface {
 	Sync(ctx context.Context, docs [][]byte) error
 }
 
-// Main is the main function of a contender that makes a cluster what manifests say: it
-// obeys orders until there are no more. The first pays for newLibrary.
+// Main is the main function of a contender that applies manifests to a cluster: it serves
+// requests until standard input ends. The first request includes newLibrary.
 func Main(newLibrary func(*rest.Config) (Library, error)) {
 	profile := flag.String("profile", "", "`folder` for profiles of each phase")
 	flag.Parse()
 	var lib Library
-	contender.Obey(func(ctx context.Context, o contender.Order) (m contender.Measurement, err error) {
+	contender.Serve(func(ctx context.Context, o contender.Request) (m contender.Measurement, err error) {
 		config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(contender.KubeconfigVariable))
 		if err != nil {
 			return m, err

@@ -8,9 +8,9 @@ import (
 	"runtime/pprof"
 )
 
-// startProfile writes profiles of the processor and of all allocations into a folder, if
-// there is one. The function that it returns ends them. Those of an earlier process of
-// the same name are replaced.
+// startProfile writes a CPU profile and a profile of all allocations into a folder, unless
+// dir is empty. stop ends the profiles. Files of an earlier process with the same name are
+// replaced.
 func startProfile(dir, name string) (stop func() error, err error) {
 	if dir == "" {
 		return func() error { return nil }, nil

@@ -1,4 +1,4 @@
-// Command platform is this library as a daemon uses it: one action for each object.
+// Command platform uses this library as a daemon does, with one action for each object.
 package main
 
 import (

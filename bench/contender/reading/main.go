@@ -1,5 +1,5 @@
-// Command reading reads a cluster: as this library does, as cheaply as it can be done at
-// all, or as its predecessor did.
+// Command reading reads a cluster: as this library does, at the minimal cost, or as its
+// predecessor did.
 package main
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// pageSize is that of this library, so that all are on a level.
+// pageSize is the same as in this library, so that the results are comparable.
 const pageSize = 500
 
-// A reader reads the cluster once. The documents are of no interest to it.
+// A reader reads the cluster once. It ignores the documents.
 type reader func(ctx context.Context) error
 
 func (r reader) Sync(ctx context.Context, _ [][]byte) error { return r(ctx) }
@@ -52,19 +52,18 @@ func services(config *rest.Config) (reader, error) {
 	c, err := kubernetes.NewCluster(config, kubernetes.Options{})
 	return func(context.Context) error {
 		found, err := c.AllServices("", nil)
-		return errors.Join(err, enough(len(found)))
+		return errors.Join(err, checkNotEmpty(len(found)))
 	}, err
 }
 
-func enough(n int) error {
+func checkNotEmpty(n int) error {
 	if n == 0 {
 		return errors.New("nothing was read")
 	}
 	return nil
 }
 
-// servicesFloor is what one cannot do without: a list of services and one of deployments,
-// decoded.
+// servicesFloor is the minimal cost: a list of services and a list of deployments, decoded.
 func servicesFloor(config *rest.Config) (reader, error) {
 	config.ContentType = runtime.ContentTypeProtobuf
 	c, err := clientgo.NewForConfig(config)
@@ -76,7 +75,7 @@ func servicesFloor(config *rest.Config) (reader, error) {
 				list, err := c.CoreV1().Services("").List(ctx, o)
 				kept = append(kept, list.Items...)
 				return list, err
-			}), enough(len(kept)))
+			}), checkNotEmpty(len(kept)))
 		})
 		both.Go(func() error {
 			n := 0
@@ -84,13 +83,13 @@ func servicesFloor(config *rest.Config) (reader, error) {
 				list, err := c.AppsV1().Deployments("").List(ctx, o)
 				n += len(list.Items)
 				return list, err
-			}), enough(n))
+			}), checkNotEmpty(n))
 		})
 		return both.Wait()
 	}, err
 }
 
-// pages asks for a list page by page.
+// pages requests a list page by page.
 func pages(page func(metav1.ListOptions) (metav1.ListInterface, error)) error {
 	options := metav1.ListOptions{Limit: pageSize}
 	for {
@@ -104,8 +103,8 @@ func pages(page func(metav1.ListOptions) (metav1.ListInterface, error)) error {
 	}
 }
 
-// servicesPerNamespace is how it was done in 2017: JSON, and three lists for each
-// namespace, one after the other.
+// servicesPerNamespace is the implementation of 2017: JSON, and three sequential lists for
+// each namespace.
 func servicesPerNamespace(config *rest.Config) (reader, error) {
 	config.ContentType = runtime.ContentTypeJSON
 	c, err := clientgo.NewForConfig(config)
@@ -125,7 +124,7 @@ func servicesPerNamespace(config *rest.Config) (reader, error) {
 			}
 			n += min(len(services.Items), len(deployments.Items))
 		}
-		return enough(n)
+		return checkNotEmpty(n)
 	}, err
 }
 
@@ -133,12 +132,12 @@ func export(config *rest.Config) (reader, error) {
 	c, err := kubernetes.NewCluster(config, kubernetes.Options{})
 	return func(context.Context) error {
 		text, err := c.Export()
-		return errors.Join(err, enough(len(text)))
+		return errors.Join(err, checkNotEmpty(len(text)))
 	}, err
 }
 
-// exportFloor is what one cannot do without: a list of each of the kinds that are there
-// in numbers, whole and decoded.
+// exportFloor is the minimal cost: a complete, decoded list of each kind that has many
+// objects.
 func exportFloor(config *rest.Config) (reader, error) {
 	c, err := dynamic.NewForConfig(config)
 	return func(ctx context.Context) error {
@@ -152,7 +151,7 @@ func exportFloor(config *rest.Config) (reader, error) {
 					list, err := c.Resource(resource).List(ctx, o)
 					n += len(list.Items)
 					return list, err
-				}), enough(n))
+				}), checkNotEmpty(n))
 			})
 		}
 		return all.Wait()

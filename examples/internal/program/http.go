@@ -16,17 +16,18 @@ import (
 	"github.com/platformbus/platform/internal/oneline"
 )
 
-// A Server serves HTTP. Serve starts its goroutine, Close ends it.
+// A Server serves HTTP. Serve starts its goroutine; Close ends it.
 type Server struct {
 	server *http.Server
-	intake *intake
+	bodies *bodyLimiter
 	addr   net.Addr
 	log    *slog.Logger
-	failed chan error // one error, should it stop serving before Close
+	failed chan error // receives one error if the server stops before Close
 }
 
-// Serve serves HTTP. A request's header is small, and its body comes within limits.Body; the
-// handler gets no body with methods that have no use for one, such as GET.
+// Serve serves HTTP. It limits the size of a request's header to 16 KiB, and the time until
+// its body has arrived to limits.Body. The handler gets no body for methods other than POST,
+// PUT and PATCH.
 func Serve(addr string, handler http.Handler, limits Limits, log *slog.Logger) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -37,7 +38,7 @@ func Serve(addr string, handler http.Handler, limits Limits, log *slog.Logger) (
 
 func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog.Logger) *Server {
 	limits = limits.orDefaults()
-	in := newIntake(handler, limits)
+	in := newBodyLimiter(handler, limits)
 	s := &Server{
 		server: &http.Server{
 			Handler:           in,
@@ -46,10 +47,10 @@ func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    16 << 10,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-			// It would read the body of OPTIONS * with no limit of time.
+			// The general handler would read the body of OPTIONS * without a time limit.
 			DisableGeneralOptionsHandler: true,
 		},
-		intake: in,
+		bodies: in,
 		addr:   listener.Addr(),
 		log:    log,
 		failed: make(chan error, 1),
@@ -66,36 +67,36 @@ func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog
 // Addr returns the address that is served.
 func (s *Server) Addr() net.Addr { return s.addr }
 
-// Failed returns a channel on which comes why the server has stopped by itself.
+// Failed returns a channel that receives an error if the server stops by itself.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Close takes no more requests. It cuts off those whose body has not come, for nothing has
-// begun because of them, and waits for the others. When ctx ends it cuts these off too, which
-// ends their contexts, and is an error.
+// Close stops accepting requests. It aborts requests whose body has not arrived, since their
+// handling has not begun, and waits for the others. When ctx ends it aborts these too, which
+// ends their contexts, and returns an error.
 func (s *Server) Close(ctx context.Context) error {
-	s.intake.cutOff()
+	s.bodies.abortPending()
 	err := s.server.Shutdown(ctx)
 	if err != nil {
 		s.server.Close()
-		return fmt.Errorf("HTTP requests under way were cut off: %w", err)
+		return fmt.Errorf("HTTP requests in progress were aborted: %w", err)
 	}
 	return nil
 }
 
-// NewRegistry returns a registry of our own, with what Go and the system tell of the
-// process, and the handler that shows it.
+// NewRegistry returns a new registry with the collectors of the Go runtime and of the process,
+// and a handler that serves it.
 func NewRegistry() (*prometheus.Registry, http.Handler) {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r, promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }
 
-// Health returns a handler that answers 200 if check returns nil, and otherwise 503 and why.
-// One check is made at a time, and its outcome is good for a second, so that nobody can
-// have us ask others in quick succession.
+// Health returns a handler that answers 200 if check returns nil, and otherwise 503 with the
+// error. It runs one check at a time and caches the result for a second, so that requests for
+// health cannot load the systems that are checked.
 func Health(check func(context.Context) error) http.Handler {
 	const fresh, patience = time.Second, 5 * time.Second
-	turn := make(chan struct{}, 1) // held while last is used
+	turn := make(chan struct{}, 1) // full while last is in use
 	var last struct {
 		at  time.Time
 		err error
@@ -113,7 +114,7 @@ func Health(check func(context.Context) error) http.Handler {
 			last.err = check(ctx)
 			last.at = time.Now()
 			if r.Context().Err() != nil {
-				last.at = time.Time{} // the asker has gone, which says nothing
+				last.at = time.Time{} // the client has disconnected: the result is not valid
 			}
 		}
 		err := last.err
@@ -126,5 +127,5 @@ func Health(check func(context.Context) error) http.Handler {
 	})
 }
 
-// Live answers 200 for as long as anything is answered at all.
+// Live answers 200 as long as the server works.
 func Live(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }

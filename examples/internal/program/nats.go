@@ -14,23 +14,24 @@ import (
 	"github.com/platformbus/platform/natsbus"
 )
 
-// NATS says which server to connect to, and who we are there.
+// NATS configures the connection to a NATS server.
 type NATS struct {
 	URL         string
 	Credentials string
 	CA          string
 }
 
-// AddFlags adds the flags for what may be seen by all who see the process.
+// AddFlags adds flags for the settings that are not secret: others can read the arguments of
+// a process.
 func (n *NATS) AddFlags(flags *flag.FlagSet) {
 	flags.StringVar(&n.URL, "nats", os.Getenv("NATS_URL"), "`URL` of the NATS server, or several, separated by commas (or set NATS_URL)")
 	flags.StringVar(&n.Credentials, "nats-creds", os.Getenv("NATS_CREDS"), "`file` with NATS credentials, as nsc writes it (or set NATS_CREDS);\nor set NATS_USER and NATS_PASSWORD")
-	flags.StringVar(&n.CA, "nats-ca", os.Getenv("NATS_CA"), "`file` with the certificates of who may vouch for the NATS server (or set NATS_CA)")
+	flags.StringVar(&n.CA, "nats-ca", os.Getenv("NATS_CA"), "`file` with the CA certificates of the NATS server (or set NATS_CA)")
 }
 
-// Connect connects with the settings that suit a bus. A server that cannot be reached is
-// no error: the connection goes on trying, with jitter, and says so in the log. A server that
-// refuses us closes the connection for good; then the channel is closed.
+// Connect connects with the settings that a bus needs. An unreachable server is not an error:
+// the connection retries with jitter, and logs that. If the server refuses the client the
+// connection is closed for good; the channel is then closed.
 func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, <-chan struct{}, error) {
 	options, err := n.options()
 	if err != nil {
@@ -53,7 +54,7 @@ func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, <-chan struct
 	return conn, closed, nil
 }
 
-// options returns the settings of the connection, those that suit a bus and ours.
+// options returns the options of the connection: those that a bus needs, and n's.
 func (n *NATS) options() ([]nats.Option, error) {
 	options := natsbus.ConnectOptions()
 	for _, one := range strings.Split(n.URL, ",") {
@@ -64,7 +65,7 @@ func (n *NATS) options() ([]nats.Option, error) {
 		case u.User != nil:
 			return nil, Usage("the NATS URL of %s holds credentials, which others can read: use NATS_USER and NATS_PASSWORD, or -nats-creds", u.Host)
 		case u.Scheme == "" || u.Host == "":
-			return nil, Usage("the NATS URL %q is none: want something like nats://127.0.0.1:4222", one)
+			return nil, Usage("the NATS URL %q is invalid: want something like nats://127.0.0.1:4222", one)
 		}
 	}
 	user, password := os.Getenv("NATS_USER"), os.Getenv("NATS_PASSWORD")
@@ -72,10 +73,10 @@ func (n *NATS) options() ([]nats.Option, error) {
 	case n.Credentials != "" && user != "":
 		return nil, Usage("there are credentials both in %s and in NATS_USER", n.Credentials)
 	case n.Credentials != "":
-		if err := checkCredentials(n.Credentials); err != nil { // the connection would try for ever
+		if err := checkCredentials(n.Credentials); err != nil { // the connection would retry for ever
 			return nil, fmt.Errorf("the NATS credentials: %w", err)
 		}
-		options = append(options, nats.UserCredentials(n.Credentials)) // is read for each connection
+		options = append(options, nats.UserCredentials(n.Credentials)) // the file is read at each connect
 	case user != "" || password != "":
 		if user == "" || password == "" {
 			return nil, Usage("NATS_USER and NATS_PASSWORD go together, and one of them is not set")
@@ -88,7 +89,8 @@ func (n *NATS) options() ([]nats.Option, error) {
 	return options, nil
 }
 
-// checkCredentials returns an error if a file is not what nsc writes. It quotes nothing.
+// checkCredentials returns an error if a file is not one that nsc writes. The error does not
+// quote the content.
 func checkCredentials(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -96,7 +98,7 @@ func checkCredentials(file string) error {
 	}
 	key, err := nkeys.ParseDecoratedNKey(text)
 	if err != nil {
-		return fmt.Errorf("%s has no user's key in it", file)
+		return fmt.Errorf("%s contains no user key", file)
 	}
 	key.Wipe()
 	return nil

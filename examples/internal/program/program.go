@@ -1,5 +1,5 @@
-// Package program has what the daemon and the service have in common as processes: how
-// they begin and end, how they reach NATS, and how they speak HTTP.
+// Package program is the common part of the daemon and the service: start and exit of the
+// process, the connection to NATS, and the HTTP server.
 package program
 
 import (
@@ -21,12 +21,12 @@ import (
 	"github.com/platformbus/platform/internal/oneline"
 )
 
-// ErrUsage is matched by errors about how a program was called.
+// ErrUsage is matched by errors about the arguments and the environment of a program.
 var ErrUsage = errors.New("see -h")
 
-// Main runs a program and exits: with 0 if run returns nil, with 2 if it was called wrongly,
-// and with 1 if it failed. The context ends with the first SIGTERM or Ctrl-C; the second
-// one ends the process at once. What run logs goes to standard error.
+// Main runs a program and exits: with 0 if run returns nil, with 2 if the error matches
+// ErrUsage, and with 1 otherwise. The context ends with the first SIGTERM or Ctrl-C; the
+// second one ends the process at once. The log goes to standard error.
 func Main(name string, run func(ctx context.Context, log *slog.Logger, args []string) error) {
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore)
@@ -42,9 +42,9 @@ func Main(name string, run func(ctx context.Context, log *slog.Logger, args []st
 	os.Exit(1)
 }
 
-// NewLogger returns a logger of which each record is one line, and no longer for what others
-// have made it quote, see package oneline. Of an error it writes the text, and no more, where slog would
-// add the stack that some errors have.
+// NewLogger returns a logger that writes each record on one line and limits the length of
+// values, see package oneline. Of an error it writes only the text; slog would add the stack
+// trace that some errors have.
 func NewLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Value.Kind() {
@@ -68,9 +68,9 @@ func Usage(format string, args ...any) error {
 	return fmt.Errorf("%w (%w)", fmt.Errorf(format, args...), ErrUsage)
 }
 
-// Parse parses arguments, of which there are no others than flags.
+// Parse parses arguments. It returns an error if there are arguments that are not flags.
 func Parse(flags *flag.FlagSet, args []string) error {
-	flags.SetOutput(io.Discard) // an error would bury itself in the usage
+	flags.SetOutput(io.Discard) // the usage would hide the error
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		flags.SetOutput(os.Stderr)
 		flags.Usage()
@@ -79,16 +79,16 @@ func Parse(flags *flag.FlagSet, args []string) error {
 		return Usage("%w", err)
 	}
 	if flags.NArg() > 0 {
-		return Usage("there is an argument %q that belongs to no flag", flags.Arg(0))
+		return Usage("unexpected argument %q", flags.Arg(0))
 	}
 	return nil
 }
 
-// maxInstance is how long an instance ID may be, in bytes.
+// maxInstance is the maximum length of an instance ID, in bytes.
 const maxInstance = 253
 
-// InstanceID returns what somebody gave as the ID of an instance. A bus takes any text; a
-// person who gives an empty one, or one with a blank or a line's end, has made a mistake.
+// InstanceID validates an instance ID that a user has entered. A bus accepts any string, but
+// an ID that is empty, or contains a space or a line break, is most likely a mistake.
 func InstanceID(s string) (flux.InstanceID, error) {
 	switch {
 	case s == "":
@@ -96,12 +96,12 @@ func InstanceID(s string) (flux.InstanceID, error) {
 	case len(s) > maxInstance:
 		return "", fmt.Errorf("the instance ID %.20q… has %d bytes; want at most %d", s, len(s), maxInstance)
 	case !utf8.ValidString(s), strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		return "", fmt.Errorf("the instance ID %q has a blank, or what cannot be printed, in it", s)
+		return "", fmt.Errorf("the instance ID %q contains a space or an unprintable character", s)
 	}
 	return flux.InstanceID(s), nil
 }
 
-// Version returns the version that the program was built as.
+// Version returns the version of the program's main module.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

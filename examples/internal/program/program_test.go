@@ -14,7 +14,7 @@ import (
 
 type label string
 
-// Whatever is logged, a record is a line, and its values are bounded.
+// A record is one line, and its values are bounded, whatever is logged.
 func TestLoggerWritesLines(t *testing.T) {
 	for _, value := range []any{
 		strings.Repeat("x", 1<<20) + "\n", errors.New(strings.Repeat("x", 1<<20) + "\n"), label("a\n" + strings.Repeat("x", 1<<20)),

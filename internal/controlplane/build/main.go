@@ -3,11 +3,10 @@
 // Run it from the repository's root:
 //
 //	go run ./internal/controlplane/build         # make controlplane
-//	go run ./internal/controlplane/build -print  # the folder they are in
+//	go run ./internal/controlplane/build -print  # print the folder of the programs
 //
-// A program appears in its folder under its name only when it is complete, by a
-// rename, so that neither an interrupted builder nor a second one at the same
-// time leaves half a program behind.
+// A complete program is renamed into its folder, so that neither an interrupted
+// builder nor two concurrent ones leave an incomplete program.
 package main
 
 import (
@@ -66,8 +65,8 @@ func run(ctx context.Context, out io.Writer, printFolder bool) error {
 	return buildAll(ctx, out, folder, missing.Programs)
 }
 
-// buildAll builds the named programs into folder, one after the other: each
-// build uses all cores by itself.
+// buildAll builds the named programs into folder sequentially: each build uses all
+// cores.
 func buildAll(ctx context.Context, out io.Writer, folder string, names []string) error {
 	fmt.Fprintf(out, "building the control plane's programs into %s\n", folder)
 	fmt.Fprintln(out, "the first time this takes about 8 to 12 minutes on 2 cores, later it takes seconds")
@@ -94,8 +93,8 @@ func buildAll(ctx context.Context, out io.Writer, folder string, names []string)
 	return nil
 }
 
-// temporary is how the names of the folders begin that programs are built in,
-// beside their place, so that the rename stays within one file system.
+// temporary is the prefix of the folders in which programs are built. They are below
+// the final folder, so that the rename stays within one file system.
 const temporary = ".building-"
 
 // build builds one program and returns its size.
@@ -108,15 +107,15 @@ func build(ctx context.Context, p programs.Program, folder string) (size int64, 
 
 	file := filepath.Join(tmp, p.Name)
 	cmd := exec.CommandContext(ctx, "go", "build", "-C", p.Module, "-ldflags", p.LDFlags, "-o", file, p.Package)
-	// What the user has set for their own builds must neither break this one nor
-	// keep it from what the build cache already holds. An empty value would not
-	// do: the go command then reads the one that `go env -w` stored.
+	// The user's build settings must neither break this build nor prevent the use of
+	// the build cache. Empty values are not sufficient: the go command then reads
+	// those that `go env -w` stored.
 	cmd.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off",
 		"GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	// The go command removes its temporary files when it is interrupted, not when
+	// The go command removes its temporary files when it is interrupted, but not when
 	// it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
@@ -133,12 +132,12 @@ func build(ctx context.Context, p programs.Program, folder string) (size int64, 
 	return info.Size(), os.Rename(file, filepath.Join(folder, p.Name))
 }
 
-// removeAbandoned removes what builders that were killed have left. One that
-// was begun less than a day ago may still be at work.
+// removeAbandoned removes the temporary folders of builders that were killed. A
+// folder less than a day old may still be in use.
 func removeAbandoned(folder string) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return // nothing depends on it
+		return // the removal is optional
 	}
 	for _, e := range entries {
 		info, err := e.Info()

@@ -1,8 +1,8 @@
-// Package programs names the programs that make up a control plane, pins their
-// versions, and knows where on this machine they are.
+// Package programs lists the programs of a control plane, pins their versions, and
+// locates them on this machine.
 //
-// It stands apart from package controlplane, which starts them, so that their
-// builder needs nothing but the standard library.
+// It is separate from package controlplane, which starts them, so that their builder
+// needs only the standard library.
 package programs
 
 import (
@@ -21,9 +21,9 @@ const (
 	KwokVersion       = "v0.8.0"
 )
 
-// AssetsVariable is the environment variable that names a folder of programs to
-// use instead of those that the builder makes. Its name is the one that
-// controller-runtime's envtest and its setup-envtest use.
+// AssetsVariable is the environment variable that names a folder of programs to use
+// instead of the builder's. controller-runtime's envtest and setup-envtest use the
+// same variable.
 const AssetsVariable = "KUBEBUILDER_ASSETS"
 
 // A Program is one of the programs of a control plane, and how to build it.
@@ -34,16 +34,16 @@ type Program struct {
 	Package string // import path of its main package
 	LDFlags string
 
-	// FirstBuild is about how long the first build takes on 2 cores, measured
-	// with an empty build cache in the order of All: later ones find much of what
-	// they need compiled by earlier ones.
+	// FirstBuild is the approximate duration of the first build on 2 cores, measured
+	// with an empty build cache in the order of All: later builds reuse packages
+	// that earlier ones compiled.
 	FirstBuild time.Duration
 }
 
 // All returns the programs in the order in which they are built.
 func All() []Program {
-	// Without a version the server calls itself "v0.0.0-master+$Format:%H$", which
-	// kubectl refuses to parse. The symbol tables are half of each file.
+	// Without a version the server reports "v0.0.0-master+$Format:%H$", which kubectl
+	// cannot parse. The symbol tables are half of each file.
 	const (
 		strip      = "-s -w"
 		kubernetes = strip + " -X k8s.io/component-base/version.gitVersion=" + KubernetesVersion
@@ -68,9 +68,8 @@ func Names() []string {
 	return names
 }
 
-// CacheFolder returns the folder into which the builder puts the programs. The
-// pinned versions are part of its name, so that programs of other versions are
-// never taken for them.
+// CacheFolder returns the folder of the builder's programs. Its name contains the
+// pinned versions, so that programs of other versions are never used.
 func CacheFolder() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -80,10 +79,10 @@ func CacheFolder() (string, error) {
 	return filepath.Join(cache, "platform", "controlplane", key), nil
 }
 
-// Locate returns the folder that holds all the named programs: the one in
-// KUBEBUILDER_ASSETS if that is set and holds them all, or else the builder's.
+// Locate returns the folder that contains all the named programs: the one in
+// KUBEBUILDER_ASSETS if that is set and contains them all, or else the builder's.
 // It returns a MissingError if neither does. It never mixes the two, because
-// programs of different versions need not work together.
+// programs of different versions may be incompatible.
 func Locate(names ...string) (string, error) {
 	cache, err := CacheFolder()
 	if err != nil {
@@ -105,7 +104,7 @@ func Locate(names ...string) (string, error) {
 	return "", missing
 }
 
-// Absent returns those of the named programs that are not in folder.
+// Absent returns the named programs that are not in folder.
 func Absent(folder string, names ...string) []string {
 	var absent []string
 	for _, name := range names {
@@ -117,10 +116,10 @@ func Absent(folder string, names ...string) []string {
 	return absent
 }
 
-// A MissingError says which programs are not there, and how to get them.
+// A MissingError names the programs that are missing. Its text says how to build them.
 type MissingError struct {
 	Programs []string
-	Folders  []string // where they were looked for
+	Folders  []string // the folders that were searched
 }
 
 func (e *MissingError) Error() string {

@@ -12,8 +12,8 @@ import (
 	"github.com/platformbus/platform/internal/controlplane/programs"
 )
 
-// TestVersionsArePinned compares the constants, which name the folder that the
-// programs are cached in, with what is really built.
+// TestVersionsArePinned compares the constants, which are part of the name of the
+// cache folder, with the versions that are built.
 func TestVersionsArePinned(t *testing.T) {
 	for _, tt := range []struct{ file, module, version string }{
 		{"hack/controlplane/go.mod", "k8s.io/kubernetes", programs.KubernetesVersion},
@@ -30,8 +30,8 @@ func TestVersionsArePinned(t *testing.T) {
 	}
 }
 
-// TestModulesNameThePrograms finds a program that no tool directive pins before
-// a build does, which takes minutes.
+// TestModulesNameThePrograms detects a program that no tool directive pins, sooner than
+// a build, which takes minutes.
 func TestModulesNameThePrograms(t *testing.T) {
 	for _, p := range programs.All() {
 		text, err := os.ReadFile(filepath.Join("../../..", p.Module, "go.mod"))

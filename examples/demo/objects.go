@@ -19,26 +19,26 @@ const kindName = "parcels.demo.platformbus.example"
 // removeLimit bounds the removal, which also takes place after an interrupt.
 const removeLimit = 2 * time.Minute
 
-// traces are what the demo makes in a foreign cluster that nothing else contains: a
-// namespace and a CustomResourceDefinition.
-type traces struct {
+// demoObjects are the cluster-scoped objects that the demo creates in a foreign cluster: a
+// namespace, which contains all other objects, and a CustomResourceDefinition.
+type demoObjects struct {
 	namespaces, kinds metadata.ResourceInterface
 }
 
-func newTraces(config *rest.Config) (*traces, error) {
+func newDemoObjects(config *rest.Config) (*demoObjects, error) {
 	client, err := metadata.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	return &traces{
+	return &demoObjects{
 		namespaces: client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}),
 		kinds: client.Resource(schema.GroupVersionResource{
 			Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}),
 	}, nil
 }
 
-// present says which of them are there.
-func (t *traces) present(ctx context.Context) (hasNamespace, hasKind bool, err error) {
+// present reports which of them exist.
+func (t *demoObjects) present(ctx context.Context) (hasNamespace, hasKind bool, err error) {
 	if hasNamespace, err = exists(ctx, t.namespaces, namespace); err != nil {
 		return false, false, fmt.Errorf("look for namespace %s: %w", namespace, err)
 	}
@@ -48,9 +48,9 @@ func (t *traces) present(ctx context.Context) (hasNamespace, hasKind bool, err e
 	return hasNamespace, hasKind, nil
 }
 
-// remove removes the namespace and, if it is ours, the CustomResourceDefinition, and
+// remove deletes the namespace and, if kindToo is set, the CustomResourceDefinition, and
 // returns when they are gone.
-func (t *traces) remove(ctx context.Context, kindToo bool) error {
+func (t *demoObjects) remove(ctx context.Context, kindToo bool) error {
 	ctx, cancel := context.WithTimeout(ctx, removeLimit)
 	defer cancel()
 	err := remove(ctx, t.namespaces, "namespace", namespace)

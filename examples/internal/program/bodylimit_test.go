@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A pipes is a listener in memory, for time in a synctest bubble to pass by itself.
+// A pipes is an in-memory listener, so that time in a synctest bubble advances by itself.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{} // closed by Close
@@ -45,7 +45,7 @@ func (pipeAddr) String() string  { return "pipe" }
 type testServer struct {
 	*Server
 	listener *pipes
-	release  chan struct{} // closed for what waits in /wait to be answered
+	release  chan struct{} // closed to let the requests for /wait be answered
 }
 
 func startServer() *testServer {
@@ -57,7 +57,7 @@ func startServer() *testServer {
 				http.Error(w, err.Error(), http.StatusRequestTimeout)
 				return
 			}
-		case "/large": // more than net/http holds back until the handler returns
+		case "/large": // more than net/http buffers until the handler returns
 			fmt.Fprint(w, strings.Repeat("x", 64<<10))
 			return
 		}
@@ -86,8 +86,7 @@ func (s *testServer) send(t *testing.T, text string) net.Conn {
 
 const noBody = " HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
 
-// A client that does not send the body that it has announced is disconnected, whatever it
-// asks for.
+// A client that does not send the body it declares is disconnected, whatever it requests.
 func TestMissingBody(t *testing.T) {
 	defaults := Limits{}.orDefaults()
 	soon := 2 * defaults.Rest // net/http may add half a second of its own
@@ -121,7 +120,7 @@ func TestMissingBody(t *testing.T) {
 	}
 }
 
-// A byte now and then does not prolong the time.
+// A slow trickle of bytes does not extend the limit.
 func TestTricklingBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startServer()
@@ -145,8 +144,8 @@ func TestTricklingBody(t *testing.T) {
 	})
 }
 
-// The limit is for the body alone: a call may take longer, and the connection is used again.
-func TestBodyThatHasCome(t *testing.T) {
+// The limit applies to the body alone: a call may take longer, and the connection is reused.
+func TestBodyThatHasArrived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startServer()
 		client := s.send(t, "POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nsome")
@@ -170,7 +169,7 @@ func TestBodyThatHasCome(t *testing.T) {
 	})
 }
 
-// Who has not sent a body, or a header, is not waited for at the end; a call is.
+// Close does not wait for clients that have not sent a body or a header, but for calls.
 func TestCloseCutsOffMissingBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startServer()
@@ -199,7 +198,7 @@ func TestCloseCutsOffMissingBodies(t *testing.T) {
 	})
 }
 
-// With nothing but bodies that do not come, the end takes seconds.
+// If only bodies that do not arrive are pending, Close takes seconds.
 func TestCloseIsNotDelayed(t *testing.T) {
 	for _, request := range []string{"POST /read" + noBody, "POST /" + noBody, "GET /" + noBody, "OPTIONS *" + noBody, "GET / HTTP/1.1\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
