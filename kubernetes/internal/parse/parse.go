@@ -64,6 +64,9 @@ func (f *flattening) add(value any, depth int) error {
 	if !ok {
 		return fmt.Errorf("want an object with apiVersion and kind, got %s", kindOf(value))
 	}
+	if isEncrypted(content) {
+		return encryptedError(content)
+	}
 	u := &unstructured.Unstructured{Object: content}
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
