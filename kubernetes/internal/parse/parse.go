@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -132,7 +133,9 @@ func checkMetadata(content map[string]any, kind string) error {
 	if err := kinds.CheckName(name); err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
 	}
-	if value, ok := metadata["namespace"]; ok {
+	if value, ok := metadata["namespace"]; ok && value == nil {
+		delete(metadata, "namespace") // a null is not set
+	} else if ok {
 		namespace, ok := value.(string)
 		if !ok {
 			return fmt.Errorf("%s %.100q: metadata.namespace is not a string", kind, name)
@@ -141,7 +144,52 @@ func checkMetadata(content map[string]any, kind string) error {
 			return fmt.Errorf("%s %.100q: %w", kind, name, err)
 		}
 	}
+	for _, field := range []string{"annotations", "labels"} {
+		if err := checkStrings(metadata, field); err != nil {
+			return fmt.Errorf("%s %.100q: %w", kind, name, err)
+		}
+	}
 	return nil
+}
+
+// maxNamed is how many keys with a wrong value an error names.
+const maxNamed = 10
+
+// checkStrings checks that the values in a map of the metadata are strings. It takes out what
+// is null, which counts as not set.
+func checkStrings(metadata map[string]any, field string) error {
+	value, ok := metadata[field]
+	if !ok {
+		return nil
+	}
+	if value == nil {
+		delete(metadata, field)
+		return nil
+	}
+	content, _ := value.(map[string]any) // what is none is the API server's to refuse
+	var wrong []string
+	for key, value := range content {
+		if _, ok := value.(string); value == nil {
+			delete(content, key)
+		} else if !ok {
+			wrong = append(wrong, key)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	slices.Sort(wrong)
+	if len(wrong) == 1 {
+		return fmt.Errorf("the %s %.100q has to be a string, and is %s: write its value in quotes", strings.TrimSuffix(field, "s"), wrong[0], kindOf(content[wrong[0]]))
+	}
+	more := ""
+	if len(wrong) > maxNamed {
+		wrong, more = wrong[:maxNamed], fmt.Sprintf(" and %d more", len(wrong)-maxNamed)
+	}
+	for i, key := range wrong {
+		wrong[i] = fmt.Sprintf("%.100q", key)
+	}
+	return fmt.Errorf("the %s %s%s have to be strings: write their values in quotes", field, strings.Join(wrong, ", "), more)
 }
 
 // inherit gives an item of a typed list, such as a ConfigMapList, the type that its
