@@ -44,12 +44,18 @@ func Each(ctx context.Context, data []byte, limits *Limits, found func(Object) e
 		if err != nil {
 			return err
 		}
-		f := flattening{found: found, line: doc.Line, limits: limits}
-		if err := f.add(value, 0); err != nil {
-			return doc.at(err)
+		if err := doc.Objects(value, limits, found); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// Objects calls found with each object in value, which is what Value has returned, until it
+// returns an error. It fails as Each does.
+func (d Document) Objects(value any, limits *Limits, found func(Object) error) error {
+	f := flattening{found: found, line: d.Line, limits: limits}
+	return d.at(f.add(value, 0))
 }
 
 // A flattening finds the objects of a document.
