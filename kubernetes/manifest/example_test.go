@@ -29,7 +29,7 @@ func ExampleLoad() {
 	// Output:
 	// namespace.json:1: Namespace shop
 	// shop/web.yaml:2: Service web
-	// ignored values.yaml: no document has an apiVersion and a kind
+	// ignored values.yaml: no document has two of apiVersion, kind and metadata
 }
 
 // One round of a GitOps loop, on any platform.Platform.
