@@ -25,7 +25,7 @@ func readCase(t *testing.T, name string) []byte {
 func TestCasesThatAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"23-sops.yaml":               `document at line 1: Secret "sealed": it is encrypted with SOPS, and has to be decrypted first`,
-		"19a-annotation-number.yaml": `document at line 1: Service "scraped": the annotations "prometheus.io/port", "prometheus.io/scrape" have to be strings: write their values in quotes`,
+		"19a-annotation-number.yaml": `document at line 1: Service "scraped": .metadata.annotations: the values of "prometheus.io/port", "prometheus.io/scrape" have to be strings: write them in quotes`,
 	} {
 		data := readCase(t, name)
 		_, err := manifest.Parse(data)

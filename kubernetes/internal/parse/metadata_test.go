@@ -12,14 +12,14 @@ import (
 )
 
 func TestAnnotationsAndLabelsAreStrings(t *testing.T) {
-	const quotes = " has to be a string, and is "
+	const quotes = ", and has to be a string: write it in quotes"
 	for _, c := range []struct{ name, metadata, want string }{
-		{"a number", "annotations: {prometheus.io/port: 48151623}", `ConfigMap "a": the annotation "prometheus.io/port" has to be a string, and is a number: write its value in quotes`},
-		{"a boolean", "annotations: {scrape: true}", `the annotation "scrape"` + quotes + "a boolean"},
-		{"a map", "annotations: {a: {b: hunter2}}", `the annotation "a"` + quotes + "a map"},
-		{"a list", "annotations: {a: [hunter2]}", `the annotation "a"` + quotes + "a list"},
-		{"a label", "labels: {version: 1.5}", `the label "version"` + quotes + "a number: write its value in quotes"},
-		{"several", "labels: {b: 48151623, c: x, a: no}", `the labels "a", "b" have to be strings: write their values in quotes`},
+		{"a number", "annotations: {prometheus.io/port: 48151623}", `ConfigMap "a": .metadata.annotations: the value of "prometheus.io/port" is a number` + quotes},
+		{"a boolean", "annotations: {scrape: true}", `.metadata.annotations: the value of "scrape" is a boolean` + quotes},
+		{"a map", "annotations: {a: {b: hunter2}}", `.metadata.annotations: the value of "a" is a map` + quotes},
+		{"a list", "annotations: {a: [hunter2]}", `.metadata.annotations: the value of "a" is a list` + quotes},
+		{"a label", "labels: {version: 1.5}", `.metadata.labels: the value of "version" is a number` + quotes},
+		{"several", "labels: {b: 48151623, c: x, a: no}", `.metadata.labels: the values of "a", "b" have to be strings: write them in quotes`},
 		{"many", "labels: {a0: 1, a1: 1, a2: 1, a3: 1, a4: 1, a5: 1, a6: 1, a7: 1, a8: 1, a9: 1, b: 1}", `"a9" and 1 more have to be strings`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

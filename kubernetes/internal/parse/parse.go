@@ -18,7 +18,8 @@ import (
 )
 
 // An Object is one object of a manifest. Its apiVersion, kind, name and namespace are such
-// that requests can be made of them.
+// that requests can be made of them, and the values of its annotations and labels are
+// strings. None of these is null.
 type Object struct {
 	*unstructured.Unstructured
 	Line int // where its document begins, from 1
@@ -186,7 +187,7 @@ func checkStrings(metadata map[string]any, field string) error {
 	}
 	slices.Sort(wrong)
 	if len(wrong) == 1 {
-		return fmt.Errorf("the %s %.100q has to be a string, and is %s: write its value in quotes", strings.TrimSuffix(field, "s"), wrong[0], kindOf(content[wrong[0]]))
+		return fmt.Errorf(".metadata.%s: the value of %.100q is %s, and has to be a string: write it in quotes", field, wrong[0], kindOf(content[wrong[0]]))
 	}
 	more := ""
 	if len(wrong) > maxNamed {
@@ -195,7 +196,7 @@ func checkStrings(metadata map[string]any, field string) error {
 	for i, key := range wrong {
 		wrong[i] = fmt.Sprintf("%.100q", key)
 	}
-	return fmt.Errorf("the %s %s%s have to be strings: write their values in quotes", field, strings.Join(wrong, ", "), more)
+	return fmt.Errorf(".metadata.%s: the values of %s%s have to be strings: write them in quotes", field, strings.Join(wrong, ", "), more)
 }
 
 // inherit gives an item of a typed list, such as a ConfigMapList, the type that its
