@@ -18,9 +18,9 @@ const ignoreFileName = ".platformignore"
 
 // What files of that name hold at most.
 const (
-	maxIgnoreSize    = 1 << 20 // bytes in one
-	maxPattern       = 512     // bytes in one pattern
-	maxIgnorePattern = 1000    // patterns that apply to one path
+	maxIgnoreSize = 1 << 20 // bytes in one
+	maxPattern    = 512     // bytes in one pattern
+	maxPatterns   = 1000    // patterns that apply to one path
 )
 
 // An ignoreFile is a file of patterns. It applies to what is in its folder and below.
@@ -70,8 +70,8 @@ func (l *loader) readIgnoreFile(folder string) error {
 		if p == nil {
 			continue
 		}
-		if p.line = number; known+len(f.patterns) == maxIgnorePattern {
-			return fmt.Errorf("line %d: more than %d patterns apply to one folder", number, maxIgnorePattern)
+		if p.line = number; known+len(f.patterns) == maxPatterns {
+			return fmt.Errorf("line %d: more than %d patterns apply to one folder", number, maxPatterns)
 		}
 		f.patterns = append(f.patterns, *p)
 	}

@@ -183,6 +183,8 @@ func TestLoadOfAFolderThatIsNotThere(t *testing.T) {
 
 	_, _, err = manifest.Load(noFolder{})
 	require.EqualError(t, err, "the root folder: open /srv/manifests: no luck", "the file system's own path")
+	_, _, err = manifest.Load(noList{os.DirFS(there)})
+	require.EqualError(t, err, "the root folder: readdir: no luck")
 	_, _, err = manifest.Load(onlyAFile{os.DirFS(there)})
 	require.EqualError(t, err, "the root folder: it is no folder")
 }
@@ -192,6 +194,13 @@ type noFolder struct{}
 
 func (noFolder) Open(string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: "/srv/manifests", Err: errNoLuck}
+}
+
+// noList is a file system whose folders cannot be read.
+type noList struct{ fs.FS }
+
+func (noList) ReadDir(name string) ([]fs.DirEntry, error) {
+	return nil, &fs.PathError{Op: "readdir", Path: name, Err: errNoLuck}
 }
 
 // onlyAFile is a file system whose root is a file.

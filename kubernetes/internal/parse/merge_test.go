@@ -2,11 +2,14 @@ package parse_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	yamlv3 "go.yaml.in/yaml/v3"
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/platformbus/platform/kubernetes/internal/parse"
@@ -99,5 +102,42 @@ func TestMergeKeysRefused(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 			assert.NotContains(t, err.Error(), "hunter2")
 		})
+	}
+}
+
+// Mappings that merge each other at random are read as another decoder reads them, which
+// knows one merge key in a mapping.
+func TestMergeKeysAtRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		var b strings.Builder
+		for m := range 6 {
+			var entries []string
+			for key := range 4 {
+				if r.IntN(2) == 0 {
+					entries = append(entries, fmt.Sprintf("k%d: %d", key, r.IntN(100)))
+				}
+			}
+			if m > 0 && r.IntN(4) > 0 {
+				merge := fmt.Sprintf("<<: *m%d", r.IntN(m))
+				if r.IntN(2) == 0 {
+					merge = fmt.Sprintf("<<: [*m%d, {k0: v, k3: w}, *m%d]", r.IntN(m), r.IntN(m))
+				}
+				entries = append(entries, merge)
+			}
+			r.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
+			if r.IntN(2) == 0 || len(entries) == 0 {
+				fmt.Fprintf(&b, "m%d: &m%d {%s}\n", m, m, strings.Join(entries, ", "))
+			} else {
+				fmt.Fprintf(&b, "m%d: &m%d\n  %s\n", m, m, strings.Join(entries, "\n  "))
+			}
+		}
+		var theirs map[string]any
+		require.NoError(t, yamlv3.Unmarshal([]byte(b.String()), &theirs), b.String())
+		want, err := json.Marshal(theirs)
+		require.NoError(t, err)
+		got, err := value(t, b.String())
+		require.NoError(t, err, b.String())
+		require.JSONEq(t, string(want), got, b.String())
 	}
 }
