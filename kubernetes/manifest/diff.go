@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -12,6 +13,11 @@ const (
 	// maxEdits bounds the work of comparing two texts, which grows with its square. Texts
 	// that differ in more lines are shown as one replacing the other.
 	maxEdits = 500
+	// These bound a diff: nobody reads more of one, and an operator brings definitions of kinds
+	// of 30,000 lines.
+	maxDiffLines = 5000
+	maxDiffBytes = 256 << 10
+	maxLineBytes = 1000
 )
 
 // An edit keeps, deletes or inserts one line.
@@ -49,6 +55,49 @@ func unified(oldName, newName, oldText, newText string) string {
 		i, oldLine, newLine = end, oldLine-before+oldCount, newLine-before+newCount
 	}
 	return b.String()
+}
+
+// bounded returns a diff cut to what an Entry has at most.
+func bounded(diff string) string {
+	var b strings.Builder
+	lines := 0
+	for line := range strings.Lines(diff) {
+		line = cutLine(line)
+		if lines == maxDiffLines || b.Len()+len(line) > maxDiffBytes {
+			break
+		}
+		b.WriteString(line)
+		lines++
+	}
+	if more := strings.Count(diff, "\n") - lines; more > 0 {
+		fmt.Fprintf(&b, "(%d more lines are left out)\n", more)
+	}
+	return b.String()
+}
+
+// cutLine cuts a line that is too long, with its end, where a character ends.
+func cutLine(line string) string {
+	if len(line) <= maxLineBytes {
+		return line
+	}
+	end := maxLineBytes
+	for end > 0 && !utf8.RuneStart(line[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s... (%d more bytes)\n", line[:end], len(line)-end-len("\n"))
+}
+
+// firstLines returns the first lines of a text, and how many more it has.
+func firstLines(text string, most int) (first string, more int) {
+	end := 0
+	for line := range strings.Lines(text) {
+		if most == 0 {
+			return text[:end], strings.Count(text[end:], "\n")
+		}
+		most--
+		end += len(line)
+	}
+	return text, 0
 }
 
 // endOfHunk returns where the hunk ends that has its first change at i: after as many

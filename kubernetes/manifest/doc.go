@@ -7,13 +7,26 @@
 // List of them, to any depth. Input is taken to be hostile: an anchor bomb, a nesting
 // bomb, a duplicate key and a name that cannot be in a request's path are errors, what a text
 // becomes in memory is bounded by its size (see [Parse]), and no input makes it panic.
-// YAML is read as kubectl reads it (YAML 1.1: on and yes are booleans), and strictly.
+// YAML is read as kubectl reads it (YAML 1.1: on and yes are booleans), and strictly: a key
+// that is there twice is an error. A key that is given explicitly overrides one that a merge
+// key (<<) brings, and of several merged maps the earlier goes before the later, wherever the
+// merge keys stand. (kubectl lets a merge key override what stands before it.)
+//
+// As with kubectl, a null in the annotations or labels of an object, or in place of them or of
+// the namespace, is not set. An annotation or a label that is a number or a boolean is an
+// error that says to quote it, and so is a file that SOPS has encrypted, which has to be
+// decrypted first.
+//
+// A folder may hold more than manifests: [Load] says what it leaves out, and a file
+// .platformignore, written as a .gitignore is, names what else to leave out. What looks like
+// an object has to be right.
 //
 // # A GitOps loop
 //
 // [Load] reads a folder. Platform.Export says what the cluster holds. [Plan] compares the
 // two and returns what to Sync, and a [Report] that a person, or a program, can approve.
-// Synced, planned again, and nothing changed meanwhile, the plan is empty.
+// Synced, planned again, and nothing changed meanwhile, the plan is empty, unless it has
+// objects that an Export does not show: these are applied every time, see [Report.Empty].
 //
 // # Ownership
 //

@@ -29,7 +29,7 @@ func ExampleLoad() {
 	// Output:
 	// namespace.json:1: Namespace shop
 	// shop/web.yaml:2: Service web
-	// ignored values.yaml: no document has an apiVersion and a kind
+	// ignored values.yaml: no document has two of apiVersion, kind and metadata
 }
 
 // One round of a GitOps loop, on any platform.Platform.
@@ -71,7 +71,9 @@ data: {sky: grey, grass: green}
 	// Output:
 	// sync set "demo": 1 to add, 0 to change, 0 to delete, 0 unchanged
 	//
-	// Add default:configmap/colours (app.yaml:1)
+	// Add:
+	// + default:configmap/colours (app.yaml:1)
+	//
 	// --- default:configmap/colours (cluster)
 	// +++ default:configmap/colours (app.yaml:1)
 	// @@ -0,0 +1,10 @@
@@ -88,7 +90,9 @@ data: {sky: grey, grass: green}
 	//
 	// sync set "demo": 0 to add, 1 to change, 0 to delete, 0 unchanged
 	//
-	// Change default:configmap/colours (app.yaml:1)
+	// Change:
+	// ~ default:configmap/colours (app.yaml:1)
+	//
 	// --- default:configmap/colours (cluster)
 	// +++ default:configmap/colours (app.yaml:1)
 	// @@ -1,7 +1,7 @@

@@ -17,6 +17,7 @@ func FuzzSetImages(f *testing.F) {
 		one("x:1"), one("'x'"), one(`"x"`), one("|-\n      x"), one(">\n      x"), one("&i x") + "    tty: *i\n", one("!!str &a x"),
 		pod("  containers:\n  - {name: b, image: &i x}\n  - {name: a, image: *i}\n"),
 		pod("  containers:\n  - &b\n    name: a\n    image: x\n  - <<: *b\n"),
+		pod("  containers:\n  - &b\n    name: b\n    image: x\n  - &c {<<: [*b], name: a}\n  - name: c\n    <<: *c\n    <<: *b\n"),
 		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"image":"x","name":"a"}]}}`,
 		"\ufeff" + one("x") + "---\n\ufeff" + one("x\r"),
 	} {

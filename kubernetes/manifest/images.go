@@ -22,7 +22,8 @@ import (
 // SetImages returns the definition with other images: images has them by the name of the
 // container. Every byte but those of the images stays: comments, order, quoting, anchors,
 // line ends. An image that is there already counts as set, so that the result may equal
-// the definition.
+// the definition. A container that has its image from another by a merge key (<<), and shall
+// not share it, gets a line for its own after that key.
 //
 // The definition is a manifest as Parse reads it. In each of its objects, containers, init
 // containers and ephemeral containers are set, of a Pod, a PodTemplate, a CronJob, and
@@ -63,9 +64,22 @@ func setImages(definition []byte, images map[string]string) ([]byte, error) {
 		}
 		return nil, fmt.Errorf("%w: no container is named %s", platform.ErrNoMatchingImages, strings.Join(missing, " or "))
 	}
+	result, err := editImages(definition, objects, images, false)
+	if err != nil {
+		// Containers that merge what another has can have images of their own.
+		if separate, tried := editImages(definition, objects, images, true); tried == nil {
+			return separate, nil
+		}
+	}
+	return result, err
+}
+
+// editImages sets images in the definition so that it holds the objects expected. If separate,
+// containers that merge their image get one of their own where they need it.
+func editImages(definition []byte, expected []Object, images map[string]string, separate bool) ([]byte, error) {
 	var edits []splice
 	for _, doc := range parse.Split(definition) {
-		more, err := setImagesIn(doc, definition, images)
+		more, err := setImagesIn(doc, definition, images, separate)
 		if err != nil {
 			return nil, fmt.Errorf("document at line %d: %w", doc.Line, err)
 		}
@@ -75,7 +89,10 @@ func setImages(definition []byte, images map[string]string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return result, verify(objects, result)
+	if err := verify(expected, result); err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // checkImage says what is wrong with an image. It knows no more of their form than what

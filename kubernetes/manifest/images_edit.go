@@ -23,6 +23,12 @@ type use struct {
 type imageSetter struct {
 	text   []byte
 	images map[string]string
+	// separate says that a container which merges its image, and shall not have the one that
+	// it merges, gets one of its own.
+	separate bool
+	merging  []*node          // the mappings of containers that merge their image, if separate
+	desired  map[*node]string // the image that the mapping of each container shall have, if separate
+
 	sites  []*node // the values of the field image, in the order in which they are found
 	uses   map[*node][]use
 	shared map[*node]agreement // of what has an anchor
@@ -38,17 +44,22 @@ type agreement struct {
 }
 
 // setImages returns the edits of the whole manifest that set images in one document of it.
-func setImagesIn(d parse.Document, manifest []byte, images map[string]string) ([]splice, error) {
+func setImagesIn(d parse.Document, manifest []byte, images map[string]string, separate bool) ([]splice, error) {
 	root, err := nodes(d)
 	if err != nil {
 		return nil, err
 	}
-	s := imageSetter{text: d.Text, images: images, uses: map[*node][]use{}, shared: map[*node]agreement{}, wants: map[*node]wanted{}}
+	s := imageSetter{text: d.Text, images: images, separate: separate, desired: map[*node]string{}, uses: map[*node][]use{}, shared: map[*node]agreement{}, wants: map[*node]wanted{}}
 	if err := s.find(root, schema.GroupKind{}); err != nil {
 		return nil, err
 	}
 	for _, site := range s.sites {
 		if err := s.set(site); err != nil {
+			return nil, err
+		}
+	}
+	for _, mapping := range s.merging {
+		if err := s.separateImage(mapping); err != nil {
 			return nil, err
 		}
 	}
@@ -120,6 +131,19 @@ func (s *imageSetter) note(container *node) error {
 	}
 	if site == nil {
 		return nil
+	}
+	if s.separate {
+		mapping := container.value()
+		_, before := s.desired[mapping]
+		if s.desired[mapping] = want; want == "" {
+			s.desired[mapping], _ = site.str()
+		}
+		if mapping.own("image") == nil {
+			if !before {
+				s.merging = append(s.merging, mapping)
+			}
+			return nil
+		}
 	}
 	if _, before := s.uses[site]; !before {
 		s.sites = append(s.sites, site)

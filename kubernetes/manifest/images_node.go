@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	yamlv2 "go.yaml.in/yaml/v2"
 	"go.yaml.in/yaml/v3"
@@ -37,25 +36,20 @@ func nodes(d parse.Document) (*node, error) {
 	if len(root.Content) != 1 {
 		return nil, fmt.Errorf("it has %d values", len(root.Content))
 	}
-	b := builder{starts: lineStarts(d.Text), text: d.Text, known: map[*yaml.Node]*node{}}
+	b := builder{parse.NewPositions(d.Text), map[*yaml.Node]*node{}}
 	return b.build(root.Content[0])
 }
 
 // A builder places the nodes of a YAML document.
 type builder struct {
-	text   []byte
-	starts []int // of the lines
-	known  map[*yaml.Node]*node
-	last   position // of the node placed last; the next is mostly on the same line, further on
+	positions *parse.Positions
+	known     map[*yaml.Node]*node
 }
-
-// A position in a text is where a character is.
-type position struct{ line, column, at int }
 
 func (b *builder) build(y *yaml.Node) (*node, error) {
 	n := &node{Node: *y}
 	var err error
-	if n.start, err = b.place(y); err != nil {
+	if n.start, err = b.positions.At(y.Line, y.Column); err != nil {
 		return nil, err
 	}
 	b.known[y] = n
@@ -71,43 +65,6 @@ func (b *builder) build(y *yaml.Node) (*node, error) {
 		n.alias.aliases = append(n.alias.aliases, n)
 	}
 	return n, nil
-}
-
-// place returns where a node begins. The column counts characters.
-func (b *builder) place(y *yaml.Node) (int, error) {
-	if y.Line < 1 || y.Line > len(b.starts) {
-		return 0, fmt.Errorf("line %d is beyond its end", y.Line)
-	}
-	from := position{y.Line, 1, b.starts[y.Line-1]}
-	if b.last.line == y.Line && b.last.column <= y.Column {
-		from = b.last
-	}
-	for ; from.column < y.Column; from.column++ {
-		_, size := utf8.DecodeRune(b.text[from.at:])
-		from.at += size
-	}
-	b.last = from
-	return from.at, nil
-}
-
-// lineStarts returns where lines begin, by what YAML 1.1 takes for the end of one.
-func lineStarts(text []byte) []int {
-	starts := []int{0}
-	for at := 0; at < len(text); {
-		r, size := utf8.DecodeRune(text[at:])
-		at += size
-		switch r {
-		case '\r':
-			if at < len(text) && text[at] == '\n' {
-				at++
-			}
-		case '\n', '\u0085', '\u2028', '\u2029':
-		default:
-			continue
-		}
-		starts = append(starts, at)
-	}
-	return starts
 }
 
 // A jsonReader places the nodes of a JSON document.
@@ -159,34 +116,53 @@ func (n *node) value() *node {
 	return n
 }
 
-// get returns the value of a key as it is written: it may be an alias. As in all that
-// reads YAML, what a mapping itself has goes before what it merges, and what it merges
-// first before what it merges later.
+// get returns the value of a key as it is written: it may be an alias. What a mapping itself
+// has goes before what it merges, and what it merges first before what it merges later.
 func (n *node) get(name string) *node {
-	if n = n.value(); n == nil || n.Kind != yaml.MappingNode {
-		return nil
+	n = n.value()
+	if own := n.own(name); own != nil {
+		return own
 	}
-	var merged *node
-	for i := 0; i+1 < len(n.content); i += 2 {
-		k := n.content[i].value()
-		switch {
-		case k.Kind != yaml.ScalarNode:
-		case k.Value == name:
-			return n.content[i+1]
-		case k.Tag == "!!merge" && merged == nil:
-			merged = n.content[i+1]
-		}
-	}
-	from := merged.value()
-	if from == nil || from.Kind != yaml.SequenceNode {
-		return from.get(name)
-	}
-	for _, item := range from.content {
-		if found := item.get(name); found != nil {
+	for _, from := range n.merged() {
+		if found := from.get(name); found != nil {
 			return found
 		}
 	}
 	return nil
+}
+
+// own returns the value of a key that a mapping has itself.
+func (n *node) own(name string) *node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.content); i += 2 {
+		if k := n.content[i].value(); k.Kind == yaml.ScalarNode && k.Value == name {
+			return n.content[i+1]
+		}
+	}
+	return nil
+}
+
+// merged returns the mappings that a mapping merges, in their order.
+func (n *node) merged() []*node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	var list []*node
+	for i := 0; i+1 < len(n.content); i += 2 {
+		if n.content[i].Tag != "!!merge" {
+			continue
+		}
+		if from := n.content[i+1].value(); from.Kind == yaml.SequenceNode {
+			for _, item := range from.content {
+				list = append(list, item.value())
+			}
+		} else {
+			list = append(list, from)
+		}
+	}
+	return list
 }
 
 func (n *node) dig(path ...string) *node {

@@ -108,6 +108,46 @@ spec:
 			strings.Replace(pod("  containers:\n  - {<<: [*c, *b], name: a}\n  - {image: z, <<: *c, name: d}\n"), "name: p", "name: p, annotations: &b {image: x}, labels: &c {tty: x}", 1), map[string]string{"d": "z:2"},
 			strings.Replace(pod("  containers:\n  - {<<: [*c, *b], name: a}\n  - {image: z:2, <<: *c, name: d}\n"), "name: p", "name: p, annotations: &b {image: x}, labels: &c {tty: x}", 1),
 		},
+		{
+			"merged, for one that is named otherwise",
+			pod("  containers:\n  - &b\n    name: a\n    image: x:1 # one\n  - <<: *b\n    # two\n    name: b\n"), map[string]string{"b": "x:2"},
+			pod("  containers:\n  - &b\n    name: a\n    image: x:1 # one\n  - <<: *b\n    # two\n    image: x:2\n    name: b\n"),
+		},
+		{
+			"merged, for the one that is merged",
+			pod("  containers:\n  - &b\n    name: a\n    image: x:1 # one\n  - <<: *b\n    # two\n    name: b\n"), a2,
+			pod("  containers:\n  - &b\n    name: a\n    image: x:2 # one\n  - <<: *b\n    # two\n    image: x:1\n    name: b\n"),
+		},
+		{
+			"merged, after the name",
+			pod("  containers:\n  - &b {name: a, image: 'x:1'}\n  - name: b\n    <<: *b # so\n  - {name: c, <<: *b}\n"), a2,
+			pod("  containers:\n  - &b {name: a, image: 'x:2'}\n  - name: b\n    <<: *b # so\n    image: x:1\n  - {name: c, <<: *b, image: x:1}\n"),
+		},
+		{
+			"merged, at the end of the text",
+			strings.TrimSuffix(pod("  containers:\n  - &b {name: a, image: x:1}\n  - name: b\n    <<: *b\n"), "\n"), a2,
+			pod("  containers:\n  - &b {name: a, image: x:2}\n  - name: b\n    <<: *b\n    image: x:1"),
+		},
+		{
+			"merged, with Windows line ends",
+			strings.ReplaceAll(pod("  containers:\n  - &b {name: a, image: x:1}\n  - name: b\n    <<: *b\n  - <<: *b\n    name: c\n"), "\n", "\r\n"), a2,
+			strings.ReplaceAll(pod("  containers:\n  - &b {name: a, image: x:2}\n  - name: b\n    <<: *b\n    image: x:1\n  - <<: *b\n    image: x:1\n    name: c\n"), "\n", "\r\n"),
+		},
+		{
+			"merged in a chain",
+			pod("  containers:\n  - &b {name: a, image: x:1}\n  - &c {<<: *b, name: b}\n  - {<<: *c, name: c}\n"), map[string]string{"b": "x:2"},
+			pod("  containers:\n  - &b {name: a, image: x:1}\n  - &c {<<: *b, image: x:2, name: b}\n  - {<<: *c, image: x:1, name: c}\n"),
+		},
+		{
+			"merged by several",
+			strings.Replace(pod("  containers:\n  - {name: a, <<: [*c, *b ]}\n  - name: b\n    <<: *c\n    <<: *b\n"), "name: p", "name: p, annotations: &b {image: x}, labels: &c {tty: x}", 1), a2,
+			strings.Replace(pod("  containers:\n  - {name: a, <<: [*c, *b ], image: x:2}\n  - name: b\n    <<: *c\n    <<: *b\n"), "name: p", "name: p, annotations: &b {image: x}, labels: &c {tty: x}", 1),
+		},
+		{
+			"merged from what is no container",
+			strings.Replace(pod("  containers:\n  - <<: *b\n    name: a\n  - <<: *b\n    name: b\n"), "name: p", "name: p, annotations: &b {image: x}", 1), a2,
+			strings.Replace(pod("  containers:\n  - <<: *b\n    image: x:2\n    name: a\n  - <<: *b\n    name: b\n"), "name: p", "name: p, annotations: &b {image: x}", 1),
+		},
 		{"ephemeral", pod("  ephemeralContainers: [{name: a, image: x}]\n"), a2, pod("  ephemeralContainers: [{name: a, image: x:2}]\n")},
 		{
 			"CronJob",
@@ -148,7 +188,6 @@ spec:
 }
 
 func TestSetImagesRefuses(t *testing.T) {
-	shared := strings.Replace(pod("  containers:\n  - <<: *b\n    name: a\n  - <<: *b\n    name: b\n"), "name: p", "name: p, annotations: &b {image: x}", 1)
 	for _, c := range []struct {
 		name, in string
 		images   map[string]string
@@ -169,10 +208,10 @@ func TestSetImagesRefuses(t *testing.T) {
 		{"with a line end", one("x"), map[string]string{"a": "x\n"}, "control characters", false},
 		{"with a control character", one("x"), map[string]string{"a": "x\x00"}, "control characters", false},
 		{"not UTF-8", one("x"), map[string]string{"a": "x\xff"}, "is not UTF-8", false},
-		{"shared by a merge", shared, map[string]string{"a": "y"}, `the containers "a" and "b" have their image from the same line`, false},
-		{"shared by a merge, the other", shared, map[string]string{"b": "y"}, `the containers "a" and "b" have their image from the same line`, false},
 		{"shared with what is no container", strings.Replace(pod("  containers: [*b]\n"), "name: p", "name: p, annotations: &b {name: a, image: x}", 1), map[string]string{"a": "y"}, "without changing something else", false},
-		{"merged from what is no container", strings.Replace(pod("  containers:\n  - {<<: [*c, *b], name: a}\n"), "name: p", "name: p, annotations: &b {image: x}, labels: &c {tty: x}", 1), map[string]string{"a": "y"}, "without changing something else", false},
+		{
+			"merged, with no place for another", pod("  containers:\n  - &b {name: a, image: x}\n  - ? <<\n    : *b\n    ? name\n    : b\n"), map[string]string{"a": "y"}, "cannot have different ones", false,
+		},
 		{"over several lines", one("x\n      y"), map[string]string{"a": "y"}, "over several lines", false},
 		{"literal, over several lines", one("|\n      x\n      y"), map[string]string{"a": "y"}, "over several lines", false},
 		{"binary", one("!!binary eA=="), map[string]string{"a": "y:1"}, "the images cannot be set where they are written", false},

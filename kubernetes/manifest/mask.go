@@ -18,7 +18,7 @@ const (
 )
 
 // show returns the difference between two contents of one object, either of which may be
-// nil, as a person may see it.
+// nil, as a person may see it, and not more of it than anybody reads.
 func show(k key, before, after map[string]any, place string) string {
 	if kinds.IsSecret(k.Kind) {
 		before, after = mask(before, after)
@@ -26,7 +26,7 @@ func show(k key, before, after map[string]any, place string) string {
 	if place == "" {
 		place = "desired"
 	}
-	return unified(k.String()+" (cluster)", k.String()+" ("+place+")", asYAML(before), asYAML(after))
+	return bounded(unified(k.String()+" (cluster)", k.String()+" ("+place+")", asYAML(before), asYAML(after)))
 }
 
 // maxShown is how many values an object may have to be shown: to write many takes far more

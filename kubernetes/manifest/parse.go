@@ -21,8 +21,9 @@ type Object struct {
 
 // Parse returns the objects in data, in their order. Documents that are empty, or only
 // comments, count for nothing. Every object has an apiVersion, a kind and a name of which
-// requests can be made. Parse fails as a whole: it returns all objects, or an error about
-// the first document that is wrong, which holds no value of it.
+// requests can be made, and annotations and labels that are strings; see the package comment
+// for how merge keys and nulls are read. Parse fails as a whole: it returns all objects, or an
+// error about the first document that is wrong, which holds no value of it.
 //
 // What it takes to read data is bounded by its size. It is an error if a document holds more
 // than a million values, if data holds more than half a million and one in eight bytes, if

@@ -128,12 +128,13 @@ func TestParseReadsAsKubectlDoes(t *testing.T) {
 	const in = `
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: a, labels: &l {off: "yes", 1: one, true: x, 1.5: y}}
+metadata: {name: a}
+map: &l {off: "yes", 1: one, true: x, 1.5: y}
 list: [1, -1, 1.0, 1.5, 1e3, 0x10, 010, 9007199254740993, 18446744073709551615, yes, off, ~, null, "", 2001-01-01, 12:30:45]
 text: |
   a
   b
-merged: {<<: *l, z: 1}
+merged: {<<: *l, z: 1, on: z}
 `
 	objects, err := manifest.Parse([]byte(in))
 	require.NoError(t, err)

@@ -3,6 +3,8 @@ package manifest
 import (
 	"fmt"
 	"strings"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A Report says what a Plan would do, and what it leaves alone and why. Each list is in
@@ -43,15 +45,45 @@ type Entry struct {
 	Why string
 	// Diff is a unified diff from what the cluster has to what it would have. The marks of
 	// plans are not part of it, and the values of Secrets are masked. It is empty for what
-	// is left alone, and may be for a change, which Why then explains.
+	// is left alone, and may be for a change, which Why then explains. It has at most 5,000
+	// lines and 256 KiB, after which it says how many lines it leaves out; a line of more than
+	// 1,000 bytes is cut, and says so.
 	Diff string
 }
 
-// Empty says whether the plan has nothing to add, change or delete. What is only unseen
-// does not count.
-func (r Report) Empty() bool { return len(r.Add)+len(r.Change)+len(r.Delete) == 0 }
+// What String shows at most of the diffs.
+const (
+	maxShownOfOne = 100  // lines
+	maxShownOfAll = 2000 // lines
+)
 
-// String returns the report as text for a person to read.
+// Empty says whether a Sync of the plan has nothing to do: nothing to add, change or delete,
+// and nothing that is applied unseen. What is refused or ignored does not count.
+func (r Report) Empty() bool {
+	return len(r.Add)+len(r.Change)+len(r.Unseen)+len(r.Delete) == 0
+}
+
+// A section of a report has the entries of one list.
+type section struct {
+	title, sign string
+	entries     []Entry
+}
+
+func (r Report) sections() []section {
+	return []section{
+		{"Add", "+", r.Add},
+		{"Change", "~", r.Change},
+		{"Apply unseen", "?", r.Unseen},
+		{"Delete", "-", r.Delete},
+		{"Refuse to delete", "!", r.Refused},
+		{"Ignore", "=", r.Ignored},
+	}
+}
+
+// String returns the report as text for a person to read: first a line that counts, and the
+// notes; then a line for each object that is not unchanged, by what happens to it; then the
+// diffs, of each no more than 100 lines, and of all no more than 2,000. What is left out of
+// them is counted, and an Entry has it.
 func (r Report) String() string {
 	var b strings.Builder
 	if r.SyncSet != "" {
@@ -62,21 +94,8 @@ func (r Report) String() string {
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "Note: %s.\n", note)
 	}
-	for _, section := range []struct {
-		title   string
-		entries []Entry
-	}{
-		{"Add", r.Add},
-		{"Change", r.Change},
-		{"Apply unseen", r.Unseen},
-		{"Delete", r.Delete},
-		{"Refuse to delete", r.Refused},
-		{"Ignore", r.Ignored},
-	} {
-		for _, e := range section.entries {
-			e.write(&b, section.title)
-		}
-	}
+	r.writeList(&b)
+	r.writeDiffs(&b)
 	return b.String()
 }
 
@@ -96,14 +115,50 @@ func (r Report) summary() string {
 	return text
 }
 
-func (e Entry) write(b *strings.Builder, title string) {
-	fmt.Fprintf(b, "\n%s %s", title, e.ID)
-	if place := (Object{Source: e.Source, Line: e.Line}).place(); place != "" {
-		fmt.Fprintf(b, " (%s)", place)
+// writeList writes a line for each entry.
+func (r Report) writeList(b *strings.Builder) {
+	before := "\n"
+	for _, s := range r.sections() {
+		if len(s.entries) == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "%s%s:\n", before, s.title)
+		before = ""
+		for _, e := range s.entries {
+			fmt.Fprintf(b, "%s %s", s.sign, e.ID)
+			if place := (Object{Source: e.Source, Line: e.Line}).place(); place != "" {
+				fmt.Fprintf(b, " (%s)", place)
+			}
+			if e.Why != "" {
+				fmt.Fprintf(b, ": %s", redact.Line(e.Why))
+			}
+			b.WriteByte('\n')
+		}
 	}
-	if e.Why != "" {
-		fmt.Fprintf(b, ": %s", e.Why)
+}
+
+// writeDiffs writes the diffs, as far as they are shown.
+func (r Report) writeDiffs(b *strings.Builder) {
+	left, objects, hidden := maxShownOfAll, 0, 0
+	for _, s := range r.sections() {
+		for _, e := range s.entries {
+			if e.Diff == "" {
+				continue
+			}
+			if left == 0 {
+				objects++
+				hidden += strings.Count(e.Diff, "\n")
+				continue
+			}
+			shown, more := firstLines(e.Diff, min(left, maxShownOfOne))
+			fmt.Fprintf(b, "\n%s", shown)
+			if more > 0 {
+				fmt.Fprintf(b, "(%d more lines about %s are not shown)\n", more, e.ID)
+			}
+			left -= strings.Count(shown, "\n")
+		}
 	}
-	b.WriteByte('\n')
-	b.WriteString(e.Diff)
+	if objects > 0 {
+		fmt.Fprintf(b, "\n(the diffs of %d more objects, of %d lines, are not shown)\n", objects, hidden)
+	}
 }

@@ -1,8 +1,11 @@
 package manifest_test
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,7 +39,9 @@ func TestReportOfAChange(t *testing.T) {
 `, report.Change[0].Diff)
 	assert.Equal(t, `sync set "demo": 0 to add, 1 to change, 0 to delete, 0 unchanged
 
-Change prod:deployment/web (line 1): its definition has changed, and may take away spec.replicas
+Change:
+~ prod:deployment/web (line 1): its definition has changed, and may take away spec.replicas
+
 `+report.Change[0].Diff, report.String())
 }
 
@@ -110,7 +115,13 @@ func TestReportSaysAllThatIsLeftAlone(t *testing.T) {
 	assert.Equal(t, `sync set "demo": 0 to add, 0 to change, 0 to delete, 1 unchanged, 1 unseen, 1 refused, 1 ignored
 Note: the export leaves out 1 Secrets; they are neither compared nor deleted.
 
-Apply unseen prod:secret/s (line 1): the export leaves out Secrets
+Apply unseen:
+? prod:secret/s (line 1): the export leaves out Secrets
+Refuse to delete:
+! prod:persistentvolumeclaim/data: a volume or its claim is not deleted without AllowDeletePVCs
+Ignore:
+= prod:configmap/c: its annotation platform/ignore says so
+
 --- prod:secret/s (cluster)
 +++ prod:secret/s (line 1)
 @@ -0,0 +1,11 @@
@@ -125,12 +136,10 @@ Apply unseen prod:secret/s (line 1): the export leaves out Secrets
 +    platform/sync-set: demo
 +  name: s
 +  namespace: prod
-
-Refuse to delete prod:persistentvolumeclaim/data: a volume or its claim is not deleted without AllowDeletePVCs
-
-Ignore prod:configmap/c: its annotation platform/ignore says so
 `, report.String())
-	assert.True(t, report.Empty())
+	assert.False(t, report.Empty(), "what is unseen is applied")
+	report.Unseen = nil
+	assert.True(t, report.Empty(), "what is left alone is nothing to do")
 }
 
 func TestReportOfAnAdoption(t *testing.T) {
@@ -145,4 +154,70 @@ func TestReportOfAnAdoption(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, `it is taken over from sync set "demo"`, report.Change[0].Why)
 	assert.Contains(t, report.Change[0].Diff, "-    platform/sync-set: demo\n+    platform/sync-set: other\n")
+}
+
+// What an operator brings can be read: a line for each object, and the beginning of each diff.
+func TestReportOfAnOperator(t *testing.T) {
+	text := ""
+	for _, name := range []string{"cache", "shop"} {
+		data, err := os.ReadFile("../testdata/operators/" + name + ".yaml")
+		require.NoError(t, err)
+		text += "---\n" + string(data)
+	}
+	objects := parse(t, text)
+	_, report, err := manifest.Plan(nil, objects, demo)
+	require.NoError(t, err)
+	require.Len(t, report.Add, len(objects))
+	shown := report.String()
+	list, diffs, found := strings.Cut(shown, "\n\n---")
+	require.True(t, found)
+	assert.Equal(t, len(objects), strings.Count(list, "\n+ "), "a line for each object")
+	assert.LessOrEqual(t, strings.Count(diffs, "\n"), 2000+3*len(objects))
+}
+
+func TestReportIsBounded(t *testing.T) {
+	lines := func(n int) string { return strings.Repeat("+a: b\n", n) }
+	var report manifest.Report
+	report.Add = []manifest.Entry{{ID: "a", Diff: lines(100)}, {ID: "b", Diff: lines(101)}}
+	assert.Equal(t, "2 to add, 0 to change, 0 to delete, 0 unchanged\n\nAdd:\n+ a\n+ b\n\n"+lines(100)+"\n"+lines(100)+"(1 more lines about b are not shown)\n", report.String())
+
+	report = manifest.Report{Unchanged: 410}
+	for i := range 30 {
+		report.Change = append(report.Change, manifest.Entry{ID: fmt.Sprint(i), Source: "a.yaml", Line: i + 1, Why: "so\nit is", Diff: lines(99)})
+	}
+	report.Delete = []manifest.Entry{{ID: "gone", Diff: lines(5000)}}
+	shown := report.String()
+	assert.True(t, strings.HasPrefix(shown, "0 to add, 30 to change, 1 to delete, 410 unchanged\n\nChange:\n~ 0 (a.yaml:1): so it is\n"), shown[:200])
+	assert.Contains(t, shown, "\nDelete:\n- gone\n")
+	assert.Equal(t, 2000, strings.Count(shown, "+a: b\n"))
+	assert.True(t, strings.HasSuffix(shown, "+a: b\n(79 more lines about 20 are not shown)\n\n(the diffs of 10 more objects, of 5891 lines, are not shown)\n"), shown[len(shown)-200:])
+}
+
+func TestDiffIsBounded(t *testing.T) {
+	add := func(data string) string {
+		_, report, err := manifest.Plan(nil, parse(t, cm("a")+"data:\n"+data), demo)
+		require.NoError(t, err)
+		require.Len(t, report.Add, 1)
+		return report.Add[0].Diff
+	}
+	var b strings.Builder
+	for i := range 6000 {
+		fmt.Fprintf(&b, "  k%04d: v\n", i)
+	}
+	diff := add(b.String())
+	assert.Equal(t, 5001, strings.Count(diff, "\n"))
+	assert.True(t, strings.HasSuffix(diff, "\n(1011 more lines are left out)\n"), diff[len(diff)-100:])
+
+	b.Reset()
+	for i := range 400 {
+		fmt.Fprintf(&b, "  k%03d: %s\n", i, strings.Repeat("v", 900))
+	}
+	diff = add(b.String())
+	assert.LessOrEqual(t, len(diff), 257<<10)
+	assert.Contains(t, diff, " more lines are left out)\n")
+
+	diff = add("  k: " + strings.Repeat("\u00e9", 5000) + "\n")
+	assert.Contains(t, diff, "\u00e9... (")
+	assert.True(t, utf8.ValidString(diff))
+	assert.Less(t, len(diff), 2000)
 }

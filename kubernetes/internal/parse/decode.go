@@ -34,11 +34,16 @@ func (d Document) Value(ctx context.Context, limits *Limits) (any, error) {
 			return value, d.at(err)
 		}
 	}
-	if err := d.checkYAML(ctx, limits); err != nil {
+	root, err := d.checkYAML(ctx, limits)
+	if err != nil {
+		return nil, err
+	}
+	source, err := d.renameMerges(ctx, root)
+	if err != nil {
 		return nil, err
 	}
 	var raw, more any
-	decoder := yaml.NewDecoder(reader{ctx, bytes.NewReader(d.Text)})
+	decoder := yaml.NewDecoder(reader{ctx, bytes.NewReader(source)})
 	decoder.SetStrict(true)
 	if err := decoder.Decode(&raw); err != nil {
 		return nil, d.explain(ctx, err)
@@ -110,40 +115,41 @@ func checkJSON(text []byte) error {
 
 var errDepth = fmt.Errorf("nested more than %d deep", maxDepth)
 
-// checkYAML bounds what a document becomes before it is made.
-func (d Document) checkYAML(ctx context.Context, limits *Limits) error {
+// checkYAML bounds what a document becomes before it is made. It returns the document as a
+// tree if it needed one.
+func (d Document) checkYAML(ctx context.Context, limits *Limits) (*yamlv3.Node, error) {
 	if err := d.checkDirectives(limits); err != nil {
-		return d.at(err)
+		return nil, d.at(err)
 	}
 	n := d.atMost()
 	if n > fewValues && len(d.Text) <= preciseSize {
 		root, err := d.tree(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		n = count(root)
 	}
 	if err := limits.read(n); err != nil {
-		return d.at(err)
+		return nil, d.at(err)
 	}
 	if bytes.IndexByte(d.Text, '&') < 0 || bytes.IndexByte(d.Text, '*') < 0 {
-		return nil // it has no alias
+		return nil, nil // it has no alias
 	}
 	root, err := d.tree(ctx)
 	if err != nil || root == nil {
-		return err
+		return nil, err
 	}
 	e := expansion{known: map[*yamlv3.Node]*extent{}}
 	all, err := e.of(root)
 	switch {
 	case err != nil:
-		return d.at(err)
+		return nil, d.at(err)
 	case all.depth > maxDepth:
-		return d.at(errDepth)
-	case !e.aliases:
-		return nil
+		return nil, d.at(errDepth)
+	case e.aliases:
+		err = limits.expand(all.bytes - e.written)
 	}
-	return d.at(limits.expand(all.bytes - e.written))
+	return root, d.at(err)
 }
 
 // preciseSize is for how large a document its values are counted precisely if there may be
@@ -284,7 +290,12 @@ func plain(value any, depth int) (any, error) {
 	switch v := value.(type) {
 	case map[any]any:
 		m := make(map[string]any, len(v))
+		var merges []merge
 		for key, value := range v {
+			if n, ok := mergeNumber(key); ok {
+				merges = append(merges, merge{n, value})
+				continue
+			}
 			name, err := plainKey(key)
 			if err != nil {
 				return nil, err
@@ -296,7 +307,7 @@ func plain(value any, depth int) (any, error) {
 				return nil, err
 			}
 		}
-		return m, nil
+		return m, mergeInto(m, merges, depth)
 	case []any:
 		list := make([]any, len(v))
 		for i, item := range v {

@@ -76,8 +76,22 @@ func (l *Limits) addObject() error {
 	return nil
 }
 
+// take takes n from what is left, if there is as much: what is refused takes nothing from
+// other texts.
+func take(left *atomic.Int64, n int64) bool {
+	for {
+		have := left.Load()
+		if have < n {
+			return false
+		}
+		if left.CompareAndSwap(have, have-n) {
+			return true
+		}
+	}
+}
+
 func (l *Limits) expand(bytes int64) error {
-	if l.expansion.Add(-bytes) < 0 {
+	if !take(&l.expansion, bytes) {
 		return errors.New("its aliases or tags stand for far more than its size")
 	}
 	return nil
@@ -88,7 +102,7 @@ func (l *Limits) read(values int) error {
 	if values > maxValues {
 		return fmt.Errorf("it has more than %d values", maxValues)
 	}
-	if l.values.Add(-int64(values)) < 0 {
+	if !take(&l.values, int64(values)) {
 		return errors.New("it has too many values for its size")
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,7 +18,8 @@ import (
 )
 
 // An Object is one object of a manifest. Its apiVersion, kind, name and namespace are such
-// that requests can be made of them.
+// that requests can be made of them, and the values of its annotations and labels are
+// strings. None of these is null.
 type Object struct {
 	*unstructured.Unstructured
 	Line int // where its document begins, from 1
@@ -43,12 +45,18 @@ func Each(ctx context.Context, data []byte, limits *Limits, found func(Object) e
 		if err != nil {
 			return err
 		}
-		f := flattening{found: found, line: doc.Line, limits: limits}
-		if err := f.add(value, 0); err != nil {
-			return doc.at(err)
+		if err := doc.Objects(value, limits, found); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// Objects calls found with each object in value, which is what Value has returned, until it
+// returns an error. It fails as Each does.
+func (d Document) Objects(value any, limits *Limits, found func(Object) error) error {
+	f := flattening{found: found, line: d.Line, limits: limits}
+	return d.at(f.add(value, 0))
 }
 
 // A flattening finds the objects of a document.
@@ -63,6 +71,9 @@ func (f *flattening) add(value any, depth int) error {
 	content, ok := value.(map[string]any)
 	if !ok {
 		return fmt.Errorf("want an object with apiVersion and kind, got %s", kindOf(value))
+	}
+	if isEncrypted(content) {
+		return encryptedError(content)
 	}
 	u := &unstructured.Unstructured{Object: content}
 	apiVersion, _ := content["apiVersion"].(string)
@@ -129,7 +140,9 @@ func checkMetadata(content map[string]any, kind string) error {
 	if err := kinds.CheckName(name); err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
 	}
-	if value, ok := metadata["namespace"]; ok {
+	if value, ok := metadata["namespace"]; ok && value == nil {
+		delete(metadata, "namespace") // a null is not set
+	} else if ok {
 		namespace, ok := value.(string)
 		if !ok {
 			return fmt.Errorf("%s %.100q: metadata.namespace is not a string", kind, name)
@@ -138,7 +151,52 @@ func checkMetadata(content map[string]any, kind string) error {
 			return fmt.Errorf("%s %.100q: %w", kind, name, err)
 		}
 	}
+	for _, field := range []string{"annotations", "labels"} {
+		if err := checkStrings(metadata, field); err != nil {
+			return fmt.Errorf("%s %.100q: %w", kind, name, err)
+		}
+	}
 	return nil
+}
+
+// maxNamed is how many keys with a wrong value an error names.
+const maxNamed = 10
+
+// checkStrings checks that the values in a map of the metadata are strings. It takes out what
+// is null, which counts as not set.
+func checkStrings(metadata map[string]any, field string) error {
+	value, ok := metadata[field]
+	if !ok {
+		return nil
+	}
+	if value == nil {
+		delete(metadata, field)
+		return nil
+	}
+	content, _ := value.(map[string]any) // what is none is the API server's to refuse
+	var wrong []string
+	for key, value := range content {
+		if _, ok := value.(string); value == nil {
+			delete(content, key)
+		} else if !ok {
+			wrong = append(wrong, key)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	slices.Sort(wrong)
+	if len(wrong) == 1 {
+		return fmt.Errorf(".metadata.%s: the value of %.100q is %s, and has to be a string: write it in quotes", field, wrong[0], kindOf(content[wrong[0]]))
+	}
+	more := ""
+	if len(wrong) > maxNamed {
+		wrong, more = wrong[:maxNamed], fmt.Sprintf(" and %d more", len(wrong)-maxNamed)
+	}
+	for i, key := range wrong {
+		wrong[i] = fmt.Sprintf("%.100q", key)
+	}
+	return fmt.Errorf(".metadata.%s: the values of %s%s have to be strings: write them in quotes", field, strings.Join(wrong, ", "), more)
 }
 
 // inherit gives an item of a typed list, such as a ConfigMapList, the type that its
