@@ -13,10 +13,10 @@ import (
 	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
-// readCase returns a file of testdata/cases: small inputs that were once read wrongly.
+// readCase returns a file of ../testdata/cases: small inputs that were once read wrongly.
 func readCase(t *testing.T, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile("testdata/cases/" + name)
+	data, err := os.ReadFile("../testdata/cases/" + name)
 	require.NoError(t, err)
 	return data
 }

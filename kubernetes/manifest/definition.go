@@ -3,7 +3,6 @@ package manifest
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
@@ -43,7 +43,7 @@ type definition struct {
 }
 
 // newDefinition copies an object into a definition of that key.
-func newDefinition(o Object, k key) (*definition, error) {
+func newDefinition(o Object, k key, s scopes) (*definition, error) {
 	text, err := json.Marshal(o.Object)
 	if err != nil {
 		return nil, err
@@ -56,9 +56,10 @@ func newDefinition(o Object, k key) (*definition, error) {
 	if !ok {
 		return nil, errors.New("metadata is not an object")
 	}
+	kinds.Normalize(k.GroupKind, content)
 	delete(content, "status")
-	for _, field := range []string{"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"} {
-		delete(meta, field)
+	if kinds.Lookup(k.GroupKind) == nil && kinds.HasNulls(content) {
+		kinds.DropNulls(content, kinds.SchemaOf(s.definitions[k.GroupKind], o.GroupVersionKind().Version))
 	}
 	delete(meta, "namespace")
 	if k.namespace != "" {
@@ -70,9 +71,6 @@ func newDefinition(o Object, k key) (*definition, error) {
 	}
 	if d.annotations, err = take(meta, "annotations", DefinitionHashAnnotation, lastAppliedAnnotation); err != nil {
 		return nil, err
-	}
-	if k.GroupKind == secretKind {
-		mergeStringData(content)
 	}
 	return d, nil
 }
@@ -93,27 +91,11 @@ func take(meta map[string]any, field string, names ...string) (map[string]any, e
 	return before, nil
 }
 
-// mergeStringData moves what a Secret has in stringData to where the API server puts it.
-func mergeStringData(content map[string]any) {
-	plain, ok := content["stringData"].(map[string]any)
-	data, isMap := content["data"].(map[string]any)
-	if !ok || !isMap && content["data"] != nil {
-		return
-	}
-	for _, value := range plain {
-		if _, ok := value.(string); !ok {
-			return // malformed; the API server will say so
-		}
-	}
-	merged := maps.Clone(data)
-	if merged == nil {
-		merged = map[string]any{}
-	}
-	for name, value := range plain {
-		merged[name] = base64.StdEncoding.EncodeToString([]byte(value.(string)))
-	}
-	content["data"] = merged
-	delete(content, "stringData")
+// comparable returns what of the content an Export would show.
+func (d *definition) comparable() map[string]any {
+	content := runtime.DeepCopyJSON(d.content)
+	kinds.StripDefined(d.GroupKind, content)
+	return content
 }
 
 // sign sets d.mark.
@@ -187,7 +169,7 @@ func (d *definition) ignores(what string) bool {
 
 // isOwned says whether another object owns this one, and decides when it goes.
 func (d *definition) isOwned() bool {
-	owners, _ := dig(d.content, "metadata", "ownerReferences").([]any)
+	owners, _ := kinds.Nested(d.content, "metadata", "ownerReferences").([]any)
 	return len(owners) > 0
 }
 

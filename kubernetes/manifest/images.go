@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
@@ -127,26 +128,11 @@ func verify(expected []Object, result []byte) error {
 	return nil
 }
 
-// containerFields are the lists of containers in a pod's specification.
-var containerFields = []string{"initContainers", "containers", "ephemeralContainers"}
-
-// podPaths returns where objects of a kind have the specifications of their pods.
-func podPaths(kind schema.GroupKind) [][]string {
-	switch kind {
-	case schema.GroupKind{Kind: "Pod"}:
-		return [][]string{{"spec"}}
-	case schema.GroupKind{Kind: "PodTemplate"}:
-		return [][]string{{"template", "spec"}}
-	default:
-		return [][]string{{"spec", "template", "spec"}, {"spec", "jobTemplate", "spec", "template", "spec"}}
-	}
-}
-
 // expect sets images in a parsed object, and notes the names of containers it found.
 func expect(content map[string]any, images map[string]string, found map[string]bool) {
-	for _, path := range podPaths(kindOf(content)) {
-		for _, field := range containerFields {
-			list, _ := dig(dig(content, path...), field).([]any)
+	for _, path := range kinds.PodPaths(kindOf(content)) {
+		for _, field := range kinds.ContainerFields {
+			list, _ := kinds.Nested(kinds.Nested(content, path...), field).([]any)
 			for _, item := range list {
 				container, _ := item.(map[string]any)
 				name, _ := container["name"].(string)

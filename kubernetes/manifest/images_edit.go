@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
 )
 
@@ -103,9 +104,9 @@ func (s *imageSetter) find(n *node, inherited schema.GroupKind) error {
 		}
 		return nil
 	}
-	for _, path := range podPaths(kind) {
-		for _, field := range containerFields {
-			for _, container := range n.dig(path...).get(field).items() {
+	for _, path := range kinds.PodPaths(kind) {
+		for _, field := range kinds.ContainerFields {
+			for _, container := range n.nested(path...).get(field).items() {
 				if err := s.note(container); err != nil {
 					return err
 				}

@@ -165,7 +165,7 @@ func (n *node) merged() []*node {
 	return list
 }
 
-func (n *node) dig(path ...string) *node {
+func (n *node) nested(path ...string) *node {
 	for _, name := range path {
 		n = n.get(name)
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,7 +33,7 @@ func (k key) String() string {
 		namespace = "<cluster>"
 	}
 	kind := strings.ToLower(k.Kind)
-	if _, own := ownKinds[k.GroupKind]; !own && k.Group != "" {
+	if kinds.Lookup(k.GroupKind) == nil && k.Group != "" {
 		kind += "." + k.Group
 	}
 	return namespace + ":" + kind + "/" + k.name
@@ -41,7 +42,7 @@ func (k key) String() string {
 // compare puts what others need first: namespaces, definitions of kinds, then the rest by
 // group, kind, namespace and name, and last what takes part in requests for others.
 func (k key) compare(other key) int {
-	if d := k.stage() - other.stage(); d != 0 {
+	if d := cmp.Compare(kinds.Of(k.GroupKind).Stage, kinds.Of(other.GroupKind).Stage); d != 0 {
 		return d
 	}
 	for _, pair := range [][2]string{
@@ -52,19 +53,6 @@ func (k key) compare(other key) int {
 		}
 	}
 	return 0
-}
-
-func (k key) stage() int {
-	switch {
-	case k.GroupKind == namespaceKind:
-		return 0
-	case k.GroupKind == crdKind:
-		return 1
-	case k.Group == "admissionregistration.k8s.io", k.Group == "apiregistration.k8s.io":
-		return 3
-	default:
-		return 2
-	}
 }
 
 // check says what no API server would accept about the key. What it accepts can be shown
@@ -90,76 +78,28 @@ func (k key) check() error {
 	return nil
 }
 
-var (
-	namespaceKind      = schema.GroupKind{Kind: "Namespace"}
-	secretKind         = schema.GroupKind{Kind: "Secret"}
-	configMapKind      = schema.GroupKind{Kind: "ConfigMap"}
-	serviceKind        = schema.GroupKind{Kind: "Service"}
-	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
-	pvcKind            = schema.GroupKind{Kind: "PersistentVolumeClaim"}
-	pvKind             = schema.GroupKind{Kind: "PersistentVolume"}
-	jobKind            = schema.GroupKind{Group: "batch", Kind: "Job"}
-	crdKind            = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
-)
-
-// ownKinds has the kinds of Kubernetes itself, and whether they are in namespaces.
-var ownKinds = func() map[schema.GroupKind]bool {
-	kinds := map[schema.GroupKind]bool{}
-	for group, names := range map[string][2]string{
-		"": {
-			"Namespace Node PersistentVolume ComponentStatus",
-			"ConfigMap Secret Service ServiceAccount Pod PodTemplate ReplicationController PersistentVolumeClaim " +
-				"Endpoints Event LimitRange ResourceQuota",
-		},
-		"admissionregistration.k8s.io": {
-			"MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy " +
-				"ValidatingAdmissionPolicyBinding MutatingAdmissionPolicy MutatingAdmissionPolicyBinding", "",
-		},
-		"apiextensions.k8s.io":         {"CustomResourceDefinition", ""},
-		"apiregistration.k8s.io":       {"APIService", ""},
-		"apps":                         {"", "Deployment StatefulSet DaemonSet ReplicaSet ControllerRevision"},
-		"autoscaling":                  {"", "HorizontalPodAutoscaler"},
-		"batch":                        {"", "Job CronJob"},
-		"certificates.k8s.io":          {"CertificateSigningRequest ClusterTrustBundle", "PodCertificateRequest"},
-		"coordination.k8s.io":          {"", "Lease LeaseCandidate"},
-		"discovery.k8s.io":             {"", "EndpointSlice"},
-		"events.k8s.io":                {"", "Event"},
-		"extensions":                   {"", "Deployment DaemonSet ReplicaSet Ingress NetworkPolicy"},
-		"flowcontrol.apiserver.k8s.io": {"FlowSchema PriorityLevelConfiguration", ""},
-		"internal.apiserver.k8s.io":    {"StorageVersion", ""},
-		"networking.k8s.io":            {"IngressClass IPAddress ServiceCIDR", "Ingress NetworkPolicy"},
-		"node.k8s.io":                  {"RuntimeClass", ""},
-		"policy":                       {"PodSecurityPolicy", "PodDisruptionBudget"},
-		"rbac.authorization.k8s.io":    {"ClusterRole ClusterRoleBinding", "Role RoleBinding"},
-		"resource.k8s.io":              {"DeviceClass ResourceSlice DeviceTaintRule", "ResourceClaim ResourceClaimTemplate"},
-		"scheduling.k8s.io":            {"PriorityClass", ""},
-		"storage.k8s.io":               {"StorageClass VolumeAttachment CSIDriver CSINode VolumeAttributesClass", "CSIStorageCapacity"},
-		"storagemigration.k8s.io":      {"StorageVersionMigration", ""},
-	} {
-		for i, list := range names {
-			for name := range strings.FieldsSeq(list) {
-				kinds[schema.GroupKind{Group: group, Kind: name}] = i == 1
-			}
-		}
-	}
-	return kinds
-}()
-
 // scopes knows which kinds are in namespaces.
 type scopes struct {
 	namespace string // of what is in one and does not say which
 	known     map[schema.GroupKind]bool
+	// definitions has the CustomResourceDefinitions of kinds, those desired before those there.
+	definitions map[schema.GroupKind]map[string]any
 }
 
 // newScopes learns from the definitions of kinds among the objects, and, of kinds that
 // nothing defines, from how the cluster has them.
 func newScopes(namespace string, current, desired []Object) scopes {
-	s := scopes{namespace: namespace, known: map[schema.GroupKind]bool{}}
+	s := scopes{namespace: namespace, known: map[schema.GroupKind]bool{}, definitions: map[schema.GroupKind]map[string]any{}}
 	for _, objects := range [][]Object{current, desired} {
 		for _, o := range objects {
-			if kind, namespaced, ok := defines(o.Unstructured); ok {
-				if _, before := s.known[kind]; !before {
-					s.known[kind] = namespaced
+			kind := o.GroupVersionKind().GroupKind()
+			if kind != kinds.CustomResourceDefinition {
+				continue
+			}
+			if defined, namespaced := kinds.DefinedKind(o.Object); defined.Kind != "" {
+				s.definitions[defined] = o.Object
+				if _, before := s.known[defined]; !before {
+					s.known[defined] = namespaced
 				}
 			}
 		}
@@ -173,28 +113,16 @@ func newScopes(namespace string, current, desired []Object) scopes {
 	return s
 }
 
-// defines returns the kind that a CustomResourceDefinition defines, and whether it is in
-// namespaces.
-func defines(u *unstructured.Unstructured) (kind schema.GroupKind, namespaced, ok bool) {
-	if u.GroupVersionKind().GroupKind() != crdKind {
-		return kind, false, false
-	}
-	kind.Group, _ = dig(u.Object, "spec", "group").(string)
-	kind.Kind, _ = dig(u.Object, "spec", "names", "kind").(string)
-	scope, _ := dig(u.Object, "spec", "scope").(string)
-	return kind, scope != "Cluster", kind.Kind != ""
-}
-
 // place returns the key of an object, with the namespace that it belongs to. An object of
 // a kind about which nothing is known is taken to be in one: if it were not, the cluster
 // would ignore the namespace.
 func (s scopes) place(u *unstructured.Unstructured) key {
 	k := keyOf(u)
-	namespaced, ok := ownKinds[k.GroupKind]
-	if !ok {
-		if namespaced, ok = s.known[k.GroupKind]; !ok {
-			namespaced = true
-		}
+	namespaced := true
+	if own := kinds.Lookup(k.GroupKind); own != nil {
+		namespaced = own.Scope == kinds.Namespaced
+	} else if known, ok := s.known[k.GroupKind]; ok {
+		namespaced = known
 	}
 	switch {
 	case !namespaced:
@@ -203,13 +131,4 @@ func (s scopes) place(u *unstructured.Unstructured) key {
 		k.namespace = s.namespace
 	}
 	return k
-}
-
-// dig returns the value at path below value, or nil if there is none.
-func dig(value any, path ...string) any {
-	for _, name := range path {
-		m, _ := value.(map[string]any)
-		value = m[name]
-	}
-	return value
 }

@@ -210,7 +210,7 @@ func (o onlyAFile) Open(string) (fs.File, error) { return o.FS.Open("file.yaml")
 
 // A folder as people have them, with a chart, a kustomization, and files for other tools.
 func TestLoadOfAMixedFolder(t *testing.T) {
-	objects, ignored, err := manifest.Load(os.DirFS("testdata/cases/folder"))
+	objects, ignored, err := manifest.Load(os.DirFS("../testdata/cases/folder"))
 	require.NoError(t, err)
 	var got, others []string
 	for _, o := range objects {

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // lost returns the paths of what the object has and the definition does not set, without
 // what looks like a default: candidates for what a changed definition used to set. Which
 // of them it did only the cluster knows.
-func (m merge) lost(want, have any, at trail, path string) []string {
+func (m merge) lost(want, have any, field kinds.Field, at fieldPath, path string) []string {
 	switch h := have.(type) {
 	case map[string]any:
 		w, ok := want.(map[string]any)
@@ -26,31 +27,30 @@ func (m merge) lost(want, have any, at trail, path string) []string {
 				below = fmt.Sprintf("%s[%q]", path, name)
 			}
 			if _, ok := w[name]; ok {
-				paths = append(paths, m.lost(w[name], h[name], at.to(name), below)...)
-			} else if !isDefault(at.to(name), h[name]) {
+				paths = append(paths, m.lost(w[name], h[name], field.Field(name), at.to(name), below)...)
+			} else if !looksDefault(at.to(name), h[name]) {
 				paths = append(paths, strings.TrimPrefix(below, "."))
 			}
 		}
 		return paths
 	case []any:
 		w, ok := want.([]any)
-		names := m.mergeKeys(at)
-		if !ok || names == nil {
+		if !ok || len(field.MergeKeys) == 0 {
 			return nil
 		}
-		places, ok := index(w, names)
+		places, ok := index(w, field.MergeKeys)
 		if !ok {
 			return nil
 		}
 		var paths []string
 		for _, item := range h {
-			id, ok := identify(item, names)
+			key, ok := kinds.KeyOf(item, field.MergeKeys)
 			if !ok {
 				continue
 			}
-			below := fmt.Sprintf("%s[%s]", path, redact.Name(id))
-			if i, ok := places[id]; ok {
-				paths = append(paths, m.lost(w[i], item, at, below)...)
+			below := path + redact.Name(key.String())
+			if i, ok := places[key.String()]; ok {
+				paths = append(paths, m.lost(w[i], item, kinds.Field{Shape: field.Element()}, at, below)...)
 			} else {
 				paths = append(paths, strings.TrimPrefix(below, "."))
 			}
@@ -60,76 +60,18 @@ func (m merge) lost(want, have any, at trail, path string) []string {
 	return nil
 }
 
-// defaults has the values that the API server gives to fields which a definition leaves
-// out, as text; "*" stands for any.
-var defaults = map[string]string{
-	"allocateLoadBalancerNodePorts":        "true",
-	"completionMode":                       "NonIndexed",
-	"concurrencyPolicy":                    "Allow",
-	"conversion":                           "map[strategy:None]",
-	"defaultMode":                          "420",
-	"dnsPolicy":                            "ClusterFirst",
-	"externalTrafficPolicy":                "Cluster",
-	"failedJobsHistoryLimit":               "1",
-	"failureThreshold":                     "3",
-	"imagePullPolicy":                      "*",
-	"internalTrafficPolicy":                "Cluster",
-	"ipFamilies":                           "*",
-	"ipFamilyPolicy":                       "*",
-	"matchPolicy":                          "Equivalent",
-	"parallelism":                          "1",
-	"completions":                          "1",
-	"backoffLimit":                         "6",
-	"suspend":                              "false",
-	"manualSelector":                       "false",
-	"podReplacementPolicy":                 "*",
-	"periodSeconds":                        "10",
-	"persistentVolumeClaimRetentionPolicy": "map[whenDeleted:Retain whenScaled:Retain]",
-	"podManagementPolicy":                  "OrderedReady",
-	"progressDeadlineSeconds":              "600",
-	"protocol":                             "TCP",
-	"reinvocationPolicy":                   "Never",
-	"replicas":                             "1",
-	"restartPolicy":                        "*",
-	"revisionHistoryLimit":                 "10",
-	"schedulerName":                        "default-scheduler",
-	"scheme":                               "HTTP",
-	"securityContext":                      "map[]",
-	"resources":                            "map[]",
-	"serviceAccount":                       "*",
-	"sessionAffinity":                      "None",
-	"strategy":                             "*",
-	"successThreshold":                     "1",
-	"successfulJobsHistoryLimit":           "3",
-	"targetPort":                           "*",
-	"terminationGracePeriodSeconds":        "30",
-	"terminationMessagePath":               "/dev/termination-log",
-	"terminationMessagePolicy":             "File",
-	"timeoutSeconds":                       "*",
-	"type":                                 "*",
-	"updateStrategy":                       "*",
-	"volumeMode":                           "Filesystem",
-	"clusterIP":                            "*",
-	"clusterIPs":                           "*",
-	"nodePort":                             "*",
-	"volumeName":                           "*",
-}
-
-// isDefault says whether the value of a field of that name looks like one that the API
+// looksDefault says whether the value of a field of that name looks like one that the API
 // server gave it.
-func isDefault(at trail, value any) bool {
+func looksDefault(at fieldPath, value any) bool {
 	if at[0] == "metadata" {
 		return len(at) > 1 && at[1] != "labels" && at[1] != "annotations"
 	}
-	if isEmpty(value) && len(at) == 1 {
-		return true
-	}
-	if at.last(1) == "data" || at.last(1) == "binaryData" || at.last(1) == "labels" || at.last(1) == "annotations" {
+	switch at.last(1) {
+	case "data", "binaryData", "labels", "annotations":
 		return false
 	}
-	if at.last(0) == "apiVersion" {
-		return at.last(1) == "fieldRef"
+	if m, ok := value.(map[string]any); ok && len(m) == 0 && len(at) == 1 {
+		return true
 	}
-	usual, ok := defaults[at.last(0)]
-	return ok && (usual == "*" || usual == scalar(value))
+	return kinds.LooksDefault(at.last(0), value)
 }

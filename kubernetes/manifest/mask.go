@@ -82,7 +82,7 @@ func mask(before, after map[string]any) (maskedBefore, maskedAfter map[string]an
 		}
 	}
 	if len(copies) > 0 {
-		old, _ := dig(before, "metadata", "annotations").(map[string]any)
+		old, _ := kinds.Nested(before, "metadata", "annotations").(map[string]any)
 		maskAnnotations(maskedBefore, nil, copies)
 		maskAnnotations(maskedAfter, old, copies)
 	}

@@ -8,10 +8,10 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -176,7 +176,7 @@ func define(objects []Object, s scopes) ([]*definition, map[key]*definition, err
 			fail(o, fmt.Errorf("%v is defined a second time, first at %s", k, place))
 			continue
 		}
-		d, err := newDefinition(o, k)
+		d, err := newDefinition(o, k, s)
 		if err != nil {
 			fail(o, fmt.Errorf("%v: %w", k, err))
 			continue
@@ -237,18 +237,18 @@ func (p *planner) apply(d *definition) error {
 // to be; or nil if it is as desired.
 func (p *planner) compare(d, live *definition) (map[string]any, string) {
 	var (
-		m          = merge{key: d.key, addEmpty: d.mark != live.currentMark()}
-		known      = live.markedForItself()
-		sameSchema = d.from.GetAPIVersion() == live.from.GetAPIVersion()
-		reasons    []string
-		result     = d.content
-		changed    bool
+		m           = merge{d.key}
+		root        = kinds.Field{Shape: kinds.ShapeOf(d.from.GroupVersionKind())}
+		want        = d.comparable()
+		modified    = d.mark != live.currentMark()
+		known       = live.markedForItself()
+		sameVersion = d.from.GetAPIVersion() == live.from.GetAPIVersion()
+		reasons     []string
 	)
-	if sameSchema {
-		var merged any
-		merged, changed = m.apply(d.content, live.content, nil)
-		result = merged.(map[string]any)
+	if !sameVersion {
+		delete(want, "apiVersion")
 	}
+	merged, changed := m.apply(want, live.content, root, nil)
 	switch set := live.syncSet(); {
 	case p.options.SyncSet == "" || set == p.options.SyncSet && known:
 	case set == "" && known:
@@ -259,23 +259,24 @@ func (p *planner) compare(d, live *definition) (map[string]any, string) {
 		reasons = append(reasons, fmt.Sprintf("it is taken over from sync set %q", redact.Name(set)))
 	}
 	switch {
-	case !m.addEmpty:
-	case known && !sameSchema:
+	case modified && known && !sameVersion:
 		reasons = append(reasons, "its definition has changed, and has another apiVersion than the export")
-	case known:
-		if lost := m.lost(d.content, live.content, nil, ""); len(lost) > 0 {
+	case changed && !sameVersion:
+		reasons = append(reasons, "its definition has another apiVersion than the export, and may say something else")
+	case modified && known:
+		if lost := m.lost(want, live.content, root, nil, ""); len(lost) > 0 {
 			reasons = append(reasons, "its definition has changed, and may take away "+sample(lost, 10))
 		} else if !changed {
 			reasons = append(reasons, "its definition has changed, and the object will hardly")
 		}
-	case p.options.SyncSet == "":
+	case modified && p.options.SyncSet == "":
 		reasons = append(reasons, "no plan has made it")
 	}
-	if !changed && !m.addEmpty && len(reasons) == 0 {
+	if !changed && !modified && len(reasons) == 0 {
 		return nil, ""
 	}
 	after := *d
-	after.content = result
+	after.content = merged.(map[string]any)
 	return shown(&after, p.options.SyncSet), strings.Join(reasons, "; ")
 }
 
@@ -303,37 +304,12 @@ func shown(d *definition, syncSet string) map[string]any {
 // nothing if it would.
 func (p *planner) unseen(d *definition) string {
 	switch {
-	case d.GroupKind == secretKind && p.secrets != "":
+	case d.GroupKind == kinds.Secret && p.secrets != "":
 		return "the export leaves out Secrets"
 	case d.isOwned():
 		return "the export leaves out what other objects own"
-	case isSystems(d.key):
+	case kinds.MayBeSystems(d.GroupKind, d.namespace, d.name):
 		return "the export leaves out what is the system's"
 	}
 	return ""
-}
-
-var systemNamespaces = map[string]bool{metav1.NamespaceSystem: true, metav1.NamespacePublic: true, "kube-node-lease": true}
-
-// isSystems says whether the object is one of those that Kubernetes itself makes.
-func isSystems(k key) bool {
-	if systemNamespaces[k.namespace] {
-		return true
-	}
-	switch k.GroupKind {
-	case namespaceKind:
-		return systemNamespaces[k.name] || k.name == metav1.NamespaceDefault
-	case serviceAccountKind:
-		return k.name == "default"
-	case configMapKind:
-		return k.name == "kube-root-ca.crt"
-	case schema.GroupKind{Kind: "Node"}, schema.GroupKind{Kind: "Endpoints"}, schema.GroupKind{Kind: "Event"},
-		schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"},
-		schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"},
-		schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"},
-		schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"},
-		schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"}:
-		return true
-	}
-	return false
 }

@@ -6,14 +6,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
 // prune plans the deletion of what belongs to the set and is no longer desired.
 func (p *planner) prune() error {
 	var (
-		owned   int
-		doomed  = map[key]bool{}
-		refused = map[key]string{}
+		owned    int
+		toDelete = map[key]bool{}
+		refused  = map[key]string{}
 	)
 	for _, d := range p.current {
 		if d.syncSet() != p.options.SyncSet {
@@ -25,7 +26,7 @@ func (p *planner) prune() error {
 		if p.wanted[d.key] != nil {
 			continue
 		}
-		if why := p.spared(d); why != "" {
+		if why := p.protected(d); why != "" {
 			p.report.Ignored = append(p.report.Ignored, Entry{ID: d.String(), Why: why})
 			continue
 		}
@@ -33,10 +34,10 @@ func (p *planner) prune() error {
 			refused[d.key] = why
 			continue
 		}
-		doomed[d.key] = true
+		toDelete[d.key] = true
 	}
-	for k, why := range p.bereft(doomed) {
-		delete(doomed, k)
+	for k, why := range p.blocked(toDelete) {
+		delete(toDelete, k)
 		refused[k] = why
 	}
 	var ids []string
@@ -46,9 +47,9 @@ func (p *planner) prune() error {
 		case refused[d.key] != "":
 			entry.Why = refused[d.key]
 			p.report.Refused = append(p.report.Refused, entry)
-		case doomed[d.key]:
+		case toDelete[d.key]:
 			entry.Diff = show(d.key, shown(d, d.syncSet()), nil, "")
-			if d.GroupKind == namespaceKind {
+			if d.GroupKind == kinds.Namespace {
 				entry.Why = "with all that is in it, also what the export does not show"
 			}
 			p.report.Delete = append(p.report.Delete, entry)
@@ -60,7 +61,7 @@ func (p *planner) prune() error {
 	}
 	for i := len(p.current) - 1; i >= 0; i-- {
 		d := p.current[i]
-		if !doomed[d.key] {
+		if !toDelete[d.key] {
 			continue
 		}
 		body, err := d.deletion()
@@ -83,8 +84,8 @@ func (p *planner) budget(owned int) int {
 	}
 }
 
-// spared says why an object with the set's label is none of the plan's business.
-func (p *planner) spared(d *definition) string {
+// protected says why an object with the set's label is none of the plan's business.
+func (p *planner) protected(d *definition) string {
 	switch {
 	case d.ignores("sync"), d.ignores("prune"):
 		return "its annotation " + IgnoreAnnotation + " says so"
@@ -99,28 +100,28 @@ func (p *planner) spared(d *definition) string {
 // forbidden says which option an object's deletion lacks.
 func (p *planner) forbidden(d *definition) string {
 	switch {
-	case d.GroupKind == namespaceKind && isSystems(d.key):
+	case d.GroupKind == kinds.Namespace && kinds.MayBeSystems(d.GroupKind, "", d.name):
 		return "it is the system's"
-	case d.GroupKind == namespaceKind && !p.options.AllowDeleteNamespaces:
+	case d.GroupKind == kinds.Namespace && !p.options.AllowDeleteNamespaces:
 		return "a namespace is not deleted without AllowDeleteNamespaces"
-	case d.GroupKind == crdKind && !p.options.AllowDeleteCRDs:
+	case d.GroupKind == kinds.CustomResourceDefinition && !p.options.AllowDeleteCRDs:
 		return "a CustomResourceDefinition is not deleted without AllowDeleteCRDs"
-	case (d.GroupKind == pvcKind || d.GroupKind == pvKind) && !p.options.AllowDeletePVCs:
+	case (d.GroupKind == kinds.PersistentVolumeClaim || d.GroupKind == kinds.PersistentVolume) && !p.options.AllowDeletePVCs:
 		return "a volume or its claim is not deleted without AllowDeletePVCs"
 	}
 	return ""
 }
 
-// bereft returns those of the doomed with which something would go that is not: what is in
+// blocked returns those of the toDelete with which something would go that is not: what is in
 // a namespace, or is of a kind.
-func (p *planner) bereft(doomed map[key]bool) map[key]string {
+func (p *planner) blocked(toDelete map[key]bool) map[key]string {
 	var (
 		inNamespace = map[string]*definition{}           // one that stays
 		ofKind      = map[schema.GroupKind]*definition{} // likewise
 	)
 	for _, list := range [][]*definition{p.current, p.desired} {
 		for _, d := range list {
-			if doomed[d.key] {
+			if toDelete[d.key] {
 				continue
 			}
 			if d.namespace != "" && inNamespace[d.namespace] == nil {
@@ -131,19 +132,19 @@ func (p *planner) bereft(doomed map[key]bool) map[key]string {
 			}
 		}
 	}
-	spared := map[key]string{}
-	for k := range doomed {
+	stays := map[key]string{}
+	for k := range toDelete {
 		switch k.GroupKind {
-		case namespaceKind:
+		case kinds.Namespace:
 			if d := inNamespace[k.name]; d != nil {
-				spared[k] = fmt.Sprintf("%v, which stays, is in it", d.key)
+				stays[k] = fmt.Sprintf("%v, which stays, is in it", d.key)
 			}
-		case crdKind:
-			kind, _, _ := defines(p.live[k].from.Unstructured)
+		case kinds.CustomResourceDefinition:
+			kind, _ := kinds.DefinedKind(p.live[k].from.Object)
 			if d := ofKind[kind]; d != nil {
-				spared[k] = fmt.Sprintf("%v, which stays, is of that kind", d.key)
+				stays[k] = fmt.Sprintf("%v, which stays, is of that kind", d.key)
 			}
 		}
 	}
-	return spared
+	return stays
 }

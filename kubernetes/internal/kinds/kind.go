@@ -146,3 +146,14 @@ func PodSpec(kind schema.GroupKind, object map[string]any) any {
 	}
 	return nil
 }
+
+// PodPaths returns where objects of a kind may have the specification of their pods: for kinds
+// that are not Kubernetes' own, where such kinds mostly have it.
+func PodPaths(kind schema.GroupKind) []Path {
+	if k := Lookup(kind); k == nil {
+		return []Path{podTemplateSpec, jobTemplateSpec}
+	} else if len(k.Pods) > 0 {
+		return []Path{k.Pods}
+	}
+	return nil
+}

@@ -122,6 +122,13 @@ type Defined struct {
 	Namespaced bool
 }
 
+// DefinedKind returns the kind that a CustomResourceDefinition defines, whether it is served or
+// not, and whether its objects are in namespaces.
+func DefinedKind(crd map[string]any) (kind schema.GroupKind, namespaced bool) {
+	kind = schema.GroupKind{Group: text(crd, "spec", "group"), Kind: text(crd, "spec", "names", "kind")}
+	return kind, text(crd, "spec", "scope") != "Cluster"
+}
+
 // DefinedBy returns what a CustomResourceDefinition defines, one for each version that is
 // served and of which it says all that is needed; of other kinds it returns nothing.
 func DefinedBy(kind schema.GroupKind, object map[string]any) []Defined {

@@ -31,7 +31,12 @@ func ShapeOf(gvk schema.GroupVersionKind) Shape {
 	if object, err := scheme.Scheme.New(gvk); err == nil {
 		return Shape{reflect.TypeOf(object).Elem()}
 	}
-	return Shape{}
+	return Shape{reflect.TypeFor[customResource]()}
+}
+
+// customResource is the shape of all kinds of which no more is known than their metadata.
+type customResource struct {
+	Metadata metav1.ObjectMeta `json:"metadata,omitempty"`
 }
 
 // IsKnown says whether anything is known of the value.

@@ -33,6 +33,7 @@ var (
 var (
 	podSpec         = Path{"spec"}
 	podTemplateSpec = Path{"spec", "template", "spec"}
+	jobTemplateSpec = Path{"spec", "jobTemplate", "spec", "template", "spec"}
 )
 
 // table has the kinds of Kubernetes itself.
@@ -69,7 +70,7 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "apps", Kind: "ControllerRevision"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: Job, Scope: Namespaced, Stage: Ordinary, Pods: podTemplateSpec, References: noReferences, Strip: stripJob, Origin: Users},
-	{GroupKind: schema.GroupKind{Group: "batch", Kind: "CronJob"}, Scope: Namespaced, Stage: Ordinary, Pods: Path{"spec", "jobTemplate", "spec", "template", "spec"}, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "batch", Kind: "CronJob"}, Scope: Namespaced, Stage: Ordinary, Pods: jobTemplateSpec, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: clusterTrustBundle, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
