@@ -64,7 +64,13 @@ func owns(defined, live any, set *fieldpath.Set, field kinds.Field) bool {
 }
 
 func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape) bool {
-	if !onlyHas(set, len(defined), func(e fieldpath.PathElement) bool {
+	recorded := len(defined)
+	for name, value := range defined {
+		if list, ok := value.([]any); ok && len(list) == 0 && !has(set, fieldpath.FieldNameElement(name)) && shape.Field(name).MayLack(value) {
+			recorded-- // nobody owns a list without elements, if these are what is owned
+		}
+	}
+	if !onlyHas(set, recorded, func(e fieldpath.PathElement) bool {
 		if e.FieldName == nil {
 			return false
 		}
@@ -164,6 +170,11 @@ func below(set *fieldpath.Set, e fieldpath.PathElement) *fieldpath.Set {
 	return child
 }
 
+// has says whether an element, or something below it, is owned.
+func has(set *fieldpath.Set, e fieldpath.PathElement) bool {
+	return set.Members.Has(e) || below(set, e) != nil
+}
+
 // onlyHas says whether all elements at the top of set are wanted, and there are n.
 func onlyHas(set *fieldpath.Set, n int, wanted func(fieldpath.PathElement) bool) bool {
 	count, all := 0, true
@@ -197,7 +208,9 @@ func sameWhole(defined, live any, shape kinds.Shape) bool {
 			}
 		}
 		for name, value := range l {
-			if _, there := d[name]; !there && !(shape.IsKnown() && kinds.IsDefaultWithin(d, name, value)) {
+			_, there := d[name]
+			isServers := shape.IsKnown() && (shape.Field(name).MayLack(value) || kinds.IsDefaultWithin(d, name, value))
+			if !there && !isServers {
 				return false
 			}
 		}
