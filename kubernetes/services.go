@@ -163,6 +163,7 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 		found, view = api.ListScope(ctx, c.client, names, "services", list)
 		all = c.workloads(ctx, view.Namespaces)
 	}
+	all.confirm(ctx, c)
 	all.findTrouble(ctx, c)
 	services := make([]platform.Service, 0, len(found))
 	for i := range found {

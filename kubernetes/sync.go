@@ -12,6 +12,7 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/apply"
 	"github.com/platformbus/platform/kubernetes/internal/graph"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -267,7 +268,7 @@ func (p *placer) all(defs []*apply.Definition, index int, label string, deleting
 		default:
 			err = fmt.Errorf("%s %s: %w", d.GVK.Kind, d.Name, err)
 			errs = append(errs, err)
-			nowhere := api.Resource{GroupVersionResource: d.GVK.GroupVersion().WithResource(""), Kind: d.GVK.Kind, Namespaced: true}
+			nowhere := api.Resource{GroupVersionResource: d.GVK.GroupVersion().WithResource(""), Kind: d.GVK.Kind, Namespaced: kinds.Of(d.GVK.GroupKind()).Scope != kinds.ClusterScoped}
 			steps = append(steps, &apply.Step{Action: index, Place: i, Object: apply.NewTarget(d, nowhere, p.options.Namespace, label), Failed: err})
 		}
 	}

@@ -27,8 +27,9 @@ type workload struct {
 	podLabels             map[string]string
 	containers            []platform.Container
 	state                 rollout.State
-	podsLack              bool     // pods are wanted that do not serve
-	trouble               []string // why its pods do not run; see findTrouble
+	podsLack              bool            // pods are wanted that do not serve
+	from                  *kinds.Workload // what it was read from, if it has stalled
+	trouble               []string        // why its pods do not run; see findTrouble
 }
 
 func (w *workload) String() string { return w.kind + " " + w.name }
@@ -52,6 +53,9 @@ func newWorkload(kind *kinds.Kind, object runtime.Object) *workload {
 		kind: kind.Kind, namespace: from.Namespace, name: from.Name,
 		state:    rollout.Of(kind, object, from),
 		podsLack: from.Desired > 0 && (from.Updated < from.Desired || from.Available < from.Desired),
+	}
+	if w.state.Phase == rollout.Stalled {
+		w.from = &from
 	}
 	if from.Template == nil { // a ReplicationController may lack it
 		return w
@@ -130,6 +134,17 @@ func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
 	lists.Wait()
 	redact.Sort(found.hidden)
 	return found
+}
+
+// confirm finds out which of the workloads have stalled for a reason that is an old one.
+func (w *workloads) confirm(ctx context.Context, c *core) {
+	var looks sync.WaitGroup
+	for _, one := range w.all {
+		if one.from != nil {
+			looks.Go(func() { one.state = one.state.Confirm(ctx, c.client, *one.from) })
+		}
+	}
+	looks.Wait()
 }
 
 // findTrouble finds out why the pods of those workloads do not run that are not ready. It

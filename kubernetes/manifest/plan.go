@@ -225,6 +225,9 @@ func (p *planner) apply(d *definition) error {
 		if entry.Why = p.unseen(d); entry.Why != "" {
 			p.report.Unseen = append(p.report.Unseen, entry)
 		} else {
+			if kinds.Expires(d.GroupKind, d.content) {
+				entry.Why = "a process that has applied it before does not make it again once it has finished and gone"
+			}
 			p.report.Add = append(p.report.Add, entry)
 		}
 	}

@@ -167,7 +167,20 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted map[a
 	if err != nil && (api.IsUnreachable(err) || ctx.Err() != nil) {
 		return err
 	}
+	if err == nil {
+		a.passExpired(wanted)
+	}
 	return nil // to apply them will show what is wrong
+}
+
+// passExpired marks as unchanged the Jobs that were applied as they are defined, and have gone
+// by themselves since.
+func (a *Applier) passExpired(wanted map[api.Key]*Step) {
+	for key, s := range wanted {
+		if v, ok := a.verified.Get(key); ok && s.seen == nil && s.Object.expires && v.digest == s.Object.digest {
+			s.Unchanged = true
+		}
+	}
 }
 
 // selectorFor returns the field selector for what is wanted, if that is one object: the API

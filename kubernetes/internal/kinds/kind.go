@@ -3,6 +3,8 @@ package kinds
 import (
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -83,77 +85,50 @@ func (r Reference) Namespace(namespace string) string {
 	return namespace
 }
 
-// byKind is the table, for lookups.
-var byKind = map[schema.GroupKind]*Kind{}
-
-func init() { // the entries' functions look up others
-	for i := range table {
-		byKind[table[i].GroupKind] = &table[i]
-	}
-}
-
-// Lookup returns the entry of a kind, or nil if it is none of Kubernetes' own.
-func Lookup(kind schema.GroupKind) *Kind { return byKind[kind] }
-
-// unknown is the entry of all kinds that are not in the table.
-var unknown = Kind{Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users}
-
-// Of returns the entry of a kind, or one that answers for kinds that are not Kubernetes'
-// own. The scope of these is not known.
-func Of(kind schema.GroupKind) *Kind {
-	if k := byKind[kind]; k != nil {
-		return k
-	}
-	return &unknown
-}
-
 // IsBuiltIn says whether the API server itself defines the kinds of the group.
 func IsBuiltIn(group string) bool {
 	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")
 }
 
-// Workloads returns the entries of the kinds of pod controllers.
-func Workloads() []*Kind {
-	var found []*Kind
-	for i := range table {
-		if k := byKind[table[i].GroupKind]; k.Workload != nil {
-			found = append(found, k)
-		}
-	}
-	return append(found, added...)
+const (
+	rbacGroup      = "rbac.authorization.k8s.io"
+	admissionGroup = "admissionregistration.k8s.io"
+)
+
+// Kinds that code has to name.
+var (
+	Namespace                = schema.GroupKind{Kind: "Namespace"}
+	Secret                   = schema.GroupKind{Kind: "Secret"}
+	ConfigMap                = schema.GroupKind{Kind: "ConfigMap"}
+	Service                  = schema.GroupKind{Kind: "Service"}
+	ServiceAccount           = schema.GroupKind{Kind: "ServiceAccount"}
+	PersistentVolumeClaim    = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	PersistentVolume         = schema.GroupKind{Kind: "PersistentVolume"}
+	Job                      = schema.GroupKind{Group: "batch", Kind: "Job"}
+	CustomResourceDefinition = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+	clusterTrustBundle       = schema.GroupKind{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"}
+	priorityClass            = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
+	serviceCIDR              = schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"}
+	clusterRole              = schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}
+	apiService               = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}
+	Deployment               = schema.GroupKind{Group: "apps", Kind: "Deployment"}
+)
+
+// A Workload is what a pod controller says of itself.
+type Workload struct {
+	metav1.ObjectMeta
+	// Template is that of its pods; nil if it has none.
+	Template *corev1.PodTemplateSpec
+	// Conditions are those of its status that tell what keeps it from getting further.
+	Conditions []Condition
+
+	Unobserved bool  // its controller has not looked at the last change yet
+	Paused     bool  // somebody told it to wait
+	Desired    int32 // pods wanted
+	Current    int32 // pods there, old ones included
+	Updated    int32 // pods made from the last definition
+	Available  int32 // pods that serve
 }
 
-// added has the entries of Add.
-var added []*Kind
-
-// Add adds an entry to the table, and returns a function that takes it out again. It is for
-// tests, which call it while nothing else uses this package.
-func Add(k Kind) (remove func()) {
-	byKind[k.GroupKind] = &k
-	if k.Workload != nil {
-		added = append(added, &k)
-	}
-	return func() {
-		delete(byKind, k.GroupKind)
-		added = nil
-	}
-}
-
-// PodSpec returns the specification of the pods that an object is or makes, or nil.
-func PodSpec(kind schema.GroupKind, object map[string]any) any {
-	if path := Of(kind).Pods; len(path) > 0 {
-		return Nested(object, path...)
-	}
-	return nil
-}
-
-// PodPaths returns where objects of a kind may have the specification of their pods: for kinds
-// that are not Kubernetes' own, where such kinds mostly have it.
-func PodPaths(kind schema.GroupKind) []Path {
-	if k := Lookup(kind); k == nil {
-		return []Path{podTemplateSpec, jobTemplateSpec}
-	} else if len(k.Pods) > 0 {
-		return []Path{k.Pods}
-	}
-	return nil
-}
+// A Condition says what keeps a Workload from getting further.
+type Condition struct{ Reason, Message string }

@@ -9,10 +9,13 @@ import (
 
 // IsSecret says whether objects of a kind are secret as a whole. The group does not matter:
 // many groups have a Secret of their own, and none shows it.
-func IsSecret(kind string) bool { return kind == "Secret" }
+func IsSecret(kind string) bool { return secretKinds[kind] }
 
 // IsSecretResource says the same of a resource, by its plural.
-func IsSecretResource(plural string) bool { return plural == "secrets" }
+func IsSecretResource(plural string) bool { return secretPlurals[plural] }
+
+// secretKinds and secretPlurals have the names of the kinds that the table says are secret.
+var secretKinds, secretPlurals = map[string]bool{}, map[string]bool{}
 
 // shownInSecrets has the fields of a Secret that may be shown. Any other might be its data
 // under a name that was mistyped.

@@ -1,33 +1,11 @@
 package kinds
 
 import (
+	"strings"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-)
-
-const (
-	rbacGroup      = "rbac.authorization.k8s.io"
-	admissionGroup = "admissionregistration.k8s.io"
-)
-
-// Kinds that other packages have to name.
-var (
-	Namespace                = schema.GroupKind{Kind: "Namespace"}
-	Secret                   = schema.GroupKind{Kind: "Secret"}
-	ConfigMap                = schema.GroupKind{Kind: "ConfigMap"}
-	Service                  = schema.GroupKind{Kind: "Service"}
-	ServiceAccount           = schema.GroupKind{Kind: "ServiceAccount"}
-	PersistentVolumeClaim    = schema.GroupKind{Kind: "PersistentVolumeClaim"}
-	PersistentVolume         = schema.GroupKind{Kind: "PersistentVolume"}
-	Job                      = schema.GroupKind{Group: "batch", Kind: "Job"}
-	CustomResourceDefinition = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
-	clusterTrustBundle       = schema.GroupKind{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"}
-	priorityClass            = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
-	serviceCIDR              = schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"}
-	clusterRole              = schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}
-	apiService               = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}
-	Deployment               = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 )
 
 var (
@@ -111,4 +89,83 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: SystemOrOurs},
 	{GroupKind: schema.GroupKind{Group: "storagemigration.k8s.io", Kind: "StorageVersionMigration"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PodGroup"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "CompositePodGroup"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "Workload"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
+	{GroupKind: schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourcePoolStatusRequest"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+	{GroupKind: schema.GroupKind{Group: "lifecycle.k8s.io", Kind: "EvictionRequest"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
+}
+
+// byKind is the table, for lookups.
+var byKind = map[schema.GroupKind]*Kind{}
+
+func init() { // the entries' functions look up others
+	for i := range table {
+		k := &table[i]
+		byKind[k.GroupKind] = k
+		if k.IsSecret {
+			secretKinds[k.Kind], secretPlurals[strings.ToLower(k.Kind)+"s"] = true, true
+		}
+	}
+}
+
+// Lookup returns the entry of a kind, or nil if it is none of Kubernetes' own.
+func Lookup(kind schema.GroupKind) *Kind { return byKind[kind] }
+
+// unknown is the entry of all kinds that are not in the table.
+var unknown = Kind{Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users}
+
+// Of returns the entry of a kind, or one that answers for kinds that are not Kubernetes'
+// own. The scope of these is not known.
+func Of(kind schema.GroupKind) *Kind {
+	if k := byKind[kind]; k != nil {
+		return k
+	}
+	return &unknown
+}
+
+// Workloads returns the entries of the kinds of pod controllers.
+func Workloads() []*Kind {
+	var found []*Kind
+	for i := range table {
+		if k := byKind[table[i].GroupKind]; k.Workload != nil {
+			found = append(found, k)
+		}
+	}
+	return append(found, added...)
+}
+
+// added has the entries of Add.
+var added []*Kind
+
+// Add adds an entry to the table, and returns a function that takes it out again. It is for
+// tests, which call it while nothing else uses this package.
+func Add(k Kind) (remove func()) {
+	byKind[k.GroupKind] = &k
+	if k.Workload != nil {
+		added = append(added, &k)
+	}
+	return func() {
+		delete(byKind, k.GroupKind)
+		added = nil
+	}
+}
+
+// PodSpec returns the specification of the pods that an object is or makes, or nil.
+func PodSpec(kind schema.GroupKind, object map[string]any) any {
+	if path := Of(kind).Pods; len(path) > 0 {
+		return Nested(object, path...)
+	}
+	return nil
+}
+
+// PodPaths returns where objects of a kind may have the specification of their pods: for kinds
+// that are not Kubernetes' own, where such kinds mostly have it.
+func PodPaths(kind schema.GroupKind) []Path {
+	if k := Lookup(kind); k == nil {
+		return []Path{podTemplateSpec, jobTemplateSpec}
+	} else if len(k.Pods) > 0 {
+		return []Path{k.Pods}
+	}
+	return nil
 }

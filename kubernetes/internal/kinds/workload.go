@@ -5,30 +5,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 )
-
-// A Workload is what a pod controller says of itself.
-type Workload struct {
-	metav1.ObjectMeta
-	// Template is that of its pods; nil if it has none.
-	Template *corev1.PodTemplateSpec
-	// Conditions are those of its status that tell what keeps it from getting further.
-	Conditions []Condition
-
-	Unobserved bool  // its controller has not looked at the last change yet
-	Paused     bool  // somebody told it to wait
-	Desired    int32 // pods wanted
-	Current    int32 // pods there, old ones included
-	Updated    int32 // pods made from the last definition
-	Available  int32 // pods that serve
-}
-
-// A Condition says what keeps a Workload from getting further.
-type Condition struct{ Reason, Message string }
 
 // ReadWorkload reads an object of the kind as it comes from a watch.
 func (k *Kind) ReadWorkload(object *unstructured.Unstructured) (Workload, error) {
