@@ -39,10 +39,27 @@ var layers = map[string]layer{
 		others: []string{"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors"},
 	},
 	"kubernetes": {
-		own:     []string{"kubernetes", ".", "flux", "internal/collector", "internal/oneline"},
-		inTests: []string{"internal/controlplane"},
+		own: slices.Concat([]string{"kubernetes", ".", "flux", "internal/collector"},
+			kubernetesInternal("kinds", "parse", "redact", "api", "graph", "recent", "apply", "rollout")),
+		inTests: []string{"kubernetes/manifest", "internal/controlplane"},
 		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
+	// Both ask kinds and parse, so that they cannot disagree; neither needs the other.
+	"kubernetes/manifest": {
+		own:   append(kubernetesInternal("kinds", "parse", "redact"), "kubernetes/manifest", "."),
+		never: []string{"github.com/stretchr/testify", "github.com/nats-io"},
+	},
+	"kubernetes/internal/kinds":  {own: kubernetesInternal("kinds"), never: []string{"github.com/stretchr/testify"}},
+	"kubernetes/internal/graph":  {own: kubernetesInternal("graph"), others: []string{}},
+	"kubernetes/internal/recent": {own: kubernetesInternal("recent"), others: []string{}},
+	"kubernetes/internal/redact": {own: append(kubernetesInternal("redact", "kinds"), "internal/oneline"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
+	"kubernetes/internal/parse":  {own: kubernetesInternal("parse", "kinds", "redact"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
+	"kubernetes/internal/api":    {own: append(kubernetesInternal("api", "kinds", "redact"), "internal/oneline"), never: []string{"github.com/stretchr/testify"}},
+	"kubernetes/internal/apply": {
+		own:   kubernetesInternal("apply", "api", "graph", "kinds", "parse", "recent", "redact"),
+		never: []string{"github.com/stretchr/testify"},
+	},
+	"kubernetes/internal/rollout": {own: kubernetesInternal("rollout", "api", "kinds", "redact"), never: []string{"github.com/stretchr/testify"}},
 	"natsbus": {
 		own:     []string{"natsbus", ".", "flux", "internal/collector"},
 		inTests: []string{"internal/faultproxy", "internal/natstest"},
@@ -66,7 +83,7 @@ var layers = map[string]layer{
 		others:  []string{"golang.org/x/time"},
 	},
 	"examples": {
-		own:     []string{"examples", "natsbus", "kubernetes", ".", "flux", "internal/controlplane", "internal/process"},
+		own:     []string{"examples", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/process"},
 		inTests: []string{"internal/faultproxy", "internal/natstest"},
 		never:   []string{"github.com/stretchr/testify"},
 	},
@@ -83,8 +100,15 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	// Modules of their own.
-	"bench": {own: []string{"bench", "natsbus", "kubernetes", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
+	"bench": {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
 	"hack":  {own: []string{"hack"}},
+}
+
+func kubernetesInternal(names ...string) []string {
+	for i, name := range names {
+		names[i] = "kubernetes/internal/" + name
+	}
+	return names
 }
 
 // layerOf returns the layer that a folder belongs to.
@@ -178,8 +202,14 @@ func TestCheckImport(t *testing.T) {
 		{"internal/collector", module, false, "internal/collector may not import " + module},
 		{"kubernetes", module, false, ""},
 		{"kubernetes", "k8s.io/client-go/dynamic", false, ""},
-		{"kubernetes", module + "/kubernetes/manifest", false, ""},
-		{"kubernetes/manifest", module + "/natsbus", false, "kubernetes may not import " + module + "/natsbus"},
+		{"kubernetes", module + "/kubernetes/manifest", false, "kubernetes may not import " + module + "/kubernetes/manifest"},
+		{"kubernetes", module + "/kubernetes/manifest", true, ""},
+		{"kubernetes/manifest", module + "/kubernetes", false, "kubernetes/manifest may not import " + module + "/kubernetes"},
+		{"kubernetes/manifest", module + "/kubernetes/internal/apply", false, "kubernetes/manifest may not import " + module + "/kubernetes/internal/apply"},
+		{"kubernetes/internal/kinds", module + "/kubernetes/internal/api", false, "kubernetes/internal/kinds may not import " + module + "/kubernetes/internal/api"},
+		{"kubernetes/internal/graph", "k8s.io/api/core/v1", false, "kubernetes/internal/graph may not import k8s.io/api/core/v1"},
+		{"kubernetes/internal/rollout", module + "/kubernetes/internal/apply", false, "kubernetes/internal/rollout may not import " + module + "/kubernetes/internal/apply"},
+		{"kubernetes/manifest", module + "/natsbus", false, "kubernetes/manifest may not import " + module + "/natsbus"},
 		{"kubernetes", module + "/internal/controlplane", true, ""},
 		{"kubernetes", module + "/internal/controlplane", false, "kubernetes may not import " + module + "/internal/controlplane"},
 		{"kubernetes", module + "/examples/demo", true, "kubernetes may not import " + module + "/examples/demo"},
