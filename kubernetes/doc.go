@@ -13,9 +13,10 @@
 //
 // Sync returns a SyncError, Apply an ApplyError, with an entry for each thing that
 // failed; the text names the object, what was attempted, and the server's own reason.
-// An entry is one line of at most 4 KiB. All other errors are a ClusterError. What may pass by itself (the server is busy, a
-// webhook is not up, a connection was lost) is tried again, with growing pauses, for as
-// long as the call may take; nothing else is. The errors of package
+// An entry is one line of at most 4 KiB. All other errors are a ClusterError. What may pass by
+// itself (the server is busy, a webhook is not up, a connection was lost) is tried again, with
+// growing pauses, for as long as the call may take; nothing else is. An object that waits
+// holds up no other, unless that depends on it. The errors of package
 // k8s.io/apimachinery/pkg/api/errors are in the chain.
 //
 // # What errors, events and the log do not show
@@ -48,9 +49,11 @@
 //   - Deletions run the other way: what needs goes before what is needed.
 //   - The same object is dealt with in the order of the list, and within an action its
 //     deletion is finished, finalizers and all, before it is applied.
+//   - An object that somebody else is deleting is waited for, and then made again. A
+//     namespace that is being deleted is an error at once.
 //
-// A step that needs one that has failed is not attempted, and its error says so. Where
-// needs go round in a circle, the order of the list decides.
+// A step that depends on one that has failed is not attempted, and its error says so. Where
+// dependencies form a circle, the order of the list decides.
 //
 // # What is unchanged
 //
@@ -62,13 +65,21 @@
 // tells as much; of any other, one look at it as a whole. Each takes one list for each
 // kind of object. Any doubt is settled by applying.
 //
+// A Job with ttlSecondsAfterFinished goes by itself. A Cluster that has applied it as it is
+// defined does not make it again when it is gone; a new process, which does not know, does.
+//
 // # Ownership
 //
 // Definitions are applied by server-side apply under Options.FieldManager, which takes
 // the fields that they name from whoever else manages them (see Options.FailOnConflict).
 // A field that a later definition leaves out is removed, unless someone else manages it
-// too. Fields that kubectl or Helm set by other means become ours first, so that an
-// object changes hands without losing a field and without leaving one behind.
+// too. Fields that kubectl, Flux, Argo CD or Helm applied or set become ours first (see
+// Options.AdoptFieldManagers), so that an object changes hands without losing a field and
+// without leaving one behind. So do defaults that an earlier definition left behind and the
+// new one forbids, such as the parameters of another strategy.
+//
+// A null in a definition is a field that is not set, except in a custom resource whose schema
+// says that it is nullable. What a Secret has in stringData is applied as its data.
 //
 // # Annotations
 //
