@@ -21,7 +21,7 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/rollout"
 )
 
-// Options are what a Cluster can be told. The zero value is useful.
+// Options configure a Cluster. The zero value is useful.
 type Options struct {
 	// Version is what Version answers: the version of the daemon that embeds the
 	// Cluster.
@@ -31,8 +31,8 @@ type Options struct {
 	Namespace string
 
 	// Namespaces are those whose services are offered, by name or by pattern (as package
-	// path matches them). Default: all. To name them is needed where the credentials allow
-	// to look at some namespaces only.
+	// path matches them). Default: all. They have to be named if the credentials are good for
+	// some namespaces only.
 	Namespaces []string
 
 	// ExcludeNamespaces are those whose services are not offered, by name or by pattern.
@@ -77,14 +77,14 @@ type Options struct {
 	// with more attempts nothing. Default: 100,000.
 	MaxObjects int
 
-	// Logger gets what an operator should know and no error says, such as the API
+	// Logger gets what an operator should know and no error contains, such as the API
 	// server's warnings. It never gets the content of a definition. Default: nothing is
 	// logged.
 	Logger *slog.Logger
 
 	// Events, if set, is called with each thing that Sync and Apply do to an object, as it
-	// happens. It may be called by several goroutines at once, and should return soon:
-	// whoever calls it waits.
+	// happens. It may be called by several goroutines at once, and should return soon: its
+	// callers wait for it.
 	Events func(Event)
 
 	// Metrics counts what Sync does. The zero value counts nothing.

@@ -19,7 +19,7 @@
 // holds up no other, unless that depends on it. The errors of package
 // k8s.io/apimachinery/pkg/api/errors are in the chain.
 //
-// # What errors, events and the log do not show
+// # Secrets in errors, events and the log
 //
 // The API server, webhooks and parsers quote what they complain of. Paths and reasons stay;
 // left out, as "(hidden)", are the values of Secrets and of fields that often hold one
@@ -36,8 +36,8 @@
 //
 // # Order of application
 //
-// Sync reads all definitions first. What it then does is ordered by need, not by kind or
-// place in the list, and in parallel wherever nothing forbids it:
+// Sync reads all definitions first. It then works in the order of their dependencies, not of
+// their kinds or of the list, and in parallel wherever it can:
 //
 //   - A Namespace is applied before what is in it; a CustomResourceDefinition, until it
 //     is established, before the resources it defines; what a pod refers to before what
@@ -46,7 +46,7 @@
 //     port before those that are given one.
 //   - Webhook configurations, admission policies and APIServices are applied after all
 //     else, and deleted before all else.
-//   - Deletions run the other way: what needs goes before what is needed.
+//   - Deletions run in the opposite order: dependents go first.
 //   - The same object is dealt with in the order of the list, and within an action its
 //     deletion is finished, finalizers and all, before it is applied.
 //   - An object that somebody else is deleting is waited for, and then made again. A
@@ -55,10 +55,10 @@
 // A step that depends on one that has failed is not attempted, and its error says so. Where
 // dependencies form a circle, the order of the list decides.
 //
-// # What is unchanged
+// # Unchanged objects
 //
-// Sync sends nothing for an object of which it is certain that to apply its definition
-// would change nothing. The API server records which fields our manager owns, and any
+// Sync sends nothing for an object if it is certain that to apply its definition would change
+// nothing. The API server records which fields our manager owns, and any
 // other writer who changes one takes it out of that record. So it is enough that the
 // record is exactly the definition's set of fields, and that these have the definition's
 // values. Of an object that this Cluster has applied or verified before, the metadata

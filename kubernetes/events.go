@@ -13,28 +13,28 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
-// A Result is what became of an object.
+// A Result is the result for one object.
 type Result string
 
-// What can become of an object.
+// The results for an object.
 const (
 	Applied   Result = "applied"   // the definition was sent, and is in force
 	Unchanged Result = "unchanged" // it was certain that to send it would change nothing
 	Deleted   Result = "deleted"   // it was deleted, or was gone already
 	Ignored   Result = "ignored"   // the live object says that Sync shall leave it alone
 	Skipped   Result = "skipped"   // not attempted: what it needs has failed, or the call was over
-	Failed    Result = "failed"    // attempted in vain
+	Failed    Result = "failed"    // attempted, and an error came
 	Waiting   Result = "waiting"   // it is waited for; not a result yet, and not counted
 	Stalled   Result = "stalled"   // it was applied, and its rollout failed or took too long
 )
 
-// An Event says what became of an object in a Sync or an Apply.
+// An Event reports the result for one object of a Sync or an Apply, or its progress.
 type Event struct {
 	// ID is the ResourceID of the action, or the ServiceID of the definition.
 	ID string
 	// Object names the object, as in "Deployment default/web".
 	Object string
-	// Result is what became of it.
+	// Result is the result.
 	Result Result
 	// Took is how long that took.
 	Took time.Duration
@@ -46,11 +46,11 @@ type Event struct {
 
 // Metrics counts what Sync and Apply do. The zero value counts nothing.
 type Metrics struct {
-	// Objects counts objects by what became of them, the label "result".
+	// Objects counts objects by their result, the label "result".
 	Objects metrics.Counter
 	// LastSync is when a Sync last succeeded, in seconds since 1970.
 	LastSync metrics.Gauge
-	// InFlight is how many objects are being dealt with.
+	// InFlight is how many objects are being processed; those that wait do not count.
 	InFlight metrics.Gauge
 }
 
@@ -76,7 +76,7 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	const namespace, subsystem = "flux", "kubernetes"
 	objects, err1 := collector.Shared(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "objects_total",
-		Help: "Count of objects that were dealt with, by what became of them; a rollout that failed counts as applied and as stalled.",
+		Help: "Count of objects that were processed, by result; a rollout that failed counts as applied and as stalled.",
 	}, []string{"result"}))
 	last, err2 := collector.Shared(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "last_sync_timestamp_seconds",
@@ -84,7 +84,7 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	}, nil))
 	inFlight, err3 := collector.Shared(r, stdprometheus.NewGaugeVec(stdprometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "objects_in_flight",
-		Help: "Number of objects that are being dealt with.",
+		Help: "Number of objects that are being processed.",
 	}, nil))
 	if err := redact.Join(err1, err2, err3); err != nil {
 		return Metrics{}, fmt.Errorf("register the metrics of a cluster: %w", err)

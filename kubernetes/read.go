@@ -39,9 +39,9 @@ type action struct {
 	*readAction
 }
 
-// readAll reads the definitions of all actions. Of those that it cannot read it says why
-// in failed. What it has read before it knows without their bodies. It fails as a whole if ctx
-// ends, or if there are too many objects.
+// readAll reads the definitions of all actions. Where it cannot, it sets the action's error in
+// failed. Definitions that were read before come as summaries. It fails as a whole if ctx ends,
+// or if there are too many objects.
 func (c *core) readAll(ctx context.Context, actions []platform.SyncAction, failed []error) ([]action, error) {
 	size := 0
 	for _, a := range actions {
@@ -100,7 +100,7 @@ func (c *core) readOne(ctx context.Context, a platform.SyncAction, limits *parse
 	return full, nil
 }
 
-// hashOf tells an action's definitions from all others.
+// hashOf returns a hash of an action's definitions.
 func hashOf(a platform.SyncAction) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(a.Delete))))
@@ -145,8 +145,7 @@ func summaries(defs []*apply.Definition) []*apply.Definition {
 	return kept
 }
 
-// load gives the steps that are to be taken the bodies of their definitions, where these
-// were known from an earlier call only.
+// load replaces the summaries in the steps that are to be taken by the full definitions.
 func load(ctx context.Context, steps []*apply.Step, actions []platform.SyncAction) error {
 	lacking := map[int][]*apply.Step{} // by action
 	for _, s := range steps {

@@ -22,9 +22,9 @@ import (
 
 // AllServices lists the services of a namespace, or of all that Options offer if it is
 // empty, see platform.Platform. It leaves out the cluster's own add-ons. It takes one list
-// for each kind, however many services there are. What may not be seen, a kind of pod
-// controller or a namespace, is said in the excuse of the services concerned and in an
-// error beside the result.
+// for each kind, however many services there are. A kind of pod controller or a namespace that
+// may not be read is named in the excuse of the services concerned, and in an error that comes
+// with the result.
 func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
 	ctx, cancel := c.call()
 	defer cancel()
@@ -49,8 +49,8 @@ func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 // fewNamespaces is for how many namespaces it costs less to list each than all.
 const fewNamespaces = 4
 
-// SomeServices lists the services named, see platform.Platform. An ID that cannot be one
-// of a service is an error beside the others' result.
+// SomeServices lists the services named, see platform.Platform. An ID that no service can have
+// is an error that comes with the others' result.
 func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
 	var (
 		wanted     flux.ServiceIDSet
@@ -102,9 +102,6 @@ func componentsOf(id flux.ServiceID) (namespace, name string, err error) {
 	}
 	return namespace, name, nil
 }
-
-// A scope is the namespaces to look at; nil means all of them.
-type scope []string
 
 // offered returns the namespaces that Options name, or nil if they name none, or by
 // pattern.
@@ -181,7 +178,7 @@ func (c *core) mustExist(ctx context.Context, namespace string) error {
 		_, err := c.client.Metadata(namespaceResource, "").Get(ctx, namespace)
 		return err
 	})
-	if err == nil || apierrors.IsForbidden(err) { // who may see only its content may not see the namespace itself
+	if err == nil || apierrors.IsForbidden(err) { // credentials for its content need not be enough for the namespace itself
 		return nil
 	}
 	return fmt.Errorf("namespace %q: %w", namespace, err)

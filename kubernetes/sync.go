@@ -161,9 +161,8 @@ func cut(id string) string {
 	return id
 }
 
-// unreachable returns why no step could be done, if that is for all of them that the API
-// server was not there or refused our credentials: one error says it better than one for
-// each.
+// unreachable returns the cause if all steps failed because the API server could not be
+// reached, or refused our credentials: one error is clearer than one for each.
 func unreachable(nodes []*graph.Step[*apply.Step]) error {
 	var why error
 	for _, n := range nodes {
@@ -180,8 +179,8 @@ func unreachable(nodes []*graph.Step[*apply.Step]) error {
 	return why
 }
 
-// syncError tells of each action that failed under its ResourceID, all of those that
-// share one.
+// syncError returns a SyncError with the errors of each action under its ResourceID, together
+// with those of other actions that have the same one, or nil if there are none.
 func syncError(actions []platform.SyncAction, causes [][]error) error {
 	byID := map[string][]error{}
 	for i, some := range causes {
@@ -200,8 +199,9 @@ func syncError(actions []platform.SyncAction, causes [][]error) error {
 	return errs
 }
 
-// plan finds out where the API server has what the actions name. Of actions that it cannot
-// place it says why in failed. It fails as a whole only if the API server cannot be asked.
+// plan returns a step for each definition, with the resource that the API server has for its
+// kind. Where an action cannot be carried out it sets the action's error in failed. It fails as a
+// whole only if the API server cannot be asked.
 func (c *core) plan(ctx context.Context, actions []action, given []platform.SyncAction, failed []error) ([]*apply.Step, error) {
 	known, err := c.client.Kinds(ctx)
 	if err != nil {

@@ -73,7 +73,7 @@ type workloads struct {
 	where   api.Scope // where they were looked for
 	all     []*workload
 	byLabel map[labelKey][]*workload
-	hidden  []error // what could not be seen, and why
+	hidden  []error // why some could not be read
 }
 
 // A labelKey is one label of the pods of a workload.
@@ -114,8 +114,8 @@ func (w *workloads) rarest(namespace string, labels map[string]string) (rarest l
 	return rarest, ok
 }
 
-// workloads lists the pod controllers in a scope: one list for each kind, all at once. A
-// kind that cannot be listed is left out, and hidden says so.
+// workloads lists the pod controllers in a scope, with one list for each kind, all at once. The
+// errors of kinds that cannot be listed are in hidden.
 func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
 	found := &workloads{where: where, byLabel: map[labelKey][]*workload{}}
 	var (
@@ -147,9 +147,8 @@ func (w *workloads) confirm(ctx context.Context, c *core) {
 	looks.Wait()
 }
 
-// findTrouble finds out why the pods of those workloads do not run that are not ready. It
-// only adds to what is known already: what it cannot see it leaves out. A cluster in
-// which all is well is not asked.
+// findTrouble adds to each workload that is not ready why its pods do not run, as far as that can
+// be read. It sends no request if all workloads are ready.
 func (w *workloads) findTrouble(ctx context.Context, c *core) {
 	// Each under the rarest of its labels, so that those that many share do not matter.
 	unready := map[labelKey][]*workload{}
@@ -185,7 +184,7 @@ func (w *workloads) findTrouble(ctx context.Context, c *core) {
 	}
 }
 
-// What is asked for as such, and not because a definition names it.
+// Resources that are read whatever definitions there are.
 var (
 	serviceResource   = corev1.SchemeGroupVersion.WithResource("services")
 	podResource       = corev1.SchemeGroupVersion.WithResource("pods")

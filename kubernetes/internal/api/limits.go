@@ -18,8 +18,8 @@ func WithSlots(ctx context.Context, n int) context.Context {
 }
 
 // withSlot returns ctx once there is room for another request among those of its call. The
-// function must be called at the request's end. What is asked with that context meanwhile
-// counts as a part of it.
+// function must be called at the request's end. Requests that are made with that context
+// meanwhile count as parts of it.
 func withSlot(ctx context.Context) (context.Context, func()) {
 	slots, ok := ctx.Value(slotsKey{}).(chan struct{})
 	if !ok || slots == nil {

@@ -42,17 +42,17 @@ func (c *Client) Pages(ctx context.Context, page func(context.Context, metav1.Li
 // A Scope is a list of namespaces. A nil Scope is all of them, cluster-scoped objects included.
 type Scope []string
 
-// A View is what a look at a Scope has shown.
+// A View says how much of a Scope could be listed.
 type View struct {
-	Namespaces Scope   // those that could be seen one by one; nil if all were seen at once
-	Hidden     []error // what could not be seen, and why
+	Namespaces Scope   // those that could be listed one by one; nil if all were listed at once
+	Hidden     []error // why the others could not be
 }
 
 // A Lister asks for one page of a list, of a namespace or of all if it is empty, and
 // reduces what is in it.
 type Lister[T any] func(ctx context.Context, namespace string, options metav1.ListOptions) ([]T, metav1.ListInterface, error)
 
-// ListScope lists what is called name in errors in a scope, and says what it could not see.
+// ListScope lists objects in a scope. In errors they are called name.
 func ListScope[T any](ctx context.Context, c *Client, where Scope, name string, list Lister[T]) ([]T, View) {
 	if where == nil {
 		found, err := listOne(ctx, c, "", name, list)

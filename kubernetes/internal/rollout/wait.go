@@ -40,8 +40,8 @@ type Waiter struct {
 }
 
 // Wait waits until each target is rolled out, and returns why some are not. All targets of a
-// kind share one watch: there is none over several kinds. Who may not watch all namespaces has
-// one for each of them.
+// kind share one watch: there is none over several kinds. Without permission to watch all
+// namespaces there is one for each.
 func (w *Waiter) Wait(ctx context.Context, targets []Target) map[Target]error {
 	ctx, cancel := context.WithTimeoutCause(ctx, w.Timeout, api.Overdue("wait", w.Timeout))
 	defer cancel()
