@@ -46,7 +46,11 @@ func Of(kind *kinds.Kind, object runtime.Object, w kinds.Workload) State {
 		return State{Phase: Ready, Text: "ready"}
 	}
 	counts := fmt.Sprintf("%d of %d updated, %d available", w.Updated, w.Desired, w.Available)
-	reason, stalled := stall(kind, object)
+	_, untyped := object.(*unstructured.Unstructured)
+	reason, stalled := "", false
+	if untyped || len(w.Conditions) > 0 { // of others there is no reason that kstatus could know
+		reason, stalled = stall(kind, object)
+	}
 	switch {
 	case stalled:
 		s := State{Phase: Stalled, Text: "stalled: " + reason}
