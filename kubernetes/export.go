@@ -23,7 +23,8 @@ import (
 
 // Export returns definitions of every object of every kind that can be listed, as
 // multi-document YAML in a defined order, see platform.Platform. It leaves out what
-// others own or the system makes, and of each object what it was not defined to be.
+// others own or the system makes, unless we have applied it, and of each object what it was
+// not defined to be. What a cluster proves its own identity with never leaves it.
 // Namespaces are those that Options offer; Kubernetes' own only if Options.Namespaces
 // names them. Secrets are left out, and counted in a comment, unless
 // Options.ExportSecrets is set. What may not be seen is said in an error beside the rest.
@@ -145,7 +146,7 @@ func sortKey(object *unstructured.Unstructured) string {
 func exportable(known *api.Catalog) []api.Resource {
 	var chosen []api.Resource
 	for _, res := range known.Preferred {
-		if res.Listable && kinds.Of(res.GVK().GroupKind()).Origin != kinds.System && res.Group != "metrics.k8s.io" {
+		if res.Listable && kinds.IsDefinable(res.GVK().GroupKind()) {
 			chosen = append(chosen, res)
 		}
 	}

@@ -10,7 +10,13 @@ import (
 
 // A merge works out what an object becomes if a definition is applied to it, as far as
 // that can be told without the API server.
-type merge struct{ key }
+type merge struct {
+	key
+	// another says that the definition has another version than the object, of which all
+	// fields are known. What that one does not have is called otherwise there, and cannot be
+	// compared.
+	another bool
+}
 
 // A fieldPath is the names of the fields that lead to a value, without the places in lists.
 type fieldPath []string
@@ -62,6 +68,9 @@ func (m merge) applyMap(want, have map[string]any, shape kinds.Shape, at fieldPa
 	}
 	for name, w := range want {
 		field := shape.Field(name)
+		if m.another && shape.IsStruct() && !field.IsKnown() {
+			continue
+		}
 		h, there := have[name]
 		if !there && at.is("metadata") && (name == "labels" || name == "annotations") {
 			h, there = map[string]any{}, true // which is left out if it is empty

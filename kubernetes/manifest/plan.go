@@ -75,9 +75,11 @@ func (e *DeleteBudgetError) Error() string {
 // what is applied, in the order of need, then what is deleted, in the reverse. It depends
 // on nothing but the arguments, and not on the order of desired.
 //
-// What an Export does not show (Secrets, unless it was told to, what is in kube-system, the
-// namespace default and the like) is applied every time and reported as unseen, and never
-// deleted. An Export that came beside an error shows even less; a Plan made from it may
+// What an Export may not show is applied and reported as unseen, and never deleted. Of what
+// Kubernetes makes itself (the namespace default, what is in kube-system and the like) that
+// is so until it was applied, from when on an Export shows it; of Secrets, unless it was told
+// to show them, and of kinds that nobody defines, such as Node, it is so every time. What a
+// cluster proves its own identity with, such as kube-root-ca.crt, is ignored. An Export that came beside an error shows even less; a Plan made from it may
 // add what is there, which does no harm, and deletes nothing that was not seen.
 func Plan(current []byte, desired []Object, options PlanOptions) (platform.SyncDef, Report, error) {
 	p, err := newPlanner(current, desired, options)
@@ -208,6 +210,10 @@ func (p *planner) apply(d *definition) error {
 	target := d.marked(p.options.SyncSet)
 	live, there := p.live[d.key]
 	switch {
+	case kinds.IsCertificate(d.GroupKind, d.namespace, d.name):
+		entry.Why = "each cluster has its own"
+		p.report.Ignored = append(p.report.Ignored, entry)
+		return nil
 	case there && live.ignores("sync"):
 		entry.Why = "its annotation " + IgnoreAnnotation + " says so"
 		p.report.Ignored = append(p.report.Ignored, entry)
@@ -237,14 +243,14 @@ func (p *planner) apply(d *definition) error {
 // to be; or nil if it is as desired.
 func (p *planner) compare(d, live *definition) (map[string]any, string) {
 	var (
-		m           = merge{d.key}
-		root        = kinds.Field{Shape: kinds.ShapeOf(d.from.GroupVersionKind())}
+		root        = kinds.Field{Shape: kinds.ShapeOf(live.from.GroupVersionKind())}
 		want        = d.comparable()
 		modified    = d.mark != live.currentMark()
 		known       = live.markedForItself()
 		sameVersion = d.from.GetAPIVersion() == live.from.GetAPIVersion()
 		reasons     []string
 	)
+	m := merge{d.key, !sameVersion && root.Field("apiVersion").IsKnown()}
 	if !sameVersion {
 		delete(want, "apiVersion")
 	}

@@ -26,6 +26,7 @@ var (
 	priorityClass            = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
 	serviceCIDR              = schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"}
 	clusterRole              = schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}
+	lease                    = schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}
 	apiService               = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}
 	Deployment               = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 )
@@ -74,7 +75,7 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: clusterTrustBundle, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
-	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: SystemOrOurs},
+	{GroupKind: lease, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripLease, Origin: SystemOrOurs},
 	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "LeaseCandidate"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "events.k8s.io", Kind: "Event"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
