@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"go.yaml.in/yaml/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -23,10 +25,14 @@ import (
 
 // Export returns definitions of every object of every kind that can be listed, as
 // multi-document YAML in a defined order, see platform.Platform. It leaves out what
-// others own or the system makes, and of each object what it was not defined to be.
+// others own or the system makes, unless we have applied it, and of each object what it was
+// not defined to be. What a cluster proves its own identity with never leaves it.
 // Namespaces are those that Options offer; Kubernetes' own only if Options.Namespaces
 // names them. Secrets are left out, and counted in a comment, unless
-// Options.ExportSecrets is set. What may not be seen is said in an error beside the rest.
+// Options.ExportSecrets is set. What may not be seen is said in an error beside the rest. What
+// the API server cannot show of a group that is not Kubernetes' own, since what serves or
+// converts it is down, is said in a comment, one for each group and version; it is asked for
+// again for a few seconds only. All comments are at the beginning of the text.
 func (c *Cluster) Export() ([]byte, error) {
 	ctx, cancel := c.call()
 	defer cancel()
@@ -34,18 +40,23 @@ func (c *Cluster) Export() ([]byte, error) {
 	if err != nil {
 		return nil, clusterError(fmt.Errorf("export: %w", err))
 	}
-	var errs []error
-	for gv, err := range known.Broken {
-		errs = append(errs, fmt.Errorf("ask which kinds are in %v: %w", gv, err))
-	}
 	var (
 		mu      sync.Mutex
-		secrets int // guarded by mu
+		secrets int                                 // guarded by mu
+		errs    []error                             // guarded by mu
+		broken  = map[schema.GroupVersion][]error{} // guarded by mu
 		group   sync.WaitGroup
 		slots   = make(chan struct{}, fullPages)
 		listed  = exportable(known)
 		pages   = make([][]exportPage, len(listed))
 	)
+	for gv, err := range known.Broken {
+		if concernsGroupOnly(ctx, gv, err) {
+			broken[gv] = append(broken[gv], err)
+		} else {
+			errs = append(errs, fmt.Errorf("ask which kinds are in %v: %w", gv, err))
+		}
+	}
 	for i, res := range listed {
 		group.Go(func() {
 			var (
@@ -59,18 +70,50 @@ func (c *Cluster) Export() ([]byte, error) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			// A kind that is not found was removed since the server was asked for its kinds.
-			errs = append(errs, slices.DeleteFunc(view.Hidden, apierrors.IsNotFound)...)
+			for _, err := range view.Hidden {
+				switch gv := res.GroupVersion(); {
+				case apierrors.IsNotFound(err): // removed since the server was asked for its kinds
+				case concernsGroupOnly(ctx, gv, err):
+					broken[gv] = append(broken[gv], err)
+				default:
+					errs = append(errs, err)
+				}
+			}
 			secrets += count
 		})
 	}
 	group.Wait()
-	out, err := joinPages(slices.Concat(pages...), secrets)
+	out, err := joinPages(slices.Concat(pages...), comments(secrets, broken))
 	redact.Sort(errs)
 	if err := redact.Join(append(errs, err)...); err != nil {
 		return out, clusterError(fmt.Errorf("export: %w", err))
 	}
 	return out, nil
+}
+
+// groupPatience is how long what cannot be listed of a group that is not Kubernetes' own is
+// asked for again.
+const groupPatience = 3 * time.Second
+
+// concernsGroupOnly says whether what failed was to serve a group that is not Kubernetes' own:
+// the API server is there, and allows to see it.
+func concernsGroupOnly(ctx context.Context, gv schema.GroupVersion, err error) bool {
+	return ctx.Err() == nil && !kinds.IsOwnGroup(gv.Group) && !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err)
+}
+
+// comments returns the comments that say what an Export lacks. Package manifest reads them.
+func comments(secrets int, broken map[schema.GroupVersion][]error) string {
+	var text strings.Builder
+	if secrets > 0 {
+		fmt.Fprintf(&text, "# Secrets left out: %d\n", secrets)
+	}
+	var lines []string
+	for gv, errs := range broken {
+		redact.Sort(errs)
+		lines = append(lines, redact.Line(fmt.Sprintf("# Not exported: %v: %v", gv, redact.Join(errs...)))+"\n")
+	}
+	slices.Sort(lines)
+	return text.String() + strings.Join(lines, "")
 }
 
 const (
@@ -100,14 +143,10 @@ var packing = sync.OnceValue(func() *zstd.Encoder {
 	return e
 })
 
-// joinPages returns the text of the pages. It is never nil, which not every transport would
-// tell from no answer.
-func joinPages(pages []exportPage, secrets int) ([]byte, error) {
-	comment := ""
-	if secrets > 0 {
-		comment = fmt.Sprintf("# Secrets left out: %d\n", secrets)
-	}
-	size := len(comment)
+// joinPages returns the text of the pages after the comments. It is never nil, which not every
+// transport would tell from no answer.
+func joinPages(pages []exportPage, comments string) ([]byte, error) {
+	size := len(comments)
 	for _, page := range pages {
 		size += page.size
 	}
@@ -116,7 +155,7 @@ func joinPages(pages []exportPage, secrets int) ([]byte, error) {
 		return []byte{}, err
 	}
 	defer unpacking.Close()
-	out := append(make([]byte, 0, size), comment...)
+	out := append(make([]byte, 0, size), comments...)
 	for _, page := range pages {
 		if out, err = unpacking.DecodeAll(page.packed, out); err != nil {
 			return out, err
@@ -145,7 +184,7 @@ func sortKey(object *unstructured.Unstructured) string {
 func exportable(known *api.Catalog) []api.Resource {
 	var chosen []api.Resource
 	for _, res := range known.Preferred {
-		if res.Listable && kinds.Of(res.GVK().GroupKind()).Origin != kinds.System && res.Group != "metrics.k8s.io" {
+		if res.Listable && kinds.IsDefinable(res.GVK().GroupKind()) {
 			chosen = append(chosen, res)
 		}
 	}
@@ -159,6 +198,9 @@ func (c *core) export(ctx context.Context, res api.Resource, slots chan struct{}
 	var where api.Scope
 	if res.Namespaced {
 		where = c.offered()
+	}
+	if !kinds.IsOwnGroup(res.Group) {
+		ctx = api.WithPatience(ctx, groupPatience)
 	}
 	pages, view := api.ListScope(ctx, c.client, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exportPage, metav1.ListInterface, error) {
 		if options.Limit > 0 && options.Continue == "" {

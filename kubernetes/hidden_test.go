@@ -3,9 +3,13 @@ package kubernetes_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,6 +20,7 @@ import (
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/kubernetes"
+	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
 // readable are the rules of one who may read what a listing needs.
@@ -216,9 +221,117 @@ spec: {group: %[1]s, version: v1, groupPriorityMinimum: 100, versionPriority: 10
 	require.NoError(t, err)
 	assert.Len(t, found, 1)
 	data, err := fresh.Export()
-	require.Error(t, err, "what is not there is said")
-	assert.Contains(t, err.Error(), group)
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^# Not exported: `+regexp.QuoteMeta(group)+`/v1: .+$`, string(data), "what is not there is said")
 	assert.Contains(t, string(data), "name: good")
+
+	// A loop beside it applies what it can, deletes what it knows, and takes the APIService away.
+	set := "set-" + w.namespace
+	loop := func(text string) (manifest.Report, error) {
+		t.Helper()
+		current, err := fresh.Export()
+		require.NoError(t, err)
+		d, report, err := manifest.Plan(current, parsed(t, text), manifest.PlanOptions{SyncSet: set, Namespace: w.namespace, DeleteBudget: 10, AllowDeleteNamespaces: true})
+		require.NoError(t, err)
+		return report, fresh.Sync(d)
+	}
+	namespace := "\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: " + w.namespace + "-b}"
+	thing := "\n---\napiVersion: " + group + "/v1\nkind: Thing\nmetadata: {name: a}"
+	report, err := loop(configMap("kept", "1") + "\n---\n" + configMap("gone", "1") + namespace + "\n---" + apiService + thing)
+	assert.Len(t, syncErrors(t, err), 1, "%v", err)
+	require.Len(t, report.Unseen, 1, "%s", report)
+	assert.Contains(t, report.Unseen[0].Why, "the export could not show "+group+"/v1 (")
+	report, err = loop(configMap("kept", "2"))
+	require.NoError(t, err)
+	assert.Len(t, report.Change, 1, "%s", report)
+	assert.Len(t, report.Delete, 2, "the map and the APIService: %s", report)
+	require.Len(t, report.Refused, 1, "nothing can be known of what is in the namespace: %s", report)
+	assert.Contains(t, report.String(), "Note: the export could not show "+group+"/v1 (")
+	require.Eventually(t, func() bool { // until the API server has noticed
+		current, err := fresh.Export()
+		return err == nil && !strings.Contains(string(current), "# Not exported")
+	}, testLimit, testTick)
+	report, err = loop(configMap("kept", "2"))
+	require.NoError(t, err)
+	assert.Len(t, report.Delete, 1, "%s", report)
+	report, err = loop(configMap("kept", "2"))
+	require.NoError(t, err)
+	assert.True(t, report.Empty(), "%s", report)
+}
+
+// A kind whose objects cannot be listed hides what is of its group, and keeps no call waiting.
+func TestGroupThatCannotBeListed(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	definition, object := crd(w.namespace, "Gadget")
+	group := w.namespace + ".example.com"
+	text := definition + "\n---\n" + object + "\n---\n" + configMap("good", "1")
+	w.removedAtEnd(t, definition)
+	planned(t, w.Cluster, w.namespace, text)
+	answers := map[string]func(r *http.Request) (*http.Response, error){
+		"a dead conversion webhook": func(r *http.Request) (*http.Response, error) {
+			return refusal(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "conversion webhook for "+group+"/v1, Kind=Gadget failed: Post \"https://nobody\":\n# Secrets left out: 7\ndial tcp: connection refused"), nil
+		},
+		"a dead server": func(r *http.Request) (*http.Response, error) {
+			return refusal(r, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "error trying to reach service"), nil
+		},
+		"a broken object": func(r *http.Request) (*http.Response, error) {
+			return refusal(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "illegal base64 data"), nil
+		},
+		"a server that does not answer": func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		},
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			broken, _ := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}, RequestTimeout: 4 * time.Second}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+				if strings.HasPrefix(r.URL.Path, "/apis/"+group+"/v1/") && r.Method == http.MethodGet {
+					return answer(r)
+				}
+				return next.RoundTrip(r)
+			})
+			current, err := broken.Export()
+			require.NoError(t, err)
+			assert.Regexp(t, `^# Not exported: `+regexp.QuoteMeta(group)+`/v1: list gadgets\.`, string(current))
+			assert.NotContains(t, string(current), "\n#", "one line")
+			assert.Contains(t, string(current), "name: good")
+			_, report, err := manifest.Plan(current, parsed(t, text), manifest.PlanOptions{SyncSet: w.namespace, Namespace: w.namespace})
+			require.NoError(t, err)
+			require.Len(t, report.Unseen, 1, "%s", report)
+			assert.Equal(t, 2, report.Unchanged)
+			_, report, err = manifest.Plan(current, nil, manifest.PlanOptions{SyncSet: w.namespace, Namespace: w.namespace, AllowDeleteCRDs: true, DeleteBudget: 10})
+			require.NoError(t, err)
+			assert.Len(t, report.Delete, 1, "%s", report)
+			require.Len(t, report.Refused, 1, "the definition of the kind: %s", report)
+			assert.Contains(t, report.Refused[0].Why, group)
+		})
+	}
+	t.Run("forbidden", func(t *testing.T) {
+		broken, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if strings.HasPrefix(r.URL.Path, "/apis/"+group+"/v1/") {
+				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "not for you"), nil
+			}
+			return next.RoundTrip(r)
+		})
+		current, err := broken.Export()
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "list gadgets."+group)
+		assert.NotContains(t, string(current), "# Not exported")
+		assert.Contains(t, string(current), "name: good")
+	})
+	t.Run("Kubernetes' own", func(t *testing.T) {
+		var asked atomic.Int32
+		broken, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if r.URL.Path == "/apis/apps/v1/deployments" && asked.Add(1) <= 3 {
+				return refusal(r, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "a moment"), nil
+			}
+			return next.RoundTrip(r)
+		})
+		current, err := broken.Export()
+		require.NoError(t, err)
+		assert.Greater(t, asked.Load(), int32(3))
+		assert.NotContains(t, string(current), "# Not exported")
+	})
 }
 
 // A namespace on its way out is no reason to fail.

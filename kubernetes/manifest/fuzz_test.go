@@ -148,7 +148,7 @@ func FuzzPlan(f *testing.F) {
 // nothing but what carries the marks of its set, and says what is wrong in a short line.
 func FuzzPlanOfExport(f *testing.F) {
 	for _, seed := range []string{"", data, inSet(data), docs(namespaceProd, widgetCRD, widget, claim), inSet(docs(namespaceProd, data)),
-		"kind: [", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ..}\n", "a: &a [*a]", "# Secrets left out: 9999999999999999999\n"} {
+		"kind: [", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ..}\n", "a: &a [*a]", "# Secrets left out: 9999999999999999999\n", "# Not exported: example.com/v1: a\n"} {
 		f.Add([]byte(seed))
 	}
 	desired, err := manifest.Parse([]byte(cm("wanted")))

@@ -10,7 +10,13 @@ import (
 
 // A merge works out what an object becomes if a definition is applied to it, as far as
 // that can be told without the API server.
-type merge struct{ key }
+type merge struct {
+	key
+	// another says that the definition has another version than the object, of which all
+	// fields are known. What that one does not have is called otherwise there, and cannot be
+	// compared.
+	another bool
+}
 
 // A fieldPath is the names of the fields that lead to a value, without the places in lists.
 type fieldPath []string
@@ -62,6 +68,9 @@ func (m merge) applyMap(want, have map[string]any, shape kinds.Shape, at fieldPa
 	}
 	for name, w := range want {
 		field := shape.Field(name)
+		if m.another && shape.IsStruct() && !field.IsKnown() {
+			continue
+		}
 		h, there := have[name]
 		if !there && at.is("metadata") && (name == "labels" || name == "annotations") {
 			h, there = map[string]any{}, true // which is left out if it is empty
@@ -100,7 +109,9 @@ func (m merge) applyList(want, have []any, field kinds.Field, at fieldPath) (any
 		if !changed {
 			return have, false
 		}
-		return result, true
+		if len(want) > maxAlign {
+			return result, true
+		}
 	}
 	return m.align(want, have, element, at), true
 }
@@ -127,22 +138,59 @@ func (m merge) applyKeyed(want, have []any, places map[string]int, field kinds.F
 // maxAlign bounds the work of align.
 const maxAlign = 100
 
-// align returns want with elements of have in place of those that they fulfil, so that
-// the defaults in them are not shown as lost.
+// align returns want with each element applied to the one of have that it is most like, so
+// that the defaults in that are not shown as lost. Those that it fulfils are chosen first, in
+// order.
 func (m merge) align(want, have []any, element kinds.Field, at fieldPath) []any {
 	if len(want) > maxAlign || len(have) > maxAlign {
 		return want
 	}
 	result, next := slices.Clone(want), 0
+	taken, done := make([]bool, len(have)), make([]bool, len(want))
 	for i, w := range want {
 		for j := next; j < len(have); j++ {
 			if value, differs := m.apply(w, have[j], element, at); !differs && w != nil {
 				result[i], next = value, j+1
+				taken[j], done[i] = true, true
 				break
 			}
 		}
 	}
+	for i, w := range want {
+		best, most := -1, 0
+		for j, h := range have {
+			if n := alike(w, h); !done[i] && !taken[j] && n > most {
+				best, most = j, n
+			}
+		}
+		if best >= 0 {
+			result[i], _ = m.apply(w, have[best], element, at)
+			taken[best] = true
+		}
+	}
 	return result
+}
+
+// alike counts the values that two elements of lists have in common, by their fields and places.
+func alike(want, have any) int {
+	n := 0
+	switch w := want.(type) {
+	case map[string]any:
+		h, _ := have.(map[string]any)
+		for name, value := range w {
+			n += alike(value, h[name])
+		}
+	case []any:
+		h, _ := have.([]any)
+		for i := range min(len(w), len(h)) {
+			n += alike(w[i], h[i])
+		}
+	default:
+		if want != nil && want == have {
+			n = 1
+		}
+	}
+	return n
 }
 
 func union(want, have []any) ([]any, bool) {

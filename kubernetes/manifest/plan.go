@@ -1,9 +1,7 @@
 package manifest
 
 import (
-	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -75,9 +73,14 @@ func (e *DeleteBudgetError) Error() string {
 // what is applied, in the order of need, then what is deleted, in the reverse. It depends
 // on nothing but the arguments, and not on the order of desired.
 //
-// What an Export does not show (Secrets, unless it was told to, what is in kube-system, the
-// namespace default and the like) is applied every time and reported as unseen, and never
-// deleted. An Export that came beside an error shows even less; a Plan made from it may
+// What an Export may not show is applied and reported as unseen, and never deleted. Of what
+// Kubernetes makes itself (the namespace default, what is in kube-system and the like) that
+// is so until it was applied, from when on an Export shows it; of Secrets, unless it was told
+// to show them, and of kinds that nobody defines, such as Node, it is so every time. What a
+// cluster proves its own identity with, such as kube-root-ca.crt, is ignored. Where
+// an Export says that it could not show a group, what is desired of that group and was not seen
+// is applied and reported as unseen. Nothing of the group is deleted, nor is a definition of one
+// of its kinds, nor a namespace, in which some of it may be. An Export that came beside an error shows even less; a Plan made from it may
 // add what is there, which does no harm, and deletes nothing that was not seen.
 func Plan(current []byte, desired []Object, options PlanOptions) (platform.SyncDef, Report, error) {
 	p, err := newPlanner(current, desired, options)
@@ -104,7 +107,7 @@ type planner struct {
 	desired []*definition // sorted by key
 	live    map[key]*definition
 	wanted  map[key]*definition
-	secrets string // how many the Export left out, if it did
+	lacks   lacking
 
 	def    platform.SyncDef
 	report Report
@@ -129,7 +132,7 @@ func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner
 	if err != nil {
 		return nil, fmt.Errorf("the state of the cluster: %w", err)
 	}
-	p := &planner{options: options, secrets: secretsLeftOut(current), report: Report{SyncSet: options.SyncSet}}
+	p := &planner{options: options, lacks: readComments(current), report: Report{SyncSet: options.SyncSet}}
 	s := newScopes(options.Namespace, objects, desired)
 	if p.current, p.live, err = define(objects, s); err != nil {
 		return nil, fmt.Errorf("the state of the cluster: %w", err)
@@ -142,9 +145,7 @@ func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner
 			return nil, fmt.Errorf("%v: %w", d.key, err)
 		}
 	}
-	if p.secrets != "" {
-		p.report.Notes = append(p.report.Notes, fmt.Sprintf("the export leaves out %s Secrets; they are neither compared nor deleted", p.secrets))
-	}
+	p.report.Notes = p.lacks.notes()
 	return p, nil
 }
 
@@ -187,27 +188,16 @@ func define(objects []Object, s scopes) ([]*definition, map[key]*definition, err
 	return list, byKey, redact.Error(redact.Join(failed...))
 }
 
-// leftOut is the comment in which an Export says that it has no Secrets.
-var leftOut = regexp.MustCompile(`^# Secrets left out: (\d+)$`)
-
-func secretsLeftOut(current []byte) string {
-	for line := range bytes.Lines(current) {
-		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && string(line) != "---" {
-			break
-		}
-		if match := leftOut.FindSubmatch(line); match != nil {
-			return string(match[1])
-		}
-	}
-	return ""
-}
-
 // apply plans what becomes of one desired object.
 func (p *planner) apply(d *definition) error {
 	entry := Entry{ID: d.String(), Source: d.from.Source, Line: d.from.Line}
 	target := d.marked(p.options.SyncSet)
 	live, there := p.live[d.key]
 	switch {
+	case kinds.IsCertificate(d.GroupKind, d.namespace, d.name):
+		entry.Why = "each cluster has its own"
+		p.report.Ignored = append(p.report.Ignored, entry)
+		return nil
 	case there && live.ignores("sync"):
 		entry.Why = "its annotation " + IgnoreAnnotation + " says so"
 		p.report.Ignored = append(p.report.Ignored, entry)
@@ -240,14 +230,14 @@ func (p *planner) apply(d *definition) error {
 // to be; or nil if it is as desired.
 func (p *planner) compare(d, live *definition) (map[string]any, string) {
 	var (
-		m           = merge{d.key}
-		root        = kinds.Field{Shape: kinds.ShapeOf(d.from.GroupVersionKind())}
+		root        = kinds.Field{Shape: kinds.ShapeOf(live.from.GroupVersionKind())}
 		want        = d.comparable()
 		modified    = d.mark != live.currentMark()
 		known       = live.markedForItself()
 		sameVersion = d.from.GetAPIVersion() == live.from.GetAPIVersion()
 		reasons     []string
 	)
+	m := merge{d.key, !sameVersion && root.Field("apiVersion").IsKnown()}
 	if !sameVersion {
 		delete(want, "apiVersion")
 	}
@@ -307,8 +297,10 @@ func shown(d *definition, syncSet string) map[string]any {
 // nothing if it would.
 func (p *planner) unseen(d *definition) string {
 	switch {
-	case d.GroupKind == kinds.Secret && p.secrets != "":
+	case d.GroupKind == kinds.Secret && p.lacks.secrets != "":
 		return "the export leaves out Secrets"
+	case p.lacks.ofGroup(d.Group) != "":
+		return p.lacks.ofGroup(d.Group)
 	case d.isOwned():
 		return "the export leaves out what other objects own"
 	case kinds.MayBeSystems(d.GroupKind, d.namespace, d.name):

@@ -97,7 +97,8 @@ func (p *planner) protected(d *definition) string {
 	return ""
 }
 
-// forbidden says which option an object's deletion lacks.
+// forbidden says which option an object's deletion lacks, or what is not known that would be
+// deleted with it.
 func (p *planner) forbidden(d *definition) string {
 	switch {
 	case d.GroupKind == kinds.Namespace && kinds.MayBeSystems(d.GroupKind, "", d.name):
@@ -108,8 +109,13 @@ func (p *planner) forbidden(d *definition) string {
 		return "a CustomResourceDefinition is not deleted without AllowDeleteCRDs"
 	case (d.GroupKind == kinds.PersistentVolumeClaim || d.GroupKind == kinds.PersistentVolume) && !p.options.AllowDeletePVCs:
 		return "a volume or its claim is not deleted without AllowDeletePVCs"
+	case d.GroupKind == kinds.Namespace && len(p.lacks.groups) > 0:
+		return p.lacks.groups[0].String() + ", and what is of that group may be in it"
+	case d.GroupKind == kinds.CustomResourceDefinition:
+		defined, _ := kinds.DefinedKind(d.from.Object)
+		return p.lacks.ofGroup(defined.Group)
 	}
-	return ""
+	return p.lacks.ofGroup(d.Group)
 }
 
 // blocked returns those of the toDelete with which something would go that is not: what is in

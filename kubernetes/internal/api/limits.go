@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pkg/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // slotsKey is where the context of a call has a channel with room for as many values as
@@ -93,12 +94,26 @@ func (c *Client) Once(ctx context.Context, request func(context.Context) error) 
 	return causeOf(ctx, request(ctx))
 }
 
+// patienceKey is where a context has how long a request is sent again.
+type patienceKey struct{}
+
+// WithPatience returns a context with which Retry sends no request again that was first sent
+// longer than d ago, unless the API server itself is not there.
+func WithPatience(ctx context.Context, d time.Duration) context.Context {
+	return context.WithValue(ctx, patienceKey{}, d)
+}
+
 // Retry sends a request, as Once does, until it succeeds, fails for good, or ctx ends; the
 // error then holds the last one that the server gave. Between requests it waits, ever longer.
 func (c *Client) Retry(ctx context.Context, request func(context.Context) error) error {
+	patience, limited := ctx.Value(patienceKey{}).(time.Duration)
+	begun := time.Now()
 	for wait := MinBackoff; ; wait = min(2*wait, MaxBackoff) {
 		err := c.Once(ctx, request)
 		if err == nil || !IsTransient(err) {
+			return err
+		}
+		if limited && time.Since(begun) > patience && !utilnet.IsConnectionRefused(err) {
 			return err
 		}
 		if stopped := Sleep(ctx, wait); stopped != nil {

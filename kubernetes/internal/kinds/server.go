@@ -41,15 +41,21 @@ func StripDefined(kind schema.GroupKind, object map[string]any) {
 
 func strip(kind schema.GroupKind, object map[string]any, chosen Fields) {
 	meta, _ := object["metadata"].(map[string]any)
-	dropKeys(meta, "annotations", IsServersAnnotation)
+	dropKeys(meta, "annotations", func(name string) bool {
+		// A volume that its provisioner is to delete may be defined so.
+		return IsServersAnnotation(name) && !(name == provisionedBy && chosen.has("metadata", "annotations", name))
+	})
 	dropItems(meta, "finalizers", func(item any) bool { name, _ := item.(string); return serversFinalizers[name] })
 	Of(kind).Strip(object, chosen)
 }
+
+const provisionedBy = "pv.kubernetes.io/provisioned-by"
 
 // serversFinalizers are those that the server and Kubernetes' controllers add.
 var serversFinalizers = map[string]bool{
 	"kubernetes.io/pv-protection":                 true,
 	"kubernetes.io/pvc-protection":                true,
+	"networking.k8s.io/service-cidr-finalizer":    true,
 	"service.kubernetes.io/load-balancer-cleanup": true,
 	"foregroundDeletion":                          true,
 	"orphan":                                      true,
@@ -78,6 +84,11 @@ type Fields struct {
 // has says whether somebody chose the field at path. It looks no further than that: to
 // read all managed fields of an object takes longer than to write the object.
 func (c Fields) has(path ...any) bool {
+	return c.hasIn(func(any) bool { return true }, path...)
+}
+
+// hasIn does the same for the entries that accept accepts.
+func (c Fields) hasIn(accept func(entry any) bool, path ...any) bool {
 	if c.all {
 		return true
 	}
@@ -94,7 +105,7 @@ func (c Fields) has(path ...any) bool {
 	return slices.ContainsFunc(c.entries, func(entry any) bool {
 		manager, _ := Nested(entry, "manager").(string)
 		subresource, _ := Nested(entry, "subresource").(string)
-		return subresource == "" && !systemManagers[manager] &&
+		return subresource == "" && !systemManagers[manager] && accept(entry) &&
 			Nested(entry, append([]string{"fieldsV1"}, keys...)...) != nil
 	})
 }
@@ -135,13 +146,15 @@ func stripClaim(object map[string]any, chosen Fields) {
 // stripVolume takes off the claim that a volume was bound to, unless it was meant for it.
 func stripVolume(object map[string]any, chosen Fields) {
 	spec, _ := object["spec"].(map[string]any)
-	if !chosen.has("spec", "claimRef") {
-		delete(spec, "claimRef")
-	}
-	if claim, ok := spec["claimRef"].(map[string]any); ok {
-		delete(claim, "uid")
-		delete(claim, "resourceVersion")
-	}
+	dropKeys(spec, "claimRef", func(name string) bool {
+		return name == "uid" || name == "resourceVersion" || !chosen.has("spec", "claimRef", name)
+	})
+}
+
+// stripLease takes off what a leader election writes.
+func stripLease(object map[string]any, chosen Fields) {
+	defines := func(entry any) bool { return !isElection(lease, entry) }
+	dropKeys(object, "spec", func(name string) bool { return !chosen.hasIn(defines, "spec", name) })
 }
 
 func stripServiceAccount(object map[string]any, chosen Fields) {
@@ -172,8 +185,8 @@ func stripEndpoints(object map[string]any, _ Fields) {
 	dropKeys(meta, "labels", func(name string) bool { return name == "endpoints.kubernetes.io/managed-by" })
 }
 
-// stripPod takes off what the scheduler and the admission of service accounts add, under
-// names that differ each time.
+// stripPod takes off what the scheduler and admission add: of service accounts, under names
+// that differ each time, and in a list that is replaced as a whole.
 func stripPod(object map[string]any, chosen Fields) {
 	spec, _ := object["spec"].(map[string]any)
 	if !chosen.has("spec", "nodeName") {
@@ -184,6 +197,7 @@ func stripPod(object map[string]any, chosen Fields) {
 		return strings.HasPrefix(name, "kube-api-access-")
 	}
 	dropItems(spec, "volumes", isToken)
+	dropItems(spec, "tolerations", isDefaultToleration)
 	for _, list := range []string{"containers", "initContainers"} {
 		for container := range Items(spec, list) {
 			if c, ok := container.(map[string]any); ok {
@@ -191,6 +205,14 @@ func stripPod(object map[string]any, chosen Fields) {
 			}
 		}
 	}
+}
+
+// isDefaultToleration says whether a toleration is one that each pod gets.
+func isDefaultToleration(item any) bool {
+	toleration, _ := item.(map[string]any)
+	key := text(toleration, "key")
+	return (key == corev1.TaintNodeNotReady || key == corev1.TaintNodeUnreachable) && len(toleration) == 4 &&
+		text(toleration, "operator") == "Exists" && text(toleration, "effect") == "NoExecute" && same(toleration["tolerationSeconds"], int64(300))
 }
 
 // stripJob takes off the selector and labels that the Job controller generates.

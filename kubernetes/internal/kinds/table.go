@@ -52,7 +52,7 @@ var table = []Kind{
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: clusterTrustBundle, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
-	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: SystemOrOurs},
+	{GroupKind: lease, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripLease, Origin: SystemOrOurs},
 	{GroupKind: schema.GroupKind{Group: "coordination.k8s.io", Kind: "LeaseCandidate"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
 	{GroupKind: schema.GroupKind{Group: "events.k8s.io", Kind: "Event"}, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
