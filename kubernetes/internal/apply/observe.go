@@ -32,7 +32,8 @@ type observation struct {
 	foreign bool // a manager whose fields we adopt has some in it
 	// managedAs is the API version at which our field manager's fields are recorded.
 	managedAs string
-	// hostNetwork says that our field manager set a pod's field of that name.
+	// hostNetwork says that our field manager, or one that is adopted, set a pod's field of that
+	// name.
 	hostNetwork bool
 	// goes says that it is being deleted.
 	goes bool
@@ -50,15 +51,22 @@ func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 	}
 	for i := range entries {
 		entry := &entries[i]
-		o.foreign = o.foreign || a.isAdopted(entry)
+		if a.isAdopted(entry) {
+			o.foreign = true
+			o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
+		}
 	}
 	if entry := a.ours(entries); entry != nil {
 		fields := entry.FieldsV1.GetRawBytes()
 		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), fields...))
 		o.managedAs = entry.APIVersion
-		o.hostNetwork = bytes.Contains(fields, []byte(`"f:hostNetwork"`))
+		o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
 	}
 	return o
+}
+
+func setsHostNetwork(entry *metav1.ManagedFieldsEntry) bool {
+	return entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:hostNetwork"`))
 }
 
 // ours returns the entry that says what our field manager owns, or nil.
