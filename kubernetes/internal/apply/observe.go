@@ -120,6 +120,7 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 			}
 			kinds[s.Object.Resource][s.Object.Key] = s
 		}
+		s.follows = touched[s.Object.Key] // what is seen before it is not what it finds
 		touched[s.Object.Key] = true
 	}
 	var (
@@ -141,7 +142,25 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 	if len(errs) > 0 {
 		return errs[0]
 	}
+	repeatUnchanged(steps)
 	return nil
+}
+
+// repeatUnchanged marks those steps as unchanged that say of an object the same as a step which
+// is, if no step between says anything else of it.
+func repeatUnchanged(steps []*Step) {
+	unchanged := map[api.Key]*Step{}
+	for _, s := range steps {
+		before := unchanged[s.Object.Key]
+		switch {
+		case s.Unchanged:
+			unchanged[s.Object.Key] = s
+		case before != nil && !s.Delete && s.Failed == nil && s.Object.digest == before.Object.digest:
+			s.Unchanged = true
+		default:
+			delete(unchanged, s.Object.Key)
+		}
+	}
 }
 
 // detectKind is DetectUnchanged for one kind.
