@@ -28,39 +28,44 @@ func (o *observation) isMoved(d *Definition) bool {
 	return o.managedAs != "" && o.managedAs != d.GVK.GroupVersion().String() && !kinds.IsBuiltIn(d.GVK.Group)
 }
 
-// takeOver makes ours the fields that other tools have set, and remains, which nobody owns, so
-// that none has two owners and those that the definition leaves out are removed; and it moves
-// our entry to the definition's version. It changes nothing but the record of who owns what.
-func (a *Applier) takeOver(ctx context.Context, t *Target, remains *fieldpath.Set) error {
-	objects := a.metadata(t)
+// takeOver makes ours the fields that other tools have set, so that none has two owners and those
+// that the definition leaves out are removed; and it moves our entry to the definition's version.
+// It changes nothing but the record of who owns what.
+func (a *Applier) takeOver(ctx context.Context, t *Target) error {
 	return a.client.Once(ctx, func(ctx context.Context) error {
-		live, err := objects.Get(ctx, t.Key.Name)
-		if err != nil {
-			if apierrors.IsNotFound(err) {
-				return nil
-			}
+		live, err := a.metadata(t).Get(ctx, t.Key.Name)
+		if apierrors.IsNotFound(err) {
+			return nil
+		} else if err != nil {
 			return err
 		}
-		entries, err := a.takenOver(t.Definition, live.ManagedFields, remains)
-		if err != nil {
-			return err
-		}
-		patch, err := json.Marshal([]map[string]any{
-			{"op": "replace", "path": "/metadata/managedFields", "value": entries},
-			{"op": "replace", "path": "/metadata/resourceVersion", "value": live.ResourceVersion}, // fails if it was written meanwhile
-		})
-		if err != nil {
-			return err
-		}
-		_, err = objects.Patch(ctx, t.Key.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: a.options.FieldManager})
-		if apierrors.IsConflict(err) {
-			return api.Transient(err)
-		}
-		return err
+		return a.setEntries(ctx, t, live, fieldpath.NewSet())
 	})
 }
 
-// takenOver returns the entries of an object with those that are adopted, and remains, in ours.
+// setEntries replaces the entries of a live object by what takenOver makes of them. The error
+// is transient if the object was written since it was read.
+func (a *Applier) setEntries(ctx context.Context, t *Target, live metav1.Object, remains *fieldpath.Set) error {
+	entries, err := a.takenOver(t.Definition, live.GetManagedFields(), remains)
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "replace", "path": "/metadata/managedFields", "value": entries},
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()}, // fails if it was written meanwhile
+	})
+	if err != nil {
+		return err
+	}
+	_, err = a.metadata(t).Patch(ctx, t.Key.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: a.options.FieldManager})
+	if apierrors.IsConflict(err) {
+		return api.Transient(err)
+	}
+	return err
+}
+
+// takenOver returns the entries of an object with those that are adopted, and remains, which
+// nobody owns, in ours.
 func (a *Applier) takenOver(d *Definition, entries []metav1.ManagedFieldsEntry, remains *fieldpath.Set) ([]metav1.ManagedFieldsEntry, error) {
 	version := d.GVK.GroupVersion().String()
 	ours := a.ours(entries)
@@ -82,10 +87,7 @@ func (a *Applier) takenOver(d *Definition, entries []metav1.ManagedFieldsEntry, 
 		}
 		taken = taken.Union(&set)
 	}
-	if remains != nil {
-		taken = taken.Union(remains.Difference(a.owned(kept)))
-	}
-	fields, err := taken.ToJSON()
+	fields, err := taken.Union(remains).ToJSON()
 	if err != nil {
 		return nil, err
 	}
@@ -102,39 +104,50 @@ func (a *Applier) takenOver(d *Definition, entries []metav1.ManagedFieldsEntry, 
 	return append(kept, merged), nil
 }
 
-// owned returns what the entries own together.
-func (a *Applier) owned(entries []metav1.ManagedFieldsEntry) *fieldpath.Set {
-	all := fieldpath.NewSet()
-	for i := range entries {
-		var set fieldpath.Set
-		if fields := entries[i].FieldsV1; fields != nil && set.FromJSON(bytes.NewReader(fields.GetRawBytes())) == nil {
-			all = all.Union(&set)
-		}
-	}
-	return all
-}
-
 // freeRemains makes ours, so that the definition removes it, what a live object has of an
-// earlier definition, nobody owns, and the new definition forbids. It says whether there is any.
-func (a *Applier) freeRemains(ctx context.Context, t *Target) (bool, error) {
+// earlier definition, nobody owns, and the new definition forbids. It says whether there is
+// any, and whether there is some that another manager owns, which keeps it.
+func (a *Applier) freeRemains(ctx context.Context, t *Target) (freed, held bool, err error) {
 	var defined map[string]any
 	if err := json.Unmarshal(t.body, &defined); err != nil {
-		return false, err
+		return false, false, err
 	}
-	found := false
-	err := a.client.Once(ctx, func(ctx context.Context) error {
+	err = a.client.Once(ctx, func(ctx context.Context) error {
 		live, err := a.objects(t).Get(ctx, t.Key.Name)
-		if err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		remains := kinds.Forbidden(t.GVK, defined, live.Object)
-		if found = !remains.Empty(); !found {
+		others := a.heldByOthers(live.GetManagedFields(), remains)
+		held = !others.Empty()
+		remains = remains.Difference(others)
+		if freed = !remains.Empty(); !freed {
 			return nil
 		}
-		return a.takeOver(ctx, t, remains)
+		return a.setEntries(ctx, t, live, remains)
 	})
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	return freed, held, err
+}
+
+// heldByOthers returns those of the fields that managers which are not adopted own, as a whole
+// or in part.
+func (a *Applier) heldByOthers(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Set) *fieldpath.Set {
+	held, ours := fieldpath.NewSet(), a.ours(entries)
+	for i := range entries {
+		entry := &entries[i]
+		var set fieldpath.Set
+		if entry == ours || a.isAdopted(entry) || entry.FieldsV1 == nil || set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) != nil {
+			continue
+		}
+		set.Iterate(func(path fieldpath.Path) {
+			for n := range path {
+				if above := path[:n+1]; fields.Has(above) {
+					held.Insert(above.Copy())
+				}
+			}
+		})
 	}
-	return found, err
+	return held
 }

@@ -66,7 +66,7 @@ func owns(defined, live any, set *fieldpath.Set, field kinds.Field) bool {
 func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape) bool {
 	recorded := len(defined)
 	for name, value := range defined {
-		if list, ok := value.([]any); ok && len(list) == 0 && !has(set, fieldpath.FieldNameElement(name)) && shape.Field(name).MayLack(value) {
+		if list, ok := value.([]any); ok && len(list) == 0 && !has(set, fieldpath.FieldNameElement(name)) && (shape.Field(name).MayLack(value) || isEmptyList(live[name])) {
 			recorded-- // nobody owns a list without elements, if these are what is owned
 		}
 	}
@@ -84,11 +84,25 @@ func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape
 		l, there := live[name]
 		switch {
 		case !there && field.MayLack(value):
+		case there && isEmptyStruct(value, field): // nothing below it is ours
+		case there && field.MayLack(value) && kinds.IsDefault(name, l): // it is filled in again
 		case !there, !owns(value, l, below(set, fieldpath.FieldNameElement(name)), field):
 			return false
 		}
 	}
 	return true
+}
+
+// isEmptyStruct says whether a value is a struct without fields, which an apply leaves as it is:
+// of those that are owned as a whole, only selectors mean something when they are empty.
+func isEmptyStruct(value any, field kinds.Field) bool {
+	m, ok := value.(map[string]any)
+	return ok && len(m) == 0 && field.IsStruct() && !field.IsSelector()
+}
+
+func isEmptyList(value any) bool {
+	list, ok := value.([]any)
+	return ok && len(list) == 0
 }
 
 // ownsList compares a list whose elements the server tells apart, by a key or by their

@@ -46,6 +46,8 @@ type Definition struct {
 	pods bool
 	// hostNetwork says that its pods have the network of their host.
 	hostNetwork bool
+	// keepsSilently says that the API server may keep what it forbids.
+	keepsSilently bool
 	// choosesAllocated says that it is a Service that wants a certain address or port.
 	choosesAllocated bool
 
@@ -73,6 +75,7 @@ func NewDefinition(object parse.Object) (*Definition, error) {
 		annotations:      object.GetAnnotations(),
 		pods:             kinds.PodSpec(kind, content) != nil,
 		hostNetwork:      kinds.Nested(kinds.PodSpec(kind, content), "hostNetwork") == true,
+		keepsSilently:    kinds.KeepsSilently(kind, content),
 		choosesAllocated: kinds.ChoosesAllocated(kind, content),
 		hasNulls:         kinds.Lookup(kind) == nil && kinds.HasNulls(content),
 		expires:          kinds.Expires(kind, content),

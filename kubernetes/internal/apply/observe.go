@@ -32,7 +32,8 @@ type observation struct {
 	foreign bool // a manager whose fields we adopt has some in it
 	// managedAs is the API version at which our field manager's fields are recorded.
 	managedAs string
-	// hostNetwork says that our field manager set a pod's field of that name.
+	// hostNetwork says that our field manager, or one that is adopted, set a pod's field of that
+	// name.
 	hostNetwork bool
 	// goes says that it is being deleted.
 	goes bool
@@ -50,15 +51,22 @@ func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 	}
 	for i := range entries {
 		entry := &entries[i]
-		o.foreign = o.foreign || a.isAdopted(entry)
+		if a.isAdopted(entry) {
+			o.foreign = true
+			o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
+		}
 	}
 	if entry := a.ours(entries); entry != nil {
 		fields := entry.FieldsV1.GetRawBytes()
 		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), fields...))
 		o.managedAs = entry.APIVersion
-		o.hostNetwork = bytes.Contains(fields, []byte(`"f:hostNetwork"`))
+		o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
 	}
 	return o
+}
+
+func setsHostNetwork(entry *metav1.ManagedFieldsEntry) bool {
+	return entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:hostNetwork"`))
 }
 
 // ours returns the entry that says what our field manager owns, or nil.
@@ -112,6 +120,7 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 			}
 			kinds[s.Object.Resource][s.Object.Key] = s
 		}
+		s.follows = touched[s.Object.Key] // what is seen before it is not what it finds
 		touched[s.Object.Key] = true
 	}
 	var (
@@ -133,7 +142,25 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 	if len(errs) > 0 {
 		return errs[0]
 	}
+	repeatUnchanged(steps)
 	return nil
+}
+
+// repeatUnchanged marks those steps as unchanged that say of an object the same as a step which
+// is, if no step between says anything else of it.
+func repeatUnchanged(steps []*Step) {
+	unchanged := map[api.Key]*Step{}
+	for _, s := range steps {
+		before := unchanged[s.Object.Key]
+		switch {
+		case s.Unchanged:
+			unchanged[s.Object.Key] = s
+		case before != nil && !s.Delete && s.Failed == nil && s.Object.digest == before.Object.digest:
+			s.Unchanged = true
+		default:
+			delete(unchanged, s.Object.Key)
+		}
+	}
 }
 
 // detectKind is DetectUnchanged for one kind.

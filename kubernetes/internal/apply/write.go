@@ -141,26 +141,27 @@ func (a *Applier) heldNamespace(ctx context.Context, t *Target) error {
 func (a *Applier) apply(ctx context.Context, s *Step) (Outcome, error) {
 	t := s.Object
 	if s.seen != nil && (s.seen.foreign || s.seen.isMoved(t.Definition)) {
-		if err := a.takeOver(ctx, t, nil); err != nil {
+		if err := a.takeOver(ctx, t); err != nil {
 			return 0, fmt.Errorf("adopt the fields of other tools: %w", err)
 		}
 	}
-	if s.seen != nil && s.seen.hostNetwork && !t.hostNetwork { // nothing refuses what it leaves behind
-		if _, err := a.freeRemains(ctx, t); err != nil {
+	if s.seen != nil && (s.seen.hostNetwork && !t.hostNetwork || t.keepsSilently) { // nothing refuses what is left behind
+		if _, _, err := a.freeRemains(ctx, t); err != nil {
 			return 0, fmt.Errorf("see what is left of an earlier definition: %w", err)
 		}
 	}
 	err := a.patch(ctx, s)
 	cannotChange := api.IsImmutable(err)
 	if apierrors.IsInvalid(err) {
-		found, failed := a.freeRemains(ctx, t)
+		freed, held, failed := a.freeRemains(ctx, t)
 		if failed != nil {
 			return 0, fmt.Errorf("%w; and to see what is left of an earlier definition: %w", err, failed)
 		}
-		if found {
+		if freed {
 			err = a.patch(ctx, s)
-			cannotChange = apierrors.IsInvalid(err)
+			cannotChange = api.IsImmutable(err)
 		}
+		cannotChange = cannotChange || held && apierrors.IsInvalid(err)
 	}
 	var going *goingError
 	switch {

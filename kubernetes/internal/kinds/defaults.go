@@ -13,14 +13,16 @@ type defaulted struct {
 // packages would tell it from.
 var defaults = map[string][]defaulted{
 	// Within lists that are replaced as a whole.
-	"apiVersion":        {{"fieldPath", "v1"}, {"spec", "v1"}},          // a reference to a field of the pod; a claim template
-	"kind":              {{"spec", "PersistentVolumeClaim"}},            // a claim template
-	"status":            {{"spec", map[string]any{"phase": "Pending"}}}, // a claim template
-	"divisor":           {{"resource", "0"}},                            // a reference to a resource of the pod
-	"scope":             {{"operations", "*"}},                          // a rule of a webhook
-	"expirationSeconds": {{"path", int64(3600)}},                        // a token in a projected volume
-	"apiGroup":          {{"kind", "rbac.authorization.k8s.io"}},        // who has a role, and the role
+	"apiVersion":        {{"fieldPath", "v1"}, {"spec", "v1"}},                            // a reference to a field of the pod; a claim template
+	"kind":              {{"spec", "PersistentVolumeClaim"}},                              // a claim template
+	"status":            {{"spec", map[string]any{"phase": "Pending"}}, {"type", "True"}}, // a claim template; a condition of a pod
+	"divisor":           {{"resource", "0"}},                                              // a reference to a resource of the pod
+	"scope":             {{"operations", "*"}},                                            // a rule of a webhook
+	"expirationSeconds": {{"path", int64(3600)}},                                          // a token in a projected volume
+	"apiGroup":          {{"kind", "rbac.authorization.k8s.io"}},                          // who has a role, and the role
 	"volumeMode":        {{"accessModes", "Filesystem"}},
+	"namespaceSelector": matchesAll, // what an admission policy is for
+	"objectSelector":    matchesAll,
 	"protocol":          {{"port", "TCP"}, {"", "TCP"}},
 
 	// Anywhere.
@@ -42,9 +44,10 @@ var defaults = map[string][]defaulted{
 	"ipFamilies":                           {{}},
 	"ipFamilyPolicy":                       {{}},
 	"manualSelector":                       {{"", false}},
-	"matchPolicy":                          {{"", "Equivalent"}},
+	"matchPolicy":                          {{"", "Equivalent"}, {"resourceRules", "Equivalent"}, {"namespaceSelector", "Equivalent"}, {"objectSelector", "Equivalent"}},
 	"nodePort":                             {{}},
 	"parallelism":                          {{"", int64(1)}},
+	"path":                                 {{"", "/"}}, // of a probe
 	"periodSeconds":                        {{"", int64(10)}},
 	"persistentVolumeClaimRetentionPolicy": {{"", map[string]any{"whenDeleted": "Retain", "whenScaled": "Retain"}}},
 	"podManagementPolicy":                  {{"", "OrderedReady"}},
@@ -69,9 +72,24 @@ var defaults = map[string][]defaulted{
 	"terminationMessagePath":               {{"", "/dev/termination-log"}},
 	"terminationMessagePolicy":             {{"", "File"}},
 	"timeoutSeconds":                       {{}},
-	"type":                                 {{}},
+	"type":                                 {{}, {"", "Opaque"}, {"", "ClusterIP"}, {"", "RollingUpdate"}},
 	"updateStrategy":                       {{}},
 	"volumeName":                           {{}},
+}
+
+// matchesAll is the default of a selector beside the other fields of what an admission policy is
+// for.
+var matchesAll = []defaulted{{"resourceRules", map[string]any{}}, {"namespaceSelector", map[string]any{}}, {"objectSelector", map[string]any{}}, {"excludeResourceRules", map[string]any{}}}
+
+// IsDefault says whether the value is certainly the one that the server gives to a field of that
+// name, if it is left out or empty, whatever struct it is in.
+func IsDefault(name string, value any) bool {
+	for _, d := range defaults[name] {
+		if d.beside == "" && d.value != nil && equalWhole(d.value, value) {
+			return true
+		}
+	}
+	return false
 }
 
 // IsDefaultWithin says whether the value is certainly the one that the server gives to a

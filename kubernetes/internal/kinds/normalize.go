@@ -16,6 +16,11 @@ func Normalize(kind schema.GroupKind, object map[string]any) {
 	if meta, ok := object["metadata"].(map[string]any); ok {
 		StripMetadata(meta)
 		dropNulls(meta, nil, nil)
+		for _, name := range []string{"labels", "annotations", "finalizers", "ownerReferences"} {
+			if isEmptyMap(meta[name]) || isEmptyList(meta[name]) { // which says nothing, and is another's once it has an entry
+				delete(meta, name)
+			}
+		}
 	}
 	if Lookup(kind) == nil {
 		if m, isMap := object["status"].(map[string]any); isMap && len(m) == 0 || object["status"] == nil {
@@ -34,7 +39,61 @@ func Normalize(kind schema.GroupKind, object map[string]any) {
 		}
 	case Service:
 		dropUnchosen(object)
+	case statefulSets:
+		for template := range Items(object["spec"], "volumeClaimTemplates") {
+			if t, ok := template.(map[string]any); ok && isEmptyMap(t["status"]) {
+				delete(t, "status")
+			}
+		}
+	case limitRanges:
+		for item := range Items(object["spec"], "limits") {
+			fillLimits(item)
+		}
 	}
+}
+
+var (
+	statefulSets = schema.GroupKind{Group: "apps", Kind: "StatefulSet"}
+	limitRanges  = schema.GroupKind{Kind: "LimitRange"}
+)
+
+// fillLimits fills in the defaults of containers' limits as the server does.
+func fillLimits(item any) {
+	m, ok := item.(map[string]any)
+	if !ok || m["type"] != "Container" {
+		return
+	}
+	fill := func(name, from string) {
+		values, isMap := m[from].(map[string]any)
+		into, there := m[name].(map[string]any)
+		if !isMap || !there && m[name] != nil {
+			return
+		}
+		for resource, value := range values {
+			if into == nil {
+				into = map[string]any{}
+			}
+			if _, there := into[resource]; !there {
+				into[resource] = value
+			}
+		}
+		if into != nil {
+			m[name] = into
+		}
+	}
+	fill("default", "max")
+	fill("defaultRequest", "default")
+	fill("defaultRequest", "min")
+}
+
+func isEmptyMap(value any) bool {
+	m, ok := value.(map[string]any)
+	return ok && len(m) == 0
+}
+
+func isEmptyList(value any) bool {
+	list, ok := value.([]any)
+	return ok && len(list) == 0
 }
 
 // dropUnchosen takes off a Service addresses and ports that are said to be none: the cluster

@@ -79,6 +79,9 @@ func (s Shape) IsStruct() bool {
 	return t != nil && t.Kind() == reflect.Struct
 }
 
+// IsSelector says whether the value is a selector by labels.
+func (s Shape) IsSelector() bool { return s.value() == selectorType }
+
 // value returns the type without pointers.
 func (s Shape) value() reflect.Type {
 	if s.t != nil && s.t.Kind() == reflect.Pointer {
@@ -185,6 +188,7 @@ func duration(value any) (time.Duration, bool) {
 }
 
 var (
+	selectorType  = reflect.TypeFor[metav1.LabelSelector]()
 	quantityType  = reflect.TypeFor[resource.Quantity]()
 	bytesType     = reflect.TypeFor[[]byte]()
 	timeType      = reflect.TypeFor[metav1.Time]()

@@ -14,7 +14,8 @@ import (
 
 // A union is a struct of which some fields forbid others.
 type union struct {
-	// members are fields of which there may be one.
+	// members are fields of which there may be one. If a definition has none, the server may
+	// choose one.
 	members []string
 	// allowed has the fields that another field allows, the discriminator, by the values of
 	// it that do.
@@ -63,11 +64,9 @@ func (u union) forbidden(defined map[string]any) []string {
 	var names []string
 	if u.discriminator == "" {
 		isSet := func(name string) bool { return defined[name] != nil }
-		if slices.ContainsFunc(u.members, isSet) {
-			for _, name := range u.members {
-				if !isSet(name) {
-					names = append(names, name)
-				}
+		for _, name := range u.members {
+			if !isSet(name) {
+				names = append(names, name)
 			}
 		}
 		return names
@@ -91,6 +90,13 @@ func Forbidden(gvk schema.GroupVersionKind, defined, live map[string]any) *field
 	f := &finder{found: fieldpath.NewSet()}
 	f.visit(defined, live, ShapeOf(gvk), nil)
 	return f.found
+}
+
+// KeepsSilently says whether the server may keep what a definition forbids, rather than refuse
+// the definition: it does not look at the parameters of a DaemonSet's strategy that has none.
+func KeepsSilently(kind schema.GroupKind, definition map[string]any) bool {
+	return kind == appsv1.SchemeGroupVersion.WithKind("DaemonSet").GroupKind() &&
+		text(definition, "spec", "updateStrategy", "type") == string(appsv1.OnDeleteDaemonSetStrategyType)
 }
 
 // A finder looks for what a definition forbids.
