@@ -28,8 +28,8 @@ import (
 // others own or the system makes, unless we have applied it, and of each object what it was
 // not defined to be. What a cluster proves its own identity with never leaves it.
 // Namespaces are those that Options offer; Kubernetes' own only if Options.Namespaces
-// names them. Secrets are left out, and counted in a comment, unless
-// Options.ExportSecrets is set. What may not be seen is said in an error beside the rest. What
+// names them. Secrets are left out, unless Options.ExportSecrets is
+// set: a comment counts them, and others name those that we have applied. What may not be seen is said in an error beside the rest. What
 // the API server cannot show of a group that is not Kubernetes' own, since what serves or
 // converts it is down, is said in a comment, one for each group and version; it is asked for
 // again for a few seconds only. All comments are at the beginning of the text.
@@ -42,7 +42,7 @@ func (c *Cluster) Export() ([]byte, error) {
 	}
 	var (
 		mu      sync.Mutex
-		secrets int                                 // guarded by mu
+		secrets []hiddenSecret                      // guarded by mu
 		errs    []error                             // guarded by mu
 		broken  = map[schema.GroupVersion][]error{} // guarded by mu
 		group   sync.WaitGroup
@@ -60,11 +60,11 @@ func (c *Cluster) Export() ([]byte, error) {
 	for i, res := range listed {
 		group.Go(func() {
 			var (
-				count int
-				view  api.View
+				hidden []hiddenSecret
+				view   api.View
 			)
 			if res.GVK().GroupKind() == kinds.Secret && !c.options.ExportSecrets {
-				count, view = c.countSecrets(ctx, res)
+				hidden, view = c.hiddenSecrets(ctx, res)
 			} else {
 				pages[i], view = c.export(ctx, res, slots)
 			}
@@ -79,7 +79,7 @@ func (c *Cluster) Export() ([]byte, error) {
 					errs = append(errs, err)
 				}
 			}
-			secrets += count
+			secrets = append(secrets, hidden...)
 		})
 	}
 	group.Wait()
@@ -102,12 +102,17 @@ func concernsGroupOnly(ctx context.Context, gv schema.GroupVersion, err error) b
 }
 
 // comments returns the comments that say what an Export lacks. Package manifest reads them.
-func comments(secrets int, broken map[schema.GroupVersion][]error) string {
+func comments(secrets []hiddenSecret, broken map[schema.GroupVersion][]error) string {
 	var text strings.Builder
-	if secrets > 0 {
-		fmt.Fprintf(&text, "# Secrets left out: %d\n", secrets)
+	if len(secrets) > 0 {
+		fmt.Fprintf(&text, "# Secrets left out: %d\n", len(secrets))
 	}
 	var lines []string
+	for _, s := range secrets {
+		if s.ours {
+			lines = append(lines, fmt.Sprintf("# Secret left out: %s/%s\n", s.namespace, s.name))
+		}
+	}
 	for gv, errs := range broken {
 		redact.Sort(errs)
 		lines = append(lines, redact.Line(fmt.Sprintf("# Not exported: %v: %v", gv, redact.Join(errs...)))+"\n")
@@ -277,26 +282,28 @@ func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
 	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, redact.Join(errs...)
 }
 
-// countSecrets counts the Secrets that are left out, without looking into them.
-func (c *core) countSecrets(ctx context.Context, res api.Resource) (int, api.View) {
-	found, view := api.ListScope(ctx, c.client, c.offered(), res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]int, metav1.ListInterface, error) {
+// A hiddenSecret is one that an Export leaves out.
+type hiddenSecret struct {
+	namespace, name string
+	ours            bool // we have applied it
+}
+
+// hiddenSecrets lists the Secrets that are left out, without looking into them.
+func (c *core) hiddenSecrets(ctx context.Context, res api.Resource) ([]hiddenSecret, api.View) {
+	return api.ListScope(ctx, c.client, c.offered(), res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]hiddenSecret, metav1.ListInterface, error) {
 		list, err := c.client.Metadata(res.GroupVersionResource, namespace).List(ctx, options)
 		if err != nil {
 			return nil, nil, err
 		}
-		n := 0
+		var found []hiddenSecret
 		for i := range list.Items {
-			if c.exports(fromMetadata(&list.Items[i])) {
-				n++
+			if object := fromMetadata(&list.Items[i]); c.exports(object) {
+				ours := kinds.HasManager(object.Object, func(manager string) bool { return manager == c.options.FieldManager })
+				found = append(found, hiddenSecret{object.GetNamespace(), object.GetName(), ours})
 			}
 		}
-		return []int{n}, list, nil
+		return found, list, nil
 	})
-	sum := 0
-	for _, n := range found {
-		sum += n
-	}
-	return sum, view
 }
 
 // exports says whether an object is exported: its namespace is offered, and it is

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/platformbus/platform/internal/controlplane"
 	"github.com/platformbus/platform/kubernetes"
@@ -54,4 +55,27 @@ func TestPlanOfWhatIsThereIsEmpty(t *testing.T) {
 	gone := plan(false, everything)
 	assert.NotEmpty(t, gone.Delete)
 	assert.Empty(t, gone.Refused, "%s", gone)
+}
+
+// A Secret that an Export leaves out is unseen, and is missing until it was applied.
+func TestPlanOfSecretsThatAreNotExported(t *testing.T) {
+	w := newWorld(t, kubernetes.Options{})
+	cluster, _ := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}}, nil)
+	plan := func() manifest.Report {
+		t.Helper()
+		current, err := cluster.Export()
+		require.NoError(t, err)
+		assert.NotContains(t, string(current), "hunter2")
+		def, report, err := manifest.Plan(current, parsed(t, secret("login", "hunter2")), manifest.PlanOptions{SyncSet: w.namespace, Namespace: w.namespace})
+		require.NoError(t, err)
+		require.NoError(t, cluster.Sync(def))
+		return report
+	}
+	w.kubectl(t, "", "create", "secret", "generic", "other", "--from-literal=a=hunter2")
+	assert.False(t, plan().Empty())
+	again := plan()
+	assert.True(t, again.Empty(), "%s", again)
+	assert.Len(t, again.Unseen, 1)
+	require.NoError(t, w.client.CoreV1().Secrets(w.namespace).Delete(t.Context(), "login", metav1.DeleteOptions{}))
+	assert.False(t, plan().Empty())
 }

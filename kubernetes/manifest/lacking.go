@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // A lacking is what an Export says that it does not have.
 type lacking struct {
 	secrets string          // how many it leaves out, if it does
+	there   map[key]bool    // those of them that it names
 	groups  []unlistedGroup // in the order of the comments
 }
 
@@ -24,19 +26,23 @@ func (u unlistedGroup) String() string {
 // The comments in which an Export says what it does not have.
 var (
 	secretsLeftOut = regexp.MustCompile(`^# Secrets left out: (\d+)$`)
+	secretLeftOut  = regexp.MustCompile(`^# Secret left out: ([^\s/]+)/([^\s/]+)$`)
 	notExported    = regexp.MustCompile(`^# Not exported: ([^\s:/]+)/([^\s:/]+): (.+)$`)
 )
 
 // readComments reads the comments at the beginning of an Export. What follows is content, in
 // which a text may look like such a comment.
 func readComments(export []byte) lacking {
-	var l lacking
+	l := lacking{there: map[key]bool{}}
 	for line := range bytes.Lines(export) {
 		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && string(line) != "---" {
 			break
 		}
 		if match := secretsLeftOut.FindSubmatch(line); match != nil && l.secrets == "" {
 			l.secrets = string(match[1])
+		}
+		if match := secretLeftOut.FindSubmatch(line); match != nil {
+			l.there[key{kinds.Secret, string(match[1]), string(match[2])}] = true
 		}
 		if match := notExported.FindSubmatch(line); match != nil {
 			l.groups = append(l.groups, unlistedGroup{string(match[1]), string(match[2]), string(match[3])})

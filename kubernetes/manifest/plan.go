@@ -213,6 +213,7 @@ func (p *planner) apply(d *definition) error {
 	default:
 		entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.place())
 		if entry.Why = p.unseen(d); entry.Why != "" {
+			entry.There = p.lacks.there[d.key]
 			p.report.Unseen = append(p.report.Unseen, entry)
 		} else {
 			if kinds.Expires(d.GroupKind, d.content) {

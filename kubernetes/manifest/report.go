@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/platformbus/platform/kubernetes/internal/redact"
@@ -41,6 +42,9 @@ type Entry struct {
 	// known.
 	Source string
 	Line   int
+	// There says, of what is unseen, that an Export has named it: the cluster has the object,
+	// at whatever content.
+	There bool
 	// Why gives the reason, where the list that the entry is in does not.
 	Why string
 	// Diff is a unified diff from what the cluster has to what it would have. The marks of
@@ -57,10 +61,12 @@ const (
 	maxShownOfAll = 2000 // lines
 )
 
-// Empty says whether a Sync of the plan has nothing to do: nothing to add, change or delete,
-// and nothing that is applied unseen. What is refused or ignored does not count.
+// Empty says whether the plan has nothing to add, change or delete, and nothing unseen that the
+// cluster may lack. Whether what is unseen and there is as desired only a Sync can tell. What is
+// refused or ignored does not count.
 func (r Report) Empty() bool {
-	return len(r.Add)+len(r.Change)+len(r.Unseen)+len(r.Delete) == 0
+	missing := func(e Entry) bool { return !e.There }
+	return len(r.Add)+len(r.Change)+len(r.Delete) == 0 && !slices.ContainsFunc(r.Unseen, missing)
 }
 
 // A section of a report has the entries of one list.
