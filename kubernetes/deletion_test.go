@@ -17,8 +17,8 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// heldConfigMap is a ConfigMap that a finalizer keeps from being deleted.
-func heldConfigMap(name string) string {
+// heldMap is a ConfigMap that a finalizer keeps from being deleted.
+func heldMap(name string) string {
 	return strings.Replace(configMap(name, "old"), "{name: "+name+"}", "{name: "+name+", finalizers: [example.com/hold]}", 1)
 }
 
@@ -61,7 +61,10 @@ func TestSyncOfWhatIsBeingDeleted(t *testing.T) {
 			if c.warm {
 				first = cluster
 			}
-			require.NoError(t, first.Sync(def(apply("a", heldConfigMap("a")))))
+			require.NoError(t, first.Sync(def(apply("a", configMap("a", "old")))))
+			kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": []string{"example.com/hold"}}})
+			_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(t.Context(), "a", kind, patch, metav1.PatchOptions{FieldManager: "somebody"})
+			require.NoError(t, err)
 			uid := live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "a").UID
 			w.deleted(t, "a")
 			require.NoError(t, cluster.Sync(def(apply("a", configMap("a", "new")))))
@@ -79,10 +82,10 @@ func TestSyncOfWhatIsBeingDeleted(t *testing.T) {
 
 func TestSyncOfWhatIsHeld(t *testing.T) {
 	w := newWorld(t, kubernetes.Options{})
-	require.NoError(t, w.Sync(def(apply("a", heldConfigMap("a")))))
+	require.NoError(t, w.Sync(def(apply("a", heldMap("a")))))
 	w.deleted(t, "a")
 	cluster := w.as(t, w.cp.Config(), kubernetes.Options{Namespace: w.namespace, WaitTimeout: 50 * time.Millisecond})
-	for _, definition := range []string{heldConfigMap("a"), configMap("a", "new")} {
+	for _, definition := range []string{heldMap("a"), configMap("a", "new")} {
 		text := syncErrors(t, cluster.Sync(def(apply("a", definition))))["a"]
 		assert.Contains(t, text, "apply ConfigMap "+w.namespace+"/a: wait until it is gone, for its finalizers example.com/hold: ")
 	}
@@ -97,7 +100,7 @@ func TestSyncIntoANamespaceThatIsBeingDeleted(t *testing.T) {
 	inside := in(namespace, configMap("inside", "1"))
 	going := world{w.Cluster, w.cp, w.client, namespace}
 	warm, requests := w.tapped(t, kubernetes.Options{}, nil)
-	require.NoError(t, warm.Sync(def(apply("namespace", definition), apply("held", in(namespace, heldConfigMap("held"))))))
+	require.NoError(t, warm.Sync(def(apply("namespace", definition), apply("held", in(namespace, heldMap("held"))))))
 	require.NoError(t, w.client.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}))
 	cold, coldRequests := w.tapped(t, kubernetes.Options{}, nil)
 	for cluster, requests := range map[*kubernetes.Cluster]*tap{warm: requests, cold: coldRequests} {
@@ -120,7 +123,7 @@ func TestWaitsHoldUpNothing(t *testing.T) {
 	var all, before platform.SyncDef
 	for i := range waiting {
 		name := fmt.Sprintf("held-%d", i)
-		before.Actions = append(before.Actions, apply(name, heldConfigMap(name)))
+		before.Actions = append(before.Actions, apply(name, heldMap(name)))
 		all.Actions = append(all.Actions, platform.SyncAction{ResourceID: name, Delete: []byte(configMap(name, "")), Apply: []byte(configMap(name, "new"))})
 	}
 	for i := range free {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -51,10 +53,10 @@ func (c *Cluster) Export() ([]byte, error) {
 		pages   = make([][]exportPage, len(listed))
 	)
 	for gv, err := range known.Broken {
-		if concernsGroupOnly(ctx, gv, err) {
-			broken[gv] = append(broken[gv], err)
-		} else {
+		if kinds.IsOwnGroup(gv.Group) {
 			errs = append(errs, fmt.Errorf("ask which kinds are in %v: %w", gv, err))
+		} else {
+			broken[gv] = append(broken[gv], err)
 		}
 	}
 	for i, res := range listed {
@@ -95,10 +97,12 @@ func (c *Cluster) Export() ([]byte, error) {
 // asked for again.
 const groupPatience = 3 * time.Second
 
-// concernsGroupOnly says whether what failed was to serve a group that is not Kubernetes' own:
-// the API server is there, and allows to see it.
+// concernsGroupOnly says whether a list failed because what serves or converts a group that is
+// not Kubernetes' own is down: the API server itself is there, and allows the list.
 func concernsGroupOnly(ctx context.Context, gv schema.GroupVersion, err error) bool {
-	return ctx.Err() == nil && !kinds.IsOwnGroup(gv.Group) && !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err)
+	var answer apierrors.APIStatus
+	failed := api.IsTransient(err) || errors.As(err, &answer) && answer.Status().Code >= http.StatusInternalServerError
+	return ctx.Err() == nil && failed && !kinds.IsOwnGroup(gv.Group)
 }
 
 // comments returns the comments that say what an Export lacks. Package manifest reads them.

@@ -53,6 +53,8 @@ type Definition struct {
 
 	// hasNulls says that it is of a custom resource, and sets fields to null.
 	hasNulls bool
+	// unsettled is the body as it was, if its nulls are settled for the time being.
+	unsettled []byte
 	// expires says that it is a Job that goes by itself some time after it has finished.
 	expires bool
 

@@ -12,15 +12,19 @@ import (
 )
 
 // SettleNulls takes off the definitions of custom resources the fields that are null, unless
-// their kinds allow it. It asks for the definition of each kind once; of kinds that the same
-// Sync defines, Do asks when they are there.
+// their kinds allow it. It asks for the definition of each kind once. Where the same Sync applies
+// that definition, this holds for DetectUnchanged only: Do asks again.
 func (a *Applier) SettleNulls(ctx context.Context, steps []*Step) error {
 	known := map[schema.GroupVersionKind]map[string]any{}
 	for _, s := range steps {
-		if !s.Object.DefinedHere && s.Failed == nil {
-			if err := a.settleNulls(ctx, s.Object, known); err != nil {
-				return err
-			}
+		if s.Object.Fresh || s.Failed != nil {
+			continue
+		}
+		if s.Object.DefinedHere && s.Object.hasNulls {
+			s.Object.unsettled = s.Object.body
+		}
+		if err := a.settleNulls(ctx, s.Object, known); err != nil {
+			return err
 		}
 	}
 	return nil

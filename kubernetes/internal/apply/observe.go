@@ -143,6 +143,12 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		return errs[0]
 	}
 	repeatUnchanged(steps)
+	for _, s := range steps {
+		if d := s.Object.Definition; d.unsettled != nil && !s.Unchanged {
+			d.body, d.hasNulls = d.unsettled, true
+		}
+		s.Object.unsettled = nil
+	}
 	return nil
 }
 
