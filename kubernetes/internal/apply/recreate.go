@@ -53,19 +53,12 @@ func (a *Applier) dropAllocated(ctx context.Context, t *Target, content *unstruc
 	} else if err != nil {
 		return err
 	}
-	taken := allocatedValues(live)
-	drop := func(from any, name string) {
-		if m, ok := from.(map[string]any); ok && taken[fmt.Sprint(m[name])] {
-			delete(m, name)
-		}
-	}
-	drop(content.Object["spec"], "healthCheckNodePort")
-	for port := range kinds.Items(content.Object["spec"], "ports") {
-		drop(port, "nodePort")
-	}
+	taken := kinds.AllocatedValues(live.Object)
+	isTaken := func(value string) bool { return slices.Contains(taken, value) }
+	kinds.DropAllocatedPorts(content.Object, isTaken)
 	var addresses []string // that it has not yet
-	for wanted := range allocatedValues(content) {
-		if net.ParseIP(wanted) != nil && !taken[wanted] {
+	for _, wanted := range kinds.AllocatedValues(content.Object) {
+		if net.ParseIP(wanted) != nil && !isTaken(wanted) {
 			addresses = append(addresses, wanted)
 		}
 	}
@@ -73,6 +66,7 @@ func (a *Applier) dropAllocated(ctx context.Context, t *Target, content *unstruc
 		return nil
 	}
 	slices.Sort(addresses)
+	addresses = slices.Compact(addresses)
 	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
 		services := &corev1.ServiceList{}
 		if err := a.client.List(ctx, api.Target{GroupVersionResource: corev1.SchemeGroupVersion.WithResource("services")}, options, services); err != nil {
@@ -88,17 +82,4 @@ func (a *Applier) dropAllocated(ctx context.Context, t *Target, content *unstruc
 		}
 		return services, nil
 	})
-}
-
-// allocatedValues returns what a Service has, or is to have, to itself: addresses and ports.
-func allocatedValues(service *unstructured.Unstructured) map[string]bool {
-	spec := service.Object["spec"]
-	all := map[string]bool{fmt.Sprint(kinds.Nested(spec, "clusterIP")): true, fmt.Sprint(kinds.Nested(spec, "healthCheckNodePort")): true}
-	for address := range kinds.Items(spec, "clusterIPs") {
-		all[fmt.Sprint(address)] = true
-	}
-	for port := range kinds.Items(spec, "ports") {
-		all[fmt.Sprint(kinds.Nested(port, "nodePort"))] = true
-	}
-	return all
 }

@@ -133,3 +133,18 @@ type Workload struct {
 
 // A Condition says what keeps a Workload from getting further.
 type Condition struct{ Reason, Message string }
+
+// An Origin says who makes objects of a kind.
+type Origin int
+
+// The origins.
+const (
+	// Users is for kinds whose objects users define, apart from those that bear a mark of the
+	// system.
+	Users Origin = iota + 1
+	// SystemOrOurs is for kinds whose objects programs make for themselves. One is a
+	// definition if our field manager, or one whose fields it adopts, has an entry in it.
+	SystemOrOurs
+	// System is for kinds whose objects nobody defines.
+	System
+)

@@ -96,27 +96,6 @@ func isEmptyList(value any) bool {
 	return ok && len(list) == 0
 }
 
-// dropUnchosen takes off a Service addresses and ports that are said to be none: the cluster
-// allocates them then, as if nothing was said, and the record would tell that somebody chose them.
-func dropUnchosen(service map[string]any) {
-	spec, _ := service["spec"].(map[string]any)
-	drop := func(m map[string]any, name string, nothing any) {
-		if value, there := m[name]; there && same(value, nothing) {
-			delete(m, name)
-		}
-	}
-	drop(spec, "clusterIP", "")
-	if list, ok := spec["clusterIPs"].([]any); ok && len(list) == 0 {
-		delete(spec, "clusterIPs")
-	}
-	drop(spec, "healthCheckNodePort", int64(0))
-	for port := range Items(spec, "ports") {
-		if p, ok := port.(map[string]any); ok {
-			drop(p, "nodePort", int64(0))
-		}
-	}
-}
-
 // mergeStringData moves what a Secret has in stringData to where the server puts it. One that
 // is malformed stays as it is: the server says what is wrong.
 func mergeStringData(secret map[string]any) {

@@ -98,22 +98,6 @@ func podReferences(pod any) []Reference {
 // ContainerFields are the lists of containers in the specification of a pod.
 var ContainerFields = []string{"initContainers", "containers", "ephemeralContainers"}
 
-// ChoosesAllocated says whether an object is a Service that says which address or port it
-// wants of those that the cluster allocates.
-func ChoosesAllocated(kind schema.GroupKind, object map[string]any) bool {
-	if kind != Service {
-		return false
-	}
-	spec := object["spec"]
-	for port := range Items(spec, "ports") {
-		if Nested(port, "nodePort") != nil {
-			return true
-		}
-	}
-	ip := text(spec, "clusterIP")
-	return ip != "" && ip != "None" || Nested(spec, "healthCheckNodePort") != nil
-}
-
 // A Defined kind is one that a CustomResourceDefinition makes the API server serve, at one
 // version.
 type Defined struct {

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 // serverFields are the fields of an object's metadata that only the server sets.
@@ -72,61 +71,6 @@ func IsServersAnnotation(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "pv.kubernetes.io/")
-}
-
-// Fields are the managed fields of an object, as they are in it. They tell which fields
-// somebody chose: those that some manager other than Kubernetes' own programs set.
-type Fields struct {
-	entries []any
-	all     bool // somebody chose all
-}
-
-// has says whether somebody chose the field at path. It looks no further than that: to
-// read all managed fields of an object takes longer than to write the object.
-func (c Fields) has(path ...any) bool {
-	return c.hasIn(func(any) bool { return true }, path...)
-}
-
-// hasIn does the same for the entries that accept accepts.
-func (c Fields) hasIn(accept func(entry any) bool, path ...any) bool {
-	if c.all {
-		return true
-	}
-	elements, err := fieldpath.MakePath(path...)
-	if err != nil {
-		return false
-	}
-	keys := make([]string, len(elements))
-	for i, element := range elements {
-		if keys[i], err = fieldpath.SerializePathElement(element); err != nil {
-			return false
-		}
-	}
-	return slices.ContainsFunc(c.entries, func(entry any) bool {
-		manager, _ := Nested(entry, "manager").(string)
-		subresource, _ := Nested(entry, "subresource").(string)
-		return subresource == "" && !systemManagers[manager] && accept(entry) &&
-			Nested(entry, append([]string{"fieldsV1"}, keys...)...) != nil
-	})
-}
-
-// stripService takes off the addresses and ports that were allocated. A Service without
-// an address ("None") was defined so.
-func stripService(object map[string]any, chosen Fields) {
-	spec, _ := object["spec"].(map[string]any)
-	if ip, _ := spec["clusterIP"].(string); ip != "None" && !chosen.has("spec", "clusterIP") {
-		delete(spec, "clusterIP")
-		delete(spec, "clusterIPs")
-	}
-	if !chosen.has("spec", "healthCheckNodePort") {
-		delete(spec, "healthCheckNodePort")
-	}
-	for port := range Items(spec, "ports") {
-		p, ok := port.(map[string]any)
-		if ok && !chosen.has("spec", "ports", fieldpath.KeyByFields("port", p["port"], "protocol", p["protocol"]), "nodePort") {
-			delete(p, "nodePort")
-		}
-	}
 }
 
 func stripNothing(map[string]any, Fields) {}

@@ -9,21 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// An Origin says who makes objects of a kind.
-type Origin int
-
-// The origins.
-const (
-	// Users is for kinds whose objects users define, apart from those that bear a mark of the
-	// system.
-	Users Origin = iota + 1
-	// SystemOrOurs is for kinds whose objects programs make for themselves. One is a
-	// definition if our field manager, or one whose fields it adopts, has an entry in it.
-	SystemOrOurs
-	// System is for kinds whose objects nobody defines.
-	System
-)
-
 // systemNamespaces are made, and filled, by Kubernetes itself.
 var systemNamespaces = map[string]bool{
 	metav1.NamespaceSystem: true,
@@ -35,18 +20,6 @@ var systemNamespaces = map[string]bool{
 // it counts as a definition only if our field manager, or one whose fields it adopts, has an
 // entry in it.
 func IsSystemNamespace(name string) bool { return systemNamespaces[name] }
-
-// systemManagers are the field managers of Kubernetes' own programs.
-var systemManagers = map[string]bool{
-	"api-priority-and-fairness-config-producer-v1": true,
-	"cloud-controller-manager":                     true,
-	"clusterrole-aggregation-controller":           true,
-	"kube-apiserver":                               true,
-	"kube-controller-manager":                      true,
-	"kube-proxy":                                   true,
-	"kube-scheduler":                               true,
-	"kubelet":                                      true,
-}
 
 // IsDefinable says whether somebody may define objects of a kind.
 func IsDefinable(kind schema.GroupKind) bool {

@@ -49,7 +49,6 @@ func TestMergeKeys(t *testing.T) {
 		{name: "a map in place", in: "c:\n  <<: {x: 1, k: 1}\n  x: 2\n", want: `{"x":2,"k":1}`},
 		{name: "maps are not mixed", in: "a: &a {x: {p: 1}}\nc: {<<: *a, x: {q: 1}}", want: `{"x":{"q":1}}`},
 		{name: "a merge of a merge", in: "a: &a {x: 1, k: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, k: 3}", want: `{"x":2,"k":3}`},
-		{name: "keys equal as text", in: "a: &a {1: a}\nc: {<<: *a, \"1\": b}", want: `{"1":"b"}`},
 		{name: "a null overrides", in: maps + "c: {<<: *a, x: null}", want: `{"x":null,"k":1}`},
 		{name: "on the next line", in: maps + "c:\n  ? <<\n  : *a\n  x: 9\n", want: `{"x":9,"k":1}`},
 		{name: "after wide characters", in: maps + "c: {ä€😀: &u {x: 1}, <<: *u, x: 9}", want: `{"ä€😀":{"x":1},"x":9}`},
