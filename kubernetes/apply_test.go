@@ -16,7 +16,7 @@ import (
 )
 
 func TestApplyRollsOut(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("all", deployment("web", "example.com/web:1"), service("web", "web"), deployment("db", "example.com/db:1"), service("db", "db")))))
 	require.NoError(t, w.Apply([]platform.ServiceDefinition{
 		{ServiceID: w.id("web"), NewDefinition: []byte(deployment("web", "example.com/web:2"))},
@@ -35,7 +35,7 @@ func TestApplyRollsOut(t *testing.T) {
 	assert.Equal(t, "ready", services[0].Status)
 }
 
-func (w world) id(name string) flux.ServiceID { return flux.MakeServiceID(w.namespace, name) }
+func (w env) id(name string) flux.ServiceID { return flux.MakeServiceID(w.namespace, name) }
 
 func statefulSet(name, image string) string {
 	return strings.NewReplacer("kind: Deployment", "kind: StatefulSet", "  progressDeadlineSeconds: 3\n", "").Replace(deployment(name, image))
@@ -54,7 +54,7 @@ func replicationController(name, image string) string {
 }
 
 func TestApplyEveryKindOfPodController(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	makers := map[string]func(name, image string) string{
 		"deployment": deployment, "statefulset": statefulSet, "daemonset": daemonSet, "replicaset": replicaSet, "replicationcontroller": replicationController,
 	}
@@ -80,7 +80,7 @@ func TestApplyEveryKindOfPodController(t *testing.T) {
 // A rollout that cannot succeed fails as soon as the controller says so, with what its
 // pods say; another service is not held up, nor one that is not to be waited for.
 func TestApplyStalledRollout(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	missing := "example.com/web:" + controlplane.MissingTag
 	for _, name := range []string{"good", "bad", "later"} {
 		require.NoError(t, w.Sync(def(apply(name, deployment(name, "example.com/web:1"), service(name, name)))))
@@ -99,7 +99,7 @@ func TestApplyStalledRollout(t *testing.T) {
 
 // Where nobody says that a rollout is stalled, the time limit does, and what was awaited.
 func TestApplyTimesOut(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{Timeout: 2 * time.Second})
+	w := newEnv(t, kubernetes.Options{Timeout: 2 * time.Second})
 	require.NoError(t, w.Sync(def(apply("web", statefulSet("web", "example.com/web:1"), service("web", "web")))))
 	got := applyErrors(t, w.Apply([]platform.ServiceDefinition{
 		{ServiceID: w.id("web"), NewDefinition: []byte(statefulSet("web", "example.com/web:"+controlplane.MissingTag))},
@@ -121,7 +121,7 @@ func applyErrors(t *testing.T, err error) map[flux.ServiceID]string {
 }
 
 func TestApplyErrors(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	external := "apiVersion: v1\nkind: Service\nmetadata: {name: external}\nspec: {type: ExternalName, externalName: example.com}"
 	bare := "apiVersion: v1\nkind: Service\nmetadata: {name: bare}\nspec: {ports: [{port: 80}]}"
 	require.NoError(t, w.Sync(def(
@@ -171,7 +171,7 @@ func TestApplyErrors(t *testing.T) {
 // Two definitions of one service are applied in their order, and an error of one does not
 // hide that of the other.
 func TestApplyTwoDefinitionsOfOneService(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
 	got := applyErrors(t, w.Apply([]platform.ServiceDefinition{
 		{ServiceID: w.id("web"), NewDefinition: []byte("kind: [")},

@@ -15,7 +15,7 @@ import (
 
 // However many calls are under way, an object is written by one at a time.
 func TestCallsAtOnceWriteAnObjectInTurn(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	var (
 		mu       sync.Mutex
 		writing  = map[string]int{} // guarded by mu
@@ -33,7 +33,7 @@ func TestCallsAtOnceWriteAnObjectInTurn(t *testing.T) {
 		}
 		others = max(others, sum)
 	}
-	cluster, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if r.Method != http.MethodGet {
 			count(r.URL.Path, 1)
 			defer count(r.URL.Path, -1)

@@ -27,7 +27,7 @@ spec:
 `
 
 // watchDeployment yields what becomes of a Deployment from now on.
-func watchDeployment(ctx context.Context, t *testing.T, w world, name string) <-chan watch.Event {
+func watchDeployment(ctx context.Context, t *testing.T, w env, name string) <-chan watch.Event {
 	t.Helper()
 	deployments := w.client.AppsV1().Deployments(w.namespace)
 	history, err := deployments.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name, ResourceVersion: live(t, deployments.Get, name).ResourceVersion})
@@ -49,10 +49,10 @@ func awaitReplicas(t *testing.T, history <-chan watch.Event, wanted int32) {
 
 // Whoever leaves the replicas out of a definition leaves them to the autoscaler.
 func TestAutoscalerScalesWhatIsNotDefined(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
 	defer cancel()
-	warm, requests := w.tapped(t, kubernetes.Options{}, nil)
+	warm, requests := w.recorded(t, kubernetes.Options{}, nil)
 	web := strings.Replace(labelled("web"), "  replicas: 2\n", "", 1)
 	require.NoError(t, warm.Sync(def(apply("web", web))))
 	history := watchDeployment(ctx, t, w, "web")
@@ -60,7 +60,7 @@ func TestAutoscalerScalesWhatIsNotDefined(t *testing.T) {
 	require.NoError(t, warm.Sync(all))
 	awaitReplicas(t, history, 4)
 
-	cold, others := w.tapped(t, kubernetes.Options{}, nil)
+	cold, others := w.recorded(t, kubernetes.Options{}, nil)
 	for range 2 { // at first the generation is a doubt to who knows the object, and it is applied
 		requests.take("")
 		require.NoError(t, warm.Sync(all))
@@ -86,12 +86,12 @@ func TestAutoscalerScalesWhatIsNotDefined(t *testing.T) {
 
 // Whoever defines them gets them, each time the autoscaler has changed them, and is told.
 func TestAutoscalerIsDriftOfWhatIsDefined(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*testLimit)
 	defer cancel()
-	var d diary
-	warm, _ := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
-	cold, _ := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
+	var d recorder
+	warm, _ := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
+	cold, _ := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
 	all := def(apply("web", labelled("web")))
 	require.NoError(t, warm.Sync(all))
 	history := watchDeployment(ctx, t, w, "web")

@@ -23,7 +23,7 @@ import (
 
 // waiting has an Apply wait for a rollout that nobody ever says has failed. When it waits,
 // then is called, once. It returns what the Apply returned.
-func waiting(t *testing.T, w world, view func(*kubernetes.Cluster) platform.Platform, answer answering, then func()) error {
+func waiting(t *testing.T, w env, view func(*kubernetes.Cluster) platform.Platform, answer answering, then func()) error {
 	t.Helper()
 	require.NoError(t, w.Sync(def(apply("db", statefulSet("db", "example.com/db:1"), service("db", "db")))))
 	var once sync.Once
@@ -32,7 +32,7 @@ func waiting(t *testing.T, w world, view func(*kubernetes.Cluster) platform.Plat
 			once.Do(then)
 		}
 	}
-	cluster, _ := w.tapped(t, kubernetes.Options{Events: note}, answer)
+	cluster, _ := w.recorded(t, kubernetes.Options{Events: note}, answer)
 	applied := make(chan error, 1)
 	go func() {
 		applied <- view(cluster).Apply([]platform.ServiceDefinition{
@@ -53,7 +53,7 @@ func itself(c *kubernetes.Cluster) platform.Platform { return c }
 // An Apply that is cancelled while it waits ends, says how far it was, and leaves nothing
 // running.
 func TestCancelAnApplyThatWaits(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Ping())
 	before := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -79,7 +79,7 @@ func TestDeletedWhileAnApplyWaits(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			var begun atomic.Int64
 			remove := func() {
 				err := w.client.AppsV1().StatefulSets(w.namespace).Delete(context.Background(), "db", metav1.DeleteOptions{})
@@ -118,7 +118,7 @@ func streams(events string) answers {
 
 // What is deleted between its application and the first look will not come either.
 func TestDeletedBeforeAnApplyWaits(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	err := waiting(t, w, itself, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		response, err := next.RoundTrip(r)
 		if r.Method == http.MethodPatch && err == nil {
@@ -131,7 +131,7 @@ func TestDeletedBeforeAnApplyWaits(t *testing.T) {
 
 // A watch that is refused for good is an error, told at once.
 func TestApplyThatMayNotWatch(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	err := waiting(t, w, itself, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if r.URL.Query().Has("watch") {
 			return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "statefulsets is forbidden: cannot watch"), nil

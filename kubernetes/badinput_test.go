@@ -29,7 +29,7 @@ func bomb() string {
 
 // What is wrong with one entry is told of that entry alone; all else is applied.
 func TestBadInput(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	huge, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "huge"}, "data": map[string]string{"value": strings.Repeat("x", 20<<20)}})
 	require.NoError(t, err)
 	wrong := map[string]struct{ definition, says string }{
@@ -92,7 +92,7 @@ func TestBadInput(t *testing.T) {
 
 // Bad input is told of a deletion too, and the rest is deleted.
 func TestBadInputOfADeletion(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("a", configMap("a", "1")))))
 	got := syncErrors(t, w.Sync(def(
 		remove("malformed", "kind: ["), remove("bomb", bomb()), remove("removed version", "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: a}"),
@@ -115,17 +115,17 @@ func TestManyDocumentsInOneDefinition(t *testing.T) {
 	cp, err := controlplane.Start(ctx, controlplane.Options{NoControllerManager: true, NoScheduler: true, NoKwok: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, cp.Stop()) })
-	w := world{cp: cp, client: clientFor(t, cp.Config()), namespace: cp.Namespace(t)}
+	w := env{cp: cp, client: clientFor(t, cp.Config()), namespace: cp.Namespace(t)}
 	var definitions []string
 	for i := range documents {
 		definitions = append(definitions, configMap(fmt.Sprintf("c-%d", i), "1"))
 	}
-	cluster, requests := w.tapped(t, kubernetes.Options{Timeout: 5 * time.Minute}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{Timeout: 5 * time.Minute}, nil)
 	all := def(apply("many", definitions...), apply("bad", "kind: ["))
 	assert.Len(t, syncErrors(t, cluster.Sync(all)), 1)
 	assert.Len(t, requests.take("PATCH"), documents)
 	first := "/api/v1/namespaces/" + w.namespace + "/configmaps"
-	look := func(cluster *kubernetes.Cluster, requests *tap, verb string, changed int) {
+	look := func(cluster *kubernetes.Cluster, requests *recordingTransport, verb string, changed int) {
 		t.Helper()
 		assert.Len(t, syncErrors(t, cluster.Sync(all)), 1)
 		var lists, patches int
@@ -143,7 +143,7 @@ func TestManyDocumentsInOneDefinition(t *testing.T) {
 		assert.Equal(t, changed, patches)
 	}
 	look(cluster, requests, "GET metadata", 0)
-	cold, others := w.tapped(t, kubernetes.Options{Timeout: 5 * time.Minute}, nil)
+	cold, others := w.recorded(t, kubernetes.Options{Timeout: 5 * time.Minute}, nil)
 	look(cold, others, "GET", 0)
 	definitions[77] = configMap("c-77", "changed")
 	all.Actions[0] = apply("many", definitions...)

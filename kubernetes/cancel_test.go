@@ -23,10 +23,10 @@ import (
 // attempted, and leaves nothing running.
 func TestCancelInTheMiddle(t *testing.T) {
 	const objects, done, width = 20, 5, 3
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	var writes atomic.Int64
 	blocked := make(chan struct{}, width) // gets one for each write that hangs
-	cluster, requests := w.tapped(t, kubernetes.Options{Concurrency: width}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, requests := w.recorded(t, kubernetes.Options{Concurrency: width}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if r.Method == http.MethodPatch && writes.Add(1) > done {
 			blocked <- struct{}{}
 			<-r.Context().Done()
@@ -85,9 +85,9 @@ func TestCancelInTheMiddle(t *testing.T) {
 
 // A Sync that looks at what is there stops too, and says that nothing was done.
 func TestCancelWhileLooking(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cluster, requests := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, requests := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if strings.HasSuffix(r.URL.Path, "/configmaps") {
 			cancel(errors.New("superseded"))
 			<-r.Context().Done()
@@ -115,7 +115,7 @@ func TestLimitsAreNamed(t *testing.T) {
 		"call": {kubernetes.Options{Timeout: 700 * time.Millisecond}, "the call took longer than 700ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			require.NoError(t, w.Sync(def(apply("held", held("held")))))
 			c.options.Namespace = w.namespace
 			cluster := w.as(t, w.cp.Config(), c.options)
@@ -137,7 +137,7 @@ func TestLimitsAreNamed(t *testing.T) {
 // A limit says nothing of the API server: what was waited for is told, even if there was
 // nothing else.
 func TestLimitOfTheOnlyStep(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("held", held("held")))))
 	for want, options := range map[string]kubernetes.Options{
 		"the call took longer than 700ms: context deadline exceeded": {Namespace: w.namespace, Timeout: 700 * time.Millisecond},
@@ -155,7 +155,7 @@ func TestLimitOfTheOnlyStep(t *testing.T) {
 
 // A definition that is never established is not waited for longer than that.
 func TestWaitForEstablishedEnds(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{WaitTimeout: 500 * time.Millisecond})
+	w := newEnv(t, kubernetes.Options{WaitTimeout: 500 * time.Millisecond})
 	definition, object := crd(w.namespace, "Rival")
 	require.NoError(t, w.Sync(def(apply("crd", definition))))
 	rival := strings.NewReplacer("name: rivals.", "name: others.", "plural: rivals", "plural: others").Replace(definition) // of the same kind

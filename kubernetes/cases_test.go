@@ -25,7 +25,7 @@ import (
 // thing.
 
 // readCase returns a file of testdata/cases.
-func (w world) readCase(t *testing.T, name string) string {
+func (w env) readCase(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/cases/" + name + ".yaml")
 	require.NoError(t, err)
@@ -34,9 +34,9 @@ func (w world) readCase(t *testing.T, name string) string {
 
 // sameAgain checks that to sync what was synced sends nothing, neither with the Cluster that
 // has synced it nor with a new one.
-func (w world) sameAgain(t *testing.T, cluster *kubernetes.Cluster, requests *tap, texts ...string) {
+func (w env) sameAgain(t *testing.T, cluster *kubernetes.Cluster, requests *recordingTransport, texts ...string) {
 	t.Helper()
-	cold, coldRequests := w.tapped(t, kubernetes.Options{}, nil)
+	cold, coldRequests := w.recorded(t, kubernetes.Options{}, nil)
 	requests.take("")
 	require.NoError(t, cluster.Sync(def(apply("again", texts...))))
 	warmPatches := requests.take("PATCH")
@@ -48,10 +48,10 @@ func (w world) sameAgain(t *testing.T, cluster *kubernetes.Cluster, requests *ta
 }
 
 // planEmpty checks that what was synced by a plan is planned no more, and returns the Export.
-func (w world) planEmpty(t *testing.T, options kubernetes.Options, text string) string {
+func (w env) planEmpty(t *testing.T, options kubernetes.Options, text string) string {
 	t.Helper()
 	options.Namespaces = []string{w.namespace}
-	cluster, _ := w.tapped(t, options, nil)
+	cluster, _ := w.recorded(t, options, nil)
 	objects, err := manifest.Parse([]byte(text))
 	require.NoError(t, err)
 	for round := range 3 {
@@ -79,8 +79,8 @@ func TestCasesCostNothing(t *testing.T) {
 		"52a-handover", "52b-handover",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			w := newEnv(t, kubernetes.Options{})
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			text := w.readCase(t, name)
 			w.removedAtEnd(t, text)
 			require.NoError(t, cluster.Sync(def(apply("case", text))))
@@ -92,7 +92,7 @@ func TestCasesCostNothing(t *testing.T) {
 
 // settle waits until the control plane has written what it writes by itself about the objects
 // of the cases.
-func (w world) settle(t *testing.T) {
+func (w env) settle(t *testing.T) {
 	t.Helper()
 	sets, err := w.client.AppsV1().Deployments(w.namespace).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
@@ -105,14 +105,14 @@ func (w world) settle(t *testing.T) {
 }
 
 func TestCaseOfAnAggregatedRole(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	text := w.readCase(t, "01-aggregated-role")
 	w.removedAtEnd(t, text)
 	filled := func() bool {
 		role, err := w.client.RbacV1().ClusterRoles().Get(t.Context(), w.namespace+"-all-viewers", metav1.GetOptions{})
 		return err == nil && len(role.Rules) > 0
 	}
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("role", text))))
 	require.Eventually(t, filled, testLimit, testTick)
 	for _, form := range []string{"rules: [] # filled in by the control plane", "rules: null", ""} {
@@ -138,7 +138,7 @@ func parsed(t *testing.T, text string) []manifest.Object {
 }
 
 func TestCaseOfAMergedContainer(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	text := w.readCase(t, "02-merge-override")
 	require.NoError(t, w.Sync(def(apply("pair", text))))
 	containers := func() string {
@@ -160,8 +160,8 @@ func TestCaseOfAMergedContainer(t *testing.T) {
 }
 
 func TestCaseOfStringData(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	data := func() map[string][]byte { return live(t, w.client.CoreV1().Secrets(w.namespace).Get, "login").Data }
 	require.NoError(t, cluster.Sync(def(apply("login", w.readCase(t, "04a-stringdata")))))
 	assert.Equal(t, map[string][]byte{"user": []byte("ann"), "token": []byte("old")}, data())
@@ -179,8 +179,8 @@ func TestCaseOfStringData(t *testing.T) {
 
 // A custom resource moves to another version of its kind.
 func TestCaseOfVersions(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	w.removedAtEnd(t, w.readCase(t, "05a-crd"), w.readCase(t, "05e-crd"))
 	require.NoError(t, cluster.Sync(def(apply("crd", w.readCase(t, "05a-crd"), w.readCase(t, "05b-boat-beta")))))
 	// As their operators' guides say, what is stored is written anew before a version goes.
@@ -202,7 +202,7 @@ func TestCaseOfVersions(t *testing.T) {
 }
 
 func TestCaseOfEndpoints(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	text := w.readCase(t, "06-endpoints")
 	// What the control plane makes beside them.
 	require.NoError(t, w.Sync(def(apply("served", deployment("served", "example.com/a:1"), service("served", "served")))))
@@ -222,7 +222,7 @@ func TestCaseOfEndpoints(t *testing.T) {
 }
 
 func TestCaseOfATokenSecret(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	text := w.readCase(t, "07-sa-token-secret")
 	require.NoError(t, w.Sync(def(apply("token", text))))
 	require.Eventually(t, func() bool {
@@ -243,15 +243,15 @@ func TestCaseOfATokenSecret(t *testing.T) {
 
 // Sixteen objects wait for a webhook that is dead, and hold up no other.
 func TestCaseOfADeadWebhook(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	webhook, maps, _ := strings.Cut(w.readCase(t, "08-dead-webhook"), "\n---\n")
 	w.removedAtEnd(t, webhook)
 	require.NoError(t, w.Sync(def(apply("webhook", webhook))))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	var d diary
+	var d recorder
 	free := make(chan struct{}, 100)
-	cluster, _ := w.tapped(t, kubernetes.Options{Events: func(e kubernetes.Event) {
+	cluster, _ := w.recorded(t, kubernetes.Options{Events: func(e kubernetes.Event) {
 		d.note(e)
 		if e.Result == kubernetes.Applied {
 			free <- struct{}{}
@@ -282,8 +282,8 @@ func TestCaseOfADeadWebhook(t *testing.T) {
 }
 
 func TestCaseOfAStrategy(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("single", w.readCase(t, "09a-strategy")))))
 	uid := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "single").UID
 	require.NoError(t, cluster.Sync(def(apply("single", w.readCase(t, "09b-strategy")))))
@@ -297,7 +297,7 @@ func TestCaseOfAStrategy(t *testing.T) {
 
 func TestCaseOfASecretThatIsANumber(t *testing.T) {
 	var log bytes.Buffer
-	w := newWorld(t, kubernetes.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	w := newEnv(t, kubernetes.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	text := w.readCase(t, "10a-secret-number")
 	err := w.Sync(def(apply("vault", text)))
 	texts := syncErrors(t, err)
@@ -311,8 +311,8 @@ func TestCaseOfASecretThatIsANumber(t *testing.T) {
 }
 
 func TestCaseOfNulls(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	text := w.readCase(t, "15-nulls")
 	require.NoError(t, cluster.Sync(def(apply("nulls", text))))
 	assert.Equal(t, map[string]string{"there": "1"}, live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "nulls").Data)
@@ -321,7 +321,7 @@ func TestCaseOfNulls(t *testing.T) {
 }
 
 func TestCasesWithAReason(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	for name, wants := range map[string][]string{
 		"19a-annotation-number": {"annotations", "quotes"},
 		"23-sops":               {"SOPS"},
@@ -342,7 +342,7 @@ func TestCasesWithAReason(t *testing.T) {
 
 // A plan sees a field go that is false, also at a version that the API server does not prefer.
 func TestCaseOfFalse(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	text := w.readCase(t, "37-service-account-false")
 	w.planEmpty(t, kubernetes.Options{}, text)
 	remove := func(resource schema.GroupVersionResource, patch string) {
@@ -360,7 +360,7 @@ func TestCaseOfFalse(t *testing.T) {
 }
 
 func TestCaseOfAnotherVersion(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	crd := w.readCase(t, "05e-crd")
 	w.removedAtEnd(t, crd)
 	text := crd + "\n---\n" + strings.Replace(w.readCase(t, "05f-raft-beta"), "logs: 8", "logs: 0", 1)
@@ -376,10 +376,10 @@ func TestCaseOfAnotherVersion(t *testing.T) {
 
 // What is defined in the same Sync is seen from the next one on as anything else is.
 func TestCaseOfAKindAndItsObjects(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	text := w.readCase(t, "38-crd-and-objects")
 	w.removedAtEnd(t, text)
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("pins", text))))
 	polls := requests.take("GET /apis/" + w.namespace + ".example.com")
 	assert.LessOrEqual(t, len(polls), 8, "%v", polls)
@@ -394,7 +394,7 @@ func TestCaseOfAKindAndItsObjects(t *testing.T) {
 }
 
 func TestCaseOfAHollowService(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	exported := w.planEmpty(t, kubernetes.Options{}, w.readCase(t, "47-service-empty"))
 	address := live(t, w.client.CoreV1().Services(w.namespace).Get, "hollow").Spec.ClusterIP
 	require.NotEmpty(t, address)
@@ -406,14 +406,14 @@ func TestCaseOfAHollowService(t *testing.T) {
 func TestCaseOfAHandover(t *testing.T) {
 	for _, manager := range kubernetes.DefaultAdoptFieldManagers() {
 		t.Run(manager, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			other := w.as(t, w.cp.Config(), kubernetes.Options{Namespace: w.namespace, FieldManager: manager})
 			require.NoError(t, other.Sync(def(apply("handed", w.readCase(t, "52a-handover")))))
 			deployments := w.client.AppsV1().Deployments(w.namespace)
 			kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"labels": map[string]string{"by": "controller"}}})
 			_, err := deployments.Patch(t.Context(), "handed", kind, patch, metav1.PatchOptions{FieldManager: "a-controller"})
 			require.NoError(t, err)
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cluster.Sync(def(apply("handed", w.readCase(t, "52b-handover")))))
 			d := live(t, deployments.Get, "handed")
 			require.Len(t, d.Spec.Template.Spec.Containers, 1)
@@ -426,7 +426,7 @@ func TestCaseOfAHandover(t *testing.T) {
 }
 
 func TestHandoverNever(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", strings.Replace(labelled("web"), "  replicas: 2\n", "", 1)))))
 	w.kubectl(t, "", "rollout", "restart", "deployment/web")
 	w.kubectl(t, "", "scale", "deployment/web", "--replicas=3")

@@ -27,20 +27,20 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }
 
-// A world is a cluster to try things on, and a namespace of the test's own in it.
-type world struct {
+// An env is a cluster to try things on, and a namespace of the test's own in it.
+type env struct {
 	*kubernetes.Cluster
 	cp        *controlplane.ControlPlane
 	client    clientgo.Interface
 	namespace string
 }
 
-func newWorld(t *testing.T, options kubernetes.Options) world {
+func newEnv(t *testing.T, options kubernetes.Options) env {
 	t.Helper()
 	cp := controlplane.Require(t)
 	client, err := clientgo.NewForConfig(cp.Config())
 	require.NoError(t, err)
-	w := world{cp: cp, client: client, namespace: cp.Namespace(t)}
+	w := env{cp: cp, client: client, namespace: cp.Namespace(t)}
 	if options.Namespace == "" {
 		options.Namespace = w.namespace
 	}
@@ -48,7 +48,7 @@ func newWorld(t *testing.T, options kubernetes.Options) world {
 	return w
 }
 
-func (w world) as(t *testing.T, config *rest.Config, options kubernetes.Options) *kubernetes.Cluster {
+func (w env) as(t *testing.T, config *rest.Config, options kubernetes.Options) *kubernetes.Cluster {
 	t.Helper()
 	if options.Timeout == 0 {
 		options.Timeout = time.Minute
@@ -145,7 +145,7 @@ func TestVersionContactsNothing(t *testing.T) {
 }
 
 func TestPing(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Ping())
 
 	stranger := w.cp.Config()
@@ -210,7 +210,7 @@ func TestSilentServer(t *testing.T) {
 }
 
 func TestContextEndsACall(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithCancelCause(context.Background())
 	outer := platform.WithContext(ctx, w.Cluster)
 	view := platform.WithContext(context.Background(), outer)

@@ -24,7 +24,7 @@ func claiming(name, claim string) string {
 // What the server adds by default to what is owned as a whole is no doubt: a new process
 // finds it unchanged.
 func TestDefaultsAreNoDoubt(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	volumes := `    spec:
       volumes:
       - {name: all, projected: {sources: [{serviceAccountToken: {path: token}}, {downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}}
@@ -45,7 +45,7 @@ func TestDefaultsAreNoDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := def(apply("a", definition))
 			require.NoError(t, w.Sync(all))
-			cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cold.Sync(all))
 			assert.Empty(t, requests.take("PATCH"))
 		})
@@ -55,7 +55,7 @@ func TestDefaultsAreNoDoubt(t *testing.T) {
 // A StatefulSet whose claims are known to be as defined is no exception: whatever else of
 // it is changed is repaired, and what only seems to be a default is not taken for one.
 func TestDriftOfAStatefulSetWithClaims(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	sets := w.client.AppsV1().StatefulSets(w.namespace)
 	wanted := recreatable(strings.Replace(claiming("x", "accessModes: [ReadWriteOnce]"), "replicas: 2", "replicas: 0", 1))
 	all := def(apply("x", wanted))
@@ -73,9 +73,9 @@ func TestDriftOfAStatefulSetWithClaims(t *testing.T) {
 		},
 	} {
 		t.Run("somebody "+name, func(t *testing.T) {
-			warm, _ := w.tapped(t, kubernetes.Options{}, nil)
+			warm, _ := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, warm.Sync(all))
-			cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 			for age, cluster := range map[string]*kubernetes.Cluster{"warm": warm, "cold": cold} {
 				somebody(t)
 				require.NoError(t, cluster.Sync(all), age)
@@ -97,10 +97,10 @@ func TestDriftOfAStatefulSetWithClaims(t *testing.T) {
 
 // another puts another StatefulSet in the place of x, under our name: what the managed
 // fields record is ours.
-func another(t *testing.T, w world, definition string) {
+func another(t *testing.T, w env, definition string) {
 	t.Helper()
 	sets := w.client.AppsV1().StatefulSets(w.namespace)
 	require.NoError(t, sets.Delete(t.Context(), "x", metav1.DeleteOptions{}))
-	impostor, _ := w.tapped(t, kubernetes.Options{}, nil)
+	impostor, _ := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, impostor.Sync(def(apply("x", definition))))
 }

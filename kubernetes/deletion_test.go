@@ -23,13 +23,13 @@ func heldMap(name string) string {
 }
 
 // letGo takes the finalizers off a ConfigMap. It may be called by any goroutine.
-func (w world) letGo(t *testing.T, name string) {
+func (w env) letGo(t *testing.T, name string) {
 	kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
 	_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(context.Background(), name, kind, patch, metav1.PatchOptions{})
 	assert.NoError(t, err)
 }
 
-func (w world) deleted(t *testing.T, name string) {
+func (w env) deleted(t *testing.T, name string) {
 	t.Helper()
 	require.NoError(t, w.client.CoreV1().ConfigMaps(w.namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
 }
@@ -49,14 +49,14 @@ func TestSyncOfWhatIsBeingDeleted(t *testing.T) {
 		answer answering
 	}{"warm": {true, nil}, "cold": {false, nil}, "seen by applying it": {false, refuseLists}, "seen by applying it, warm": {true, refuseLists}} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			var waits atomic.Int64
 			note := func(e kubernetes.Event) {
 				if e.Result == kubernetes.Waiting && waits.Add(1) == 1 {
 					w.letGo(t, "a")
 				}
 			}
-			cluster, requests := w.tapped(t, kubernetes.Options{Events: note}, c.answer)
+			cluster, requests := w.recorded(t, kubernetes.Options{Events: note}, c.answer)
 			first := w.Cluster
 			if c.warm {
 				first = cluster
@@ -81,7 +81,7 @@ func TestSyncOfWhatIsBeingDeleted(t *testing.T) {
 }
 
 func TestSyncOfWhatIsHeld(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("a", heldMap("a")))))
 	w.deleted(t, "a")
 	cluster := w.as(t, w.cp.Config(), kubernetes.Options{Namespace: w.namespace, WaitTimeout: 50 * time.Millisecond})
@@ -94,16 +94,16 @@ func TestSyncOfWhatIsHeld(t *testing.T) {
 
 // A namespace that is being deleted takes nothing: that is said at once.
 func TestSyncIntoANamespaceThatIsBeingDeleted(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	namespace := w.namespace + "-going"
 	definition := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}"
 	inside := in(namespace, configMap("inside", "1"))
-	going := world{w.Cluster, w.cp, w.client, namespace}
-	warm, requests := w.tapped(t, kubernetes.Options{}, nil)
+	going := env{w.Cluster, w.cp, w.client, namespace}
+	warm, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, warm.Sync(def(apply("namespace", definition), apply("held", in(namespace, heldMap("held"))))))
 	require.NoError(t, w.client.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}))
-	cold, coldRequests := w.tapped(t, kubernetes.Options{}, nil)
-	for cluster, requests := range map[*kubernetes.Cluster]*tap{warm: requests, cold: coldRequests} {
+	cold, coldRequests := w.recorded(t, kubernetes.Options{}, nil)
+	for cluster, requests := range map[*kubernetes.Cluster]*recordingTransport{warm: requests, cold: coldRequests} {
 		requests.take("")
 		texts := syncErrors(t, cluster.Sync(def(apply("inside", inside))))
 		assert.Contains(t, texts["inside"], "being terminated")
@@ -118,7 +118,7 @@ func TestSyncIntoANamespaceThatIsBeingDeleted(t *testing.T) {
 
 // More objects than there are workers are waited for, and hold up no other.
 func TestWaitsHoldUpNothing(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	const concurrency, waiting, free = 2, 6, 8
 	var all, before platform.SyncDef
 	for i := range waiting {
@@ -132,7 +132,7 @@ func TestWaitsHoldUpNothing(t *testing.T) {
 	}
 	require.NoError(t, w.Sync(before))
 	var applied atomic.Int64
-	cluster, _ := w.tapped(t, kubernetes.Options{Concurrency: concurrency, Events: func(e kubernetes.Event) {
+	cluster, _ := w.recorded(t, kubernetes.Options{Concurrency: concurrency, Events: func(e kubernetes.Event) {
 		if e.Result == kubernetes.Applied && strings.HasPrefix(e.ID, "free-") && applied.Add(1) == free {
 			for i := range waiting {
 				w.letGo(t, fmt.Sprintf("held-%d", i))
@@ -147,8 +147,8 @@ func TestWaitsHoldUpNothing(t *testing.T) {
 
 // What etcd finds too large stays so: it is not tried again, and its size is told.
 func TestTooLargeForEtcd(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, firstWrites(99, refuses(http.StatusInternalServerError, "", "etcdserver: request is too large")))
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, firstWrites(99, refuses(http.StatusInternalServerError, "", "etcdserver: request is too large")))
 	text := syncErrors(t, cluster.Sync(def(apply("a", configMap("a", strings.Repeat("x", 5000))))))["a"]
 	assert.Regexp(t, `the definition has 5\d\d\d bytes`, text)
 	assert.Contains(t, text, "etcdserver: request is too large")

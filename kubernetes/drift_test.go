@@ -27,7 +27,7 @@ func labelled(name string) string {
 }
 
 // merge has someone who is not us change an object by a merge patch.
-func merge(t *testing.T, w world, name, patch string) *appsv1.Deployment {
+func merge(t *testing.T, w env, name, patch string) *appsv1.Deployment {
 	t.Helper()
 	d, err := w.client.AppsV1().Deployments(w.namespace).Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), patchBy("someone"))
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func merge(t *testing.T, w world, name, patch string) *appsv1.Deployment {
 }
 
 // serverSide has another manager apply a part of a Deployment.
-func serverSide(t *testing.T, w world, name, rest string, force bool) error {
+func serverSide(t *testing.T, w env, name, rest string, force bool) error {
 	t.Helper()
 	options := metav1.PatchOptions{FieldManager: "another", Force: &force}
 	body := fmt.Sprintf(`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":%q},%s}`, name, rest)
@@ -66,79 +66,79 @@ func TestDriftIsRepaired(t *testing.T) {
 		return `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"` + image + `"}]}}}}`
 	}
 	const imageAndMore = `"spec":{"selector":{"matchLabels":{"app":"web"}},"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"main","image":%q}]}}}`
-	for name, somebody := range map[string]func(t *testing.T, w world){
-		"patches a field": func(t *testing.T, w world) { merge(t, w, "web", image("example.com/other:1")) },
-		"patches a field and then back": func(t *testing.T, w world) {
+	for name, somebody := range map[string]func(t *testing.T, w env){
+		"patches a field": func(t *testing.T, w env) { merge(t, w, "web", image("example.com/other:1")) },
+		"patches a field and then back": func(t *testing.T, w env) {
 			merge(t, w, "web", image("example.com/other:1"))
 			merge(t, w, "web", image("example.com/web:1"))
 		},
-		"updates the whole": func(t *testing.T, w world) {
+		"updates the whole": func(t *testing.T, w env) {
 			d := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web").DeepCopy()
 			d.ResourceVersion = ""
 			d.Spec.Template.Spec.Containers[0].Env = d.Spec.Template.Spec.Containers[0].Env[:1]
 			_, err := w.client.AppsV1().Deployments(w.namespace).Update(t.Context(), d, metav1.UpdateOptions{FieldManager: "someone"})
 			require.NoError(t, err)
 		},
-		"removes a label":       func(t *testing.T, w world) { merge(t, w, "web", `{"metadata":{"labels":{"tier":null}}}`) },
-		"changes a label":       func(t *testing.T, w world) { merge(t, w, "web", `{"metadata":{"labels":{"tier":"back"}}}`) },
-		"removes an annotation": func(t *testing.T, w world) { w.kubectl(t, "", "annotate", "deployment/web", "example.com/owner-") },
-		"changes an annotation": func(t *testing.T, w world) {
+		"removes a label":       func(t *testing.T, w env) { merge(t, w, "web", `{"metadata":{"labels":{"tier":null}}}`) },
+		"changes a label":       func(t *testing.T, w env) { merge(t, w, "web", `{"metadata":{"labels":{"tier":"back"}}}`) },
+		"removes an annotation": func(t *testing.T, w env) { w.kubectl(t, "", "annotate", "deployment/web", "example.com/owner-") },
+		"changes an annotation": func(t *testing.T, w env) {
 			w.kubectl(t, "", "annotate", "--overwrite", "deployment/web", "example.com/owner=them")
 		},
-		"removes a variable": func(t *testing.T, w world) {
+		"removes a variable": func(t *testing.T, w env) {
 			merge(t, w, "web", `{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"B","$patch":"delete"}]}]}}}}`)
 		},
-		"edits it with kubectl": func(t *testing.T, w world) {
+		"edits it with kubectl": func(t *testing.T, w env) {
 			t.Setenv("KUBE_EDITOR", "sed -i -e s,example.com/web:1,example.com/edited:1, -e s/front/edited/")
 			w.kubectl(t, "", "edit", "deployment/web")
 		},
-		"applies another definition with kubectl": func(t *testing.T, w world) {
+		"applies another definition with kubectl": func(t *testing.T, w env) {
 			w.kubectl(t, strings.NewReplacer("web:1", "applied:1", "front", "applied").Replace(labelled("web")), "apply", "-f", "-")
 		},
-		"replaces it with kubectl": func(t *testing.T, w world) {
+		"replaces it with kubectl": func(t *testing.T, w env) {
 			w.kubectl(t, strings.NewReplacer("web:1", "replaced:1", "value: b", "value: c").Replace(labelled("web")), "replace", "-f", "-")
 		},
-		"scales it with kubectl": func(t *testing.T, w world) { w.kubectl(t, "", "scale", "deployment/web", "--replicas=5") },
-		"scales it automatically": func(t *testing.T, w world) {
+		"scales it with kubectl": func(t *testing.T, w env) { w.kubectl(t, "", "scale", "deployment/web", "--replicas=5") },
+		"scales it automatically": func(t *testing.T, w env) {
 			scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: w.namespace}, Spec: autoscalingv1.ScaleSpec{Replicas: 7}}
 			_, err := w.client.AppsV1().Deployments(w.namespace).UpdateScale(t.Context(), "web", scale, metav1.UpdateOptions{FieldManager: "kube-controller-manager"})
 			require.NoError(t, err)
 		},
-		"applies another value by force": func(t *testing.T, w world) {
+		"applies another value by force": func(t *testing.T, w env) {
 			require.NoError(t, serverSide(t, w, "web", fmt.Sprintf(imageAndMore, "example.com/forced:1"), true))
 		},
-		"tries to apply another value": func(t *testing.T, w world) {
+		"tries to apply another value": func(t *testing.T, w env) {
 			err := serverSide(t, w, "web", fmt.Sprintf(imageAndMore, "example.com/refused:1"), false)
 			require.True(t, apierrors.IsConflict(err), "it is ours: %v", err)
 		},
-		"applies the same value too": func(t *testing.T, w world) {
+		"applies the same value too": func(t *testing.T, w env) {
 			require.NoError(t, serverSide(t, w, "web", fmt.Sprintf(imageAndMore, "example.com/web:1"), false))
 		},
-		"takes our fields away from us": func(t *testing.T, w world) {
+		"takes our fields away from us": func(t *testing.T, w env) {
 			merge(t, w, "web", `{"metadata":{"managedFields":[{}]}}`)
 			merge(t, w, "web", image("example.com/other:1"))
 		},
-		"deletes it": func(t *testing.T, w world) {
+		"deletes it": func(t *testing.T, w env) {
 			require.NoError(t, w.client.AppsV1().Deployments(w.namespace).Delete(t.Context(), "web", metav1.DeleteOptions{}))
 		},
-		"deletes it and makes another": func(t *testing.T, w world) {
+		"deletes it and makes another": func(t *testing.T, w env) {
 			require.NoError(t, w.client.AppsV1().Deployments(w.namespace).Delete(t.Context(), "web", metav1.DeleteOptions{}))
 			w.kubectl(t, deployment("web", "example.com/other:1"), "create", "-f", "-")
 		},
-		"deletes it and makes it again": func(t *testing.T, w world) {
+		"deletes it and makes it again": func(t *testing.T, w env) {
 			require.NoError(t, w.client.AppsV1().Deployments(w.namespace).Delete(t.Context(), "web", metav1.DeleteOptions{}))
 			w.kubectl(t, labelled("web"), "create", "-f", "-")
 		},
 	} {
 		t.Run("somebody "+name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
-			var d diary
-			warm, requests := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
+			w := newEnv(t, kubernetes.Options{})
+			var d recorder
+			warm, requests := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
 			all := def(apply("web", labelled("web")), apply("bystander", labelled("bystander")))
 			require.NoError(t, warm.Sync(all))
 			ours := ownedBy(live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web"), "platform")
 			require.NotEmpty(t, ours)
-			cold, _ := w.tapped(t, kubernetes.Options{}, nil)
+			cold, _ := w.recorded(t, kubernetes.Options{}, nil)
 			for age, cluster := range map[string]*kubernetes.Cluster{"warm": warm, "cold": cold} {
 				somebody(t, w)
 				require.NoError(t, cluster.Sync(all), age)
@@ -159,14 +159,14 @@ func TestDriftIsRepaired(t *testing.T) {
 
 // What a definition does not say is left to whoever says it.
 func TestWhatIsNotDefinedIsNotDrift(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	all := def(apply("web", strings.Replace(labelled("web"), "  replicas: 2\n", "", 1)))
 	require.NoError(t, cluster.Sync(all))
 	w.kubectl(t, "", "scale", "deployment/web", "--replicas=5")
 	w.kubectl(t, "", "label", "deployment/web", "team=theirs", "--field-manager=somebody")
 	require.NoError(t, cluster.Sync(all))
-	cold, _ := w.tapped(t, kubernetes.Options{}, nil)
+	cold, _ := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cold.Sync(all))
 	d := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web")
 	assert.EqualValues(t, 5, *d.Spec.Replicas)
@@ -186,7 +186,7 @@ func TestWhatIsNotDefinedIsNotDrift(t *testing.T) {
 // An admission plug-in may change a field of ours within another writer's request. The
 // managed fields do not show that.
 func TestDriftByAMutatingAdmissionPolicy(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	policy := fmt.Sprintf(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy
@@ -221,8 +221,8 @@ spec: {policyName: %[1]s}
 
 	config, err := w.cp.ConfigFor("meddler", "system:masters")
 	require.NoError(t, err)
-	meddler := world{cp: w.cp, client: clientFor(t, config), namespace: w.namespace}
-	cold, _ := w.tapped(t, kubernetes.Options{}, nil)
+	meddler := env{cp: w.cp, client: clientFor(t, config), namespace: w.namespace}
+	cold, _ := w.recorded(t, kubernetes.Options{}, nil)
 	for age, cluster := range map[string]*kubernetes.Cluster{"warm": warm, "cold": cold} {
 		for i := 0; ; i++ {
 			// The policy comes into force a moment after it is there.
@@ -245,7 +245,7 @@ spec: {policyName: %[1]s}
 // A schema that gains a default changes live objects without anyone writing them. What a
 // definition says stays, and what it does not say is the default's.
 func TestDriftBySchemaDefault(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Paint")
 	spec := func() any { return w.object(t, w.own("paints"), "one").Object["spec"] }
 	all := def(apply("crd", definition), apply("object", object))
@@ -256,7 +256,7 @@ func TestDriftBySchemaDefault(t *testing.T) {
 	require.NoError(t, w.Sync(all))
 	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(map[string]any{"size": int64(3), "color": "red"}, spec()) },
 		testLimit, testTick, "the API server takes up the new schema")
-	cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 	for _, step := range []struct {
 		definition string
 		want       any
@@ -297,10 +297,10 @@ func TestChangedDefinition(t *testing.T) {
 		"a container":            {"      initContainers: [{name: setup, image: example.com/setup:1}]\n", "", func(d *appsv1.Deployment) any { return d.Spec.Template.Spec.InitContainers }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			require.Contains(t, full, change.old)
 			before, after := def(apply("web", full)), def(apply("web", strings.Replace(full, change.old, change.new, 1)))
-			cold, _ := w.tapped(t, kubernetes.Options{}, nil)
+			cold, _ := w.recorded(t, kubernetes.Options{}, nil)
 			for age, cluster := range map[string]*kubernetes.Cluster{"warm": w.Cluster, "cold": cold} {
 				require.NoError(t, w.Sync(before))
 				require.NotEmpty(t, change.gone(live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web")), "it was there")

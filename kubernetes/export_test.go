@@ -13,7 +13,7 @@ import (
 )
 
 // exported returns the exported objects of the test's namespace, by kind and name.
-func exported(t *testing.T, w world, data []byte) map[string]manifest.Object {
+func exported(t *testing.T, w env, data []byte) map[string]manifest.Object {
 	t.Helper()
 	objects, err := manifest.Parse(data)
 	require.NoError(t, err)
@@ -27,7 +27,7 @@ func exported(t *testing.T, w world, data []byte) map[string]manifest.Object {
 }
 
 func TestExport(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Gizmo")
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\nstringData: {password: hunter2}"
 	policy := "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: all}\nspec: {podSelector: {}, policyTypes: [Ingress]}"
@@ -79,7 +79,7 @@ func TestExport(t *testing.T) {
 
 // What is exported can be synced, and then changes nothing.
 func TestExportedCanBeSynced(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Gimmick")
 	all := def(apply("crd", definition), apply("object", object), apply("web", deployment("web", "example.com/web:1"), service("web", "web")))
 	require.NoError(t, w.Sync(all))
@@ -101,7 +101,7 @@ func TestExportedCanBeSynced(t *testing.T) {
 }
 
 func TestExportForbidden(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	config, err := w.cp.ConfigFor("nobody-" + w.namespace)
 	require.NoError(t, err)
 	data, err := w.as(t, config, kubernetes.Options{}).Export()

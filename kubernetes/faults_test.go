@@ -69,13 +69,13 @@ func TestTransientFaultsAreRetried(t *testing.T) {
 		"etcd":                refuses(http.StatusInternalServerError, "", "etcdserver: request timed out"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
-			cluster, requests := w.tapped(t, kubernetes.Options{}, firstWrites(2, fault))
+			w := newEnv(t, kubernetes.Options{})
+			cluster, requests := w.recorded(t, kubernetes.Options{}, firstWrites(2, fault))
 			require.NoError(t, cluster.Sync(def(apply("a", configMap("a", "1")))))
 			assert.Len(t, requests.take("PATCH"), 3)
 			assert.Equal(t, "1", live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "a").Data["value"])
 
-			cluster, requests = w.tapped(t, kubernetes.Options{}, firstWrites(2, fault))
+			cluster, requests = w.recorded(t, kubernetes.Options{}, firstWrites(2, fault))
 			require.NoError(t, cluster.Sync(def(remove("a", configMap("a", "1")))))
 			assert.Len(t, requests.take("DELETE"), 3)
 		})
@@ -84,9 +84,9 @@ func TestTransientFaultsAreRetried(t *testing.T) {
 
 // Looking at what is there is tried again like everything else.
 func TestTransientFaultsOfReading(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	var reads atomic.Int64
-	cluster, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if strings.HasSuffix(r.URL.Path, "/configmaps") && reads.Add(1) <= 2 {
 			return refusal(r, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests"), nil
 		}
@@ -97,7 +97,7 @@ func TestTransientFaultsOfReading(t *testing.T) {
 }
 
 func TestRefusalsAreNotRetried(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	for code, reason := range map[int]metav1.StatusReason{
 		http.StatusBadRequest: metav1.StatusReasonBadRequest, http.StatusForbidden: metav1.StatusReasonForbidden,
 		http.StatusNotFound: metav1.StatusReasonNotFound, http.StatusMethodNotAllowed: metav1.StatusReasonMethodNotAllowed,
@@ -105,7 +105,7 @@ func TestRefusalsAreNotRetried(t *testing.T) {
 		http.StatusUnprocessableEntity: metav1.StatusReasonInvalid, http.StatusInternalServerError: "",
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			cluster, requests := w.tapped(t, kubernetes.Options{}, firstWrites(99, refuses(code, reason, "no, for this reason")))
+			cluster, requests := w.recorded(t, kubernetes.Options{}, firstWrites(99, refuses(code, reason, "no, for this reason")))
 			err := cluster.Sync(def(apply("a", configMap("a", "1"))))
 			assert.Equal(t, "apply ConfigMap "+w.namespace+"/a: no, for this reason", syncErrors(t, err)["a"])
 			assert.Equal(t, code, int(statusOf(t, err).Code), "the server's own error is in the chain")
@@ -123,8 +123,8 @@ func statusOf(t *testing.T, err error) metav1.Status {
 
 // What does not pass is given up when the call's time is over, and the last answer told.
 func TestRetryEndsWithTheCall(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, _ := w.tapped(t, kubernetes.Options{Timeout: 600 * time.Millisecond}, firstWrites(1e6, refuses(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "not today")))
+	w := newEnv(t, kubernetes.Options{})
+	cluster, _ := w.recorded(t, kubernetes.Options{Timeout: 600 * time.Millisecond}, firstWrites(1e6, refuses(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "not today")))
 	text := syncErrors(t, cluster.Sync(def(apply("a", configMap("a", "1")))))["a"]
 	assert.Contains(t, text, "apply ConfigMap "+w.namespace+"/a: the call took longer than 600ms")
 	assert.Contains(t, text, "not today")
@@ -134,7 +134,7 @@ func TestRetryEndsWithTheCall(t *testing.T) {
 // Trouble that is everybody's is one error, if nothing was done; otherwise each that
 // failed is told.
 func TestServerLostMidway(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	all := def(apply("a", configMap("a", "1")), apply("b", configMap("b", "1")), apply("c", configMap("c", "1")))
 	for name, c := range map[string]struct {
 		fault answers
@@ -144,7 +144,7 @@ func TestServerLostMidway(t *testing.T) {
 		"credentials refused": {refuses(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"), "Unauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cluster, requests := w.tapped(t, kubernetes.Options{Timeout: 500 * time.Millisecond}, firstWrites(1e6, c.fault))
+			cluster, requests := w.recorded(t, kubernetes.Options{Timeout: 500 * time.Millisecond}, firstWrites(1e6, c.fault))
 			err := cluster.Sync(all)
 			require.ErrorContains(t, err, c.want)
 			var each platform.SyncError
@@ -152,7 +152,7 @@ func TestServerLostMidway(t *testing.T) {
 			requests.take("")
 
 			var writes atomic.Int64
-			cluster, _ = w.tapped(t, kubernetes.Options{Timeout: 500 * time.Millisecond, Concurrency: 1}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			cluster, _ = w.recorded(t, kubernetes.Options{Timeout: 500 * time.Millisecond, Concurrency: 1}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 				if r.Method != http.MethodGet && writes.Add(1) > 1 {
 					return c.fault(r)
 				}
@@ -169,7 +169,7 @@ func TestServerLostMidway(t *testing.T) {
 
 // A kind that came after the Cluster last asked is found.
 func TestKindOfSomeoneElse(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("a", configMap("a", "1"))))) // now it knows all kinds
 	definition, object := crd(w.namespace, "Novelty")
 	someone := w.as(t, w.cp.Config(), kubernetes.Options{})
@@ -182,11 +182,11 @@ func TestKindOfSomeoneElse(t *testing.T) {
 // A kind that is gone since the Cluster last asked is defined anew, and its objects wait
 // until every API server serves it.
 func TestKindThatSomeoneElseRemoved(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Phoenix")
 	all := def(apply("object", object), apply("crd", definition))
 	var early atomic.Int64 // how many writes are answered by a server that does not know yet
-	cluster, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/phoenixs/one") && early.Add(-1) >= 0 {
 			const text = "404 page not found\n"
 			answer := refusal(r, http.StatusNotFound, "", "")
@@ -208,7 +208,7 @@ func TestKindThatSomeoneElseRemoved(t *testing.T) {
 
 // A webhook that is not up yet is waited for.
 func TestWebhookNotReady(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
@@ -228,7 +228,7 @@ func TestWebhookNotReady(t *testing.T) {
 	}, testLimit, testTick, "it is in force")
 
 	var attempts atomic.Int64
-	cluster, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		response, err := next.RoundTrip(r)
 		if r.Method == http.MethodPatch && attempts.Add(1) == 2 {
 			late, listening := net.Listen("tcp", address)

@@ -36,7 +36,7 @@ func readable(except ...string) []rbacv1.PolicyRule {
 
 // userWith returns a Cluster seen by a user with rules in some namespaces, or in all of
 // them if none is given.
-func (w world) userWith(t *testing.T, name string, options kubernetes.Options, rules []rbacv1.PolicyRule, namespaces ...string) *kubernetes.Cluster {
+func (w env) userWith(t *testing.T, name string, options kubernetes.Options, rules []rbacv1.PolicyRule, namespaces ...string) *kubernetes.Cluster {
 	t.Helper()
 	user := name + "-" + w.namespace
 	subjects := []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: user}}
@@ -75,7 +75,7 @@ func ids(services []platform.Service) []flux.ServiceID {
 // What a listing shows, and what it says it cannot show, with the rights that people
 // really have.
 func TestListingSaysWhatIsHidden(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	second, third := w.cp.Namespace(t), w.cp.Namespace(t)
 	in := func(namespace, definition string) string {
 		return strings.Replace(definition, "metadata: {name: ", "metadata: {namespace: "+namespace+", name: ", 1)
@@ -184,7 +184,7 @@ func TestListingSaysWhatIsHidden(t *testing.T) {
 }
 
 // bind lets a user read everything in a namespace.
-func (w world) bind(t *testing.T, user, namespace string) error {
+func (w env) bind(t *testing.T, user, namespace string) error {
 	_, err := w.client.RbacV1().RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: user},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
@@ -195,7 +195,7 @@ func (w world) bind(t *testing.T, user, namespace string) error {
 
 // A group whose server is down hides its own kinds only.
 func TestBrokenAggregatedAPI(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	group := "broken-" + w.namespace + ".example.com"
 	apiService := fmt.Sprintf(`
 apiVersion: apiregistration.k8s.io/v1
@@ -261,7 +261,7 @@ spec: {group: %[1]s, version: v1, groupPriorityMinimum: 100, versionPriority: 10
 
 // A kind whose objects cannot be listed hides what is of its group, and keeps no call waiting.
 func TestGroupThatCannotBeListed(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Gadget")
 	group := w.namespace + ".example.com"
 	text := definition + "\n---\n" + object + "\n---\n" + configMap("good", "1")
@@ -284,7 +284,7 @@ func TestGroupThatCannotBeListed(t *testing.T) {
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
-			broken, _ := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}, RequestTimeout: 4 * time.Second}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			broken, _ := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace}, RequestTimeout: 4 * time.Second}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 				if strings.HasPrefix(r.URL.Path, "/apis/"+group+"/v1/") && r.Method == http.MethodGet {
 					return answer(r)
 				}
@@ -307,7 +307,7 @@ func TestGroupThatCannotBeListed(t *testing.T) {
 		})
 	}
 	t.Run("forbidden", func(t *testing.T) {
-		broken, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		broken, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 			if strings.HasPrefix(r.URL.Path, "/apis/"+group+"/v1/") {
 				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "not for you"), nil
 			}
@@ -321,7 +321,7 @@ func TestGroupThatCannotBeListed(t *testing.T) {
 	})
 	t.Run("Kubernetes' own", func(t *testing.T) {
 		var asked atomic.Int32
-		broken, _ := w.tapped(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		broken, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 			if r.URL.Path == "/apis/apps/v1/deployments" && asked.Add(1) <= 3 {
 				return refusal(r, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "a moment"), nil
 			}
@@ -336,7 +336,7 @@ func TestGroupThatCannotBeListed(t *testing.T) {
 
 // A namespace on its way out is no reason to fail.
 func TestNamespaceBeingDeleted(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	held := strings.Replace(configMap("held", "1"), "{name: held}", "{name: held, finalizers: [example.com/hold]}", 1)
 	require.NoError(t, w.Sync(def(apply("held", held), apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
 	require.NoError(t, w.client.CoreV1().Namespaces().Delete(t.Context(), w.namespace, metav1.DeleteOptions{}))

@@ -93,7 +93,7 @@ func hostileTexts() []hostileText {
 // Whatever a text holds, to read it takes no more than a multiple of its size, in every
 // method that reads one. Each is called in a process of its own, whose memory is limited.
 func TestHostileTexts(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", deployment("web", "x:1"), service("web", "web")))))
 	program := hostileProgram(t)
 	var table strings.Builder
@@ -120,7 +120,7 @@ func TestHostileTexts(t *testing.T) {
 
 // Neither do many actions: not many objects, and not many failures under one ID.
 func TestHostileSyncs(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	program := hostileProgram(t)
 	for _, c := range []struct{ name, method, text, says string }{
 		{"objects", "sync", strings.Repeat("---\n"+aConfigMap, 100_001), "nothing was attempted: the definitions hold more than 100000 objects, see Options.MaxObjects"},
@@ -161,7 +161,7 @@ func hostileProgram(t *testing.T) string {
 // fails by name.
 const hostileLimit = 2 * time.Minute
 
-func callHostile(t *testing.T, w world, program, method, text string) (got hostileReport) {
+func callHostile(t *testing.T, w env, program, method, text string) (got hostileReport) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hostileLimit)
 	defer cancel()

@@ -19,7 +19,7 @@ import (
 // objects under way than Options.Concurrency.
 func TestConcurrency(t *testing.T) {
 	const width = 2
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	var (
 		mu      sync.Mutex
 		under   int           // guarded by mu
@@ -30,7 +30,7 @@ func TestConcurrency(t *testing.T) {
 	for i := range 5 {
 		namespaces = append(namespaces, fmt.Sprintf("none-%d", i))
 	}
-	cluster, _ := w.tapped(t, kubernetes.Options{Concurrency: width, Namespaces: namespaces}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, kubernetes.Options{Concurrency: width, Namespaces: namespaces}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		isDiscovery := strings.Count(r.URL.Path, "/") < 4 || r.URL.Path == "/openapi/v3"
 		if isDiscovery || r.URL.Query().Has("watch") {
 			return next.RoundTrip(r)
@@ -83,7 +83,7 @@ func TestConcurrency(t *testing.T) {
 // A kind that takes several pages is exported in one order, whether it is listed as a
 // whole or namespace by namespace.
 func TestExportOfPages(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	other := w.cp.Namespace(t)
 	const n = 560 // a small page, a large one, and more
 	var all platform.SyncDef
@@ -93,7 +93,7 @@ func TestExportOfPages(t *testing.T) {
 	require.NoError(t, w.Sync(all))
 	require.NoError(t, w.as(t, w.cp.Config(), kubernetes.Options{Namespace: other}).Sync(def(apply("other", configMap("map", "1")))))
 
-	cluster, requests := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace, other}}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace, other}}, nil)
 	data, err := cluster.Export()
 	require.NoError(t, err)
 	pages := requests.take("GET /api/v1/namespaces/" + w.namespace + "/configmaps")

@@ -490,10 +490,10 @@ spec: {port: '80', count: 1, list: [b, a], any: {a: 1.0, b: 1.5, c: 1e3, d: 1000
 func TestNoOps(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(noops)) {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			text := strings.ReplaceAll(noops[name], "NAMESPACE", w.namespace)
 			w.removedAtEnd(t, text)
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cluster.Sync(def(apply("x", text))))
 			w.sameAgain(t, cluster, requests, text)
 		})
@@ -503,13 +503,13 @@ func TestNoOps(t *testing.T) {
 // Only the schema of a kind tells whether an empty map is owned as a whole, and which defaults
 // are filled in within it: a process that has not applied it does so once.
 func TestEmptyMapOfACustomResource(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Hollow")
 	definition = strings.Replace(definition, "size: {type: integer}", "size: {type: integer, default: 3}", 1)
 	w.removedAtEnd(t, definition)
 	both := def(apply("x", definition, strings.Replace(object, "{size: 3}", "{}", 1)))
 	require.NoError(t, w.Sync(both))
-	cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cold.Sync(both))
 	assert.Len(t, requests.take("PATCH"), 1)
 	require.NoError(t, cold.Sync(both))
@@ -518,8 +518,8 @@ func TestEmptyMapOfACustomResource(t *testing.T) {
 
 // The same definition in two actions is one thing to do, and no doubt.
 func TestSameDefinitionTwice(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	twice := func(text string) { // in a call of its own
 		t.Helper()
 		both := def(apply("a", text), apply("b", text))
@@ -528,7 +528,7 @@ func TestSameDefinitionTwice(t *testing.T) {
 		assert.Len(t, requests.take("PATCH"), 1, "the first time")
 		require.NoError(t, cluster.Sync(both))
 		assert.Empty(t, requests.take("PATCH"), "warm")
-		cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+		cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 		require.NoError(t, cold.Sync(both))
 		assert.Empty(t, requests.take("PATCH"), "cold")
 	}
@@ -542,7 +542,7 @@ func TestSameDefinitionTwice(t *testing.T) {
 
 // A status that is written between two Syncs is no change, of kinds without generation either.
 func TestStatusIsNoChange(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	group := w.namespace + ".example.net"
 	text := strings.ReplaceAll(fmt.Sprintf(`
 apiVersion: v1
@@ -566,7 +566,7 @@ metadata: {name: v1.GROUP}
 spec: {group: GROUP, version: v1, groupPriorityMinimum: 1000, versionPriority: 15, insecureSkipTLSVerify: true, service: {namespace: %s, name: nobody}}
 `, w.namespace), "GROUP", group)
 	w.removedAtEnd(t, text)
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("x", text))))
 	core := corev1.SchemeGroupVersion
 	for round := range 3 {

@@ -12,7 +12,7 @@ import (
 )
 
 // nullable defines a kind of whose fields some may be null.
-func nullable(w world) (definition, object string) {
+func nullable(w env) (definition, object string) {
 	definition, object = crd(w.namespace, "Nullity")
 	definition = strings.Replace(definition, "properties: {size: {type: integer}}", `properties: {size: {type: integer}, plain: {type: string}, may: {type: string, nullable: true},
           map: {type: object, additionalProperties: {type: string}}, mayMap: {type: object, additionalProperties: {type: string, nullable: true}},
@@ -31,13 +31,13 @@ var withoutNulls = map[string]any{
 func TestNullsOfCustomResources(t *testing.T) {
 	for _, name := range []string{"in one Sync", "defined before"} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			definition, object := nullable(w)
 			w.removedAtEnd(t, definition)
 			if name == "defined before" {
 				require.NoError(t, w.Sync(def(apply("crd", definition))))
 			}
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			texts := []string{definition, object}
 			require.NoError(t, cluster.Sync(def(apply("all", texts...))))
 			assert.Equal(t, withoutNulls, w.object(t, w.own("nullitys"), "one").Object["spec"])
@@ -49,7 +49,7 @@ func TestNullsOfCustomResources(t *testing.T) {
 
 // Who may not read the definition of a kind gets what the API server says of a null.
 func TestNullsWithoutTheRightToReadTheKind(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := nullable(w)
 	w.removedAtEnd(t, definition)
 	require.NoError(t, w.Sync(def(apply("crd", definition))))
@@ -61,8 +61,8 @@ func TestNullsWithoutTheRightToReadTheKind(t *testing.T) {
 
 // A key moves between the data and the stringData of a Secret.
 func TestStringData(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	const head = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"
 	encoded := base64.StdEncoding.EncodeToString([]byte("one"))
 	for _, c := range []struct {

@@ -28,7 +28,7 @@ func deletionOf(all platform.SyncDef) (gone platform.SyncDef) {
 // What the API server refuses before what it needs is there comes after it, in whatever
 // order the list is; deleted, before.
 func TestOrderInAnyOrderOfTheList(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	other := w.namespace + "-x"
 	definition, object := crd(w.namespace, "Gear")
 	_, version, _ := strings.Cut(definition, "  - name: v1\n")
@@ -53,13 +53,13 @@ func TestOrderInAnyOrderOfTheList(t *testing.T) {
 		r.Shuffle(len(shuffled.Actions), func(i, j int) {
 			shuffled.Actions[i], shuffled.Actions[j] = shuffled.Actions[j], shuffled.Actions[i]
 		})
-		cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+		cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 		require.NoError(t, cluster.Sync(shuffled))
 		order := requests.inOrder("PATCH")
 		assert.Len(t, order, len(all.Actions), "each at the first attempt")
 		assert.Less(t, at(order, "/roles/role"), at(order, "/rolebindings/binding"))
 
-		deleted, requests := w.tapped(t, kubernetes.Options{}, nil)
+		deleted, requests := w.recorded(t, kubernetes.Options{}, nil)
 		require.NoError(t, deleted.Sync(deletionOf(shuffled)))
 		order = requests.inOrder("DELETE")
 		assert.Less(t, at(order, "/rolebindings/binding"), at(order, "/roles/role"))
@@ -83,14 +83,14 @@ func at(requests []string, path string) int {
 // A webhook that lets nothing through comes into force after all else, and is deleted
 // before all else.
 func TestOrderOfAWebhookThatIsDead(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	dead := webhook(w.namespace, "https://127.0.0.1:1", nil)
 	all := def(apply("hook", dead))
 	for i := range 30 {
 		all.Actions = append(all.Actions, apply(fmt.Sprint(i), configMap(fmt.Sprintf("c-%d", i), "1")))
 	}
 	w.removedAtEnd(t, dead)
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(all))
 	order := requests.inOrder("PATCH")
 	require.Len(t, order, len(all.Actions), "none was refused")
@@ -110,9 +110,9 @@ func TestOrderOfAWebhookThatIsDead(t *testing.T) {
 
 // Who needs what failed is told so, through however many.
 func TestOrderSkipsDependants(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	var d diary
-	cluster, requests := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	var d recorder
+	cluster, requests := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
 	got := syncErrors(t, cluster.Sync(def(
 		apply("web", strings.Replace(deployment("web", "example.com/web:1"), "    spec:\n", "    spec:\n      serviceAccountName: robot\n", 1)),
 		apply("the account", strings.Replace(robot, "{name: robot}", "{name: robot, labels: {bad: 'not a value'}}", 1)),

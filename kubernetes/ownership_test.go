@@ -18,12 +18,12 @@ import (
 )
 
 func TestFieldManager(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
 	require.NoError(t, w.Sync(def(apply("a", configMap("a", "1")))))
 	assert.Equal(t, []string{"platform Apply"}, managersOf(live(t, maps.Get, "a")))
 
-	boss, _ := w.tapped(t, kubernetes.Options{FieldManager: "boss"}, nil)
+	boss, _ := w.recorded(t, kubernetes.Options{FieldManager: "boss"}, nil)
 	require.NoError(t, boss.Sync(def(apply("b", configMap("b", "1")))))
 	assert.Equal(t, []string{"boss Apply"}, managersOf(live(t, maps.Get, "b")))
 
@@ -36,8 +36,8 @@ func TestFieldManager(t *testing.T) {
 }
 
 func TestConflictIsForcedByDefault(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	another, _ := w.tapped(t, kubernetes.Options{FieldManager: "another"}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	another, _ := w.recorded(t, kubernetes.Options{FieldManager: "another"}, nil)
 	require.NoError(t, another.Sync(def(apply("a", configMap("a", "theirs")))))
 	require.NoError(t, w.Sync(def(apply("a", configMap("a", "ours")))))
 	a := live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "a")
@@ -46,9 +46,9 @@ func TestConflictIsForcedByDefault(t *testing.T) {
 }
 
 func TestConflictAsAnError(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	polite, requests := w.tapped(t, kubernetes.Options{FailOnConflict: true}, nil)
-	another, _ := w.tapped(t, kubernetes.Options{FieldManager: "another"}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	polite, requests := w.recorded(t, kubernetes.Options{FailOnConflict: true}, nil)
+	another, _ := w.recorded(t, kubernetes.Options{FieldManager: "another"}, nil)
 	require.NoError(t, another.Sync(def(apply("web", labelled("web")))))
 	before := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web")
 	requests.take("")
@@ -80,33 +80,33 @@ func TestAdoption(t *testing.T) {
 	old = strings.Replace(old, "env: [", "ports: [{containerPort: 80}], args: [first], env: [{name: OLD, value: o}, ", 1)
 	old = strings.Replace(old, "    spec:\n", "    spec:\n      nodeSelector: {kubernetes.io/os: linux}\n", 1)
 	wanted := strings.Replace(labelled("web"), "env: [", "ports: [{containerPort: 80}], env: [", 1)
-	byUpdate := func(manager string) func(*testing.T, world) {
-		return func(t *testing.T, w world) {
+	byUpdate := func(manager string) func(*testing.T, env) {
+		return func(t *testing.T, w env) {
 			var d appsv1.Deployment
 			require.NoError(t, yaml.Unmarshal([]byte(old), &d))
 			_, err := w.client.AppsV1().Deployments(w.namespace).Create(t.Context(), &d, metav1.CreateOptions{FieldManager: manager})
 			require.NoError(t, err)
 		}
 	}
-	for name, made := range map[string]func(*testing.T, world){
-		"kubectl apply":  func(t *testing.T, w world) { w.kubectl(t, old, "apply", "-f", "-") },
-		"kubectl create": func(t *testing.T, w world) { w.kubectl(t, old, "create", "-f", "-") },
-		"kubectl create and then apply": func(t *testing.T, w world) {
+	for name, made := range map[string]func(*testing.T, env){
+		"kubectl apply":  func(t *testing.T, w env) { w.kubectl(t, old, "apply", "-f", "-") },
+		"kubectl create": func(t *testing.T, w env) { w.kubectl(t, old, "create", "-f", "-") },
+		"kubectl create and then apply": func(t *testing.T, w env) {
 			w.kubectl(t, deployment("web", "example.com/web:0"), "create", "--save-config", "-f", "-")
 			w.kubectl(t, old, "apply", "-f", "-")
 		},
-		"kubectl create and then replace": func(t *testing.T, w world) {
+		"kubectl create and then replace": func(t *testing.T, w env) {
 			w.kubectl(t, deployment("web", "example.com/web:0"), "create", "-f", "-")
 			w.kubectl(t, old, "replace", "-f", "-")
 		},
 		"helm": byUpdate("helm"),
-		"us, with kubectl apply in between": func(t *testing.T, w world) {
+		"us, with kubectl apply in between": func(t *testing.T, w env) {
 			require.NoError(t, w.Sync(def(apply("web", wanted))))
 			w.kubectl(t, old, "apply", "-f", "-")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			made(t, w)
 			deployments := w.client.AppsV1().Deployments(w.namespace)
 			before := live(t, deployments.Get, "web")
@@ -142,7 +142,7 @@ func TestAdoption(t *testing.T) {
 			}
 			require.NoError(t, ctx.Err(), "the whole history was seen")
 
-			cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cold.Sync(def(apply("web", wanted))))
 			assert.Empty(t, requests.take("PATCH"), "it is as if it had always been ours")
 		})
@@ -151,7 +151,7 @@ func TestAdoption(t *testing.T) {
 
 // What a manager has added whose fields we do not adopt stays; what kubectl has goes.
 func TestWhatOthersAddStays(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	all := def(apply("web", labelled("web")))
 	require.NoError(t, w.Sync(all))
 	w.kubectl(t, "", "label", "deployment/web", "added=by-a-controller", "--field-manager=a-controller")
@@ -167,7 +167,7 @@ func TestWhatOthersAddStays(t *testing.T) {
 // No copy of the definition is kept in an annotation, so that only the object itself
 // limits its size.
 func TestLargeObject(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	large := func(fill string) []byte {
 		data, err := json.Marshal(map[string]any{
 			"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "large"},
@@ -182,7 +182,7 @@ func TestLargeObject(t *testing.T) {
 		there := live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "large")
 		assert.True(t, there.Data["value"] == strings.Repeat(fill, 300<<10), "the whole of it is there")
 		assert.Empty(t, there.Annotations)
-		cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+		cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 		require.NoError(t, cold.Sync(all))
 		assert.Empty(t, requests.take("PATCH"), fmt.Sprint(fill))
 	}

@@ -29,7 +29,7 @@ var hostileNames = []string{
 // No name, namespace, group or version that a stranger gives leads to a path but the intended
 // ones. It is an error at once, which names it.
 func TestHostileNamesReachNothing(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("victim", "apiVersion: v1\nkind: Secret\nmetadata: {name: one}\nstringData: {a: b}"))))
 	intended := regexp.MustCompile(`^[A-Z]+( metadata)? (/api|/apis|/api/v1/namespaces|` +
 		`/api/v1/(namespaces/` + w.namespace + `/)?(configmaps|services|secrets|pods|replicationcontrollers)|` +
@@ -45,7 +45,7 @@ func TestHostileNamesReachNothing(t *testing.T) {
 	}
 	for _, name := range hostileNames {
 		t.Run(name, func(t *testing.T) {
-			cluster, requests := w.tapped(t, kubernetes.Options{Timeout: 10 * time.Second}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{Timeout: 10 * time.Second}, nil)
 			calls := map[string]func() error{
 				"AllServices": func() error { _, err := cluster.AllServices(name, nil); return err },
 				"SomeServices": func() error {
@@ -89,7 +89,7 @@ func TestHostileNamesReachNothing(t *testing.T) {
 
 // Names that are odd, and legal, go on working.
 func TestOddNames(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	role := func(name string) string {
 		return fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: %q}\nrules: []", name)
 	}
@@ -113,7 +113,7 @@ func TestOddNames(t *testing.T) {
 // A name with characters that do not show, which the API server may accept, is quoted in an
 // error.
 func TestNamesInErrorsAreQuoted(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	got := syncErrors(t, w.Sync(def(apply("a", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"a\\nb\\e[2J\\u202e\"}"))))
 	assert.Contains(t, got["a"], `"a\nb\x1b[2J\u202e"`)
 	assert.NotRegexp(t, "[\\n\\x1b\u202e]", got["a"])
@@ -122,9 +122,9 @@ func TestNamesInErrorsAreQuoted(t *testing.T) {
 // What a CustomResourceDefinition says of its kind is believed when the API server has
 // accepted it, and decides no deletion.
 func TestDefinitionsThatTheServerRefusesAreNotBelieved(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("victim", "apiVersion: v1\nkind: Secret\nmetadata: {name: one}\nstringData: {a: b}"))))
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	crd := func(group, plural string) string {
 		return fmt.Sprintf(`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"foos.example.com"},"spec":{"group":%q,"scope":"Namespaced",
 			"names":{"plural":%q,"singular":"foo","kind":"Foo"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}]}}`,
@@ -146,7 +146,7 @@ func TestDefinitionsThatTheServerRefusesAreNotBelieved(t *testing.T) {
 
 // What is defined and made in one Sync is deleted by one that defines it again.
 func TestKindsOfTheSameSync(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	crd := strings.NewReplacer("NAME", w.namespace).Replace(`
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -158,7 +158,7 @@ spec:
   versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]`)
 	pin := "apiVersion: " + w.namespace + ".example.com/v1\nkind: Pin\nmetadata: {name: a}\nspec: {size: 1}"
 	w.removedAtEnd(t, crd)
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("pin", pin), apply("crd", crd))))
 	requests.take("")
 	require.NoError(t, cluster.Sync(def(apply("pin", pin), apply("crd", crd))))
@@ -173,7 +173,7 @@ spec:
 // What discovery lists, which an aggregated API server may write, goes into no path
 // unchecked either.
 func TestHostileDiscoveryReachesNothing(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	const groups = `{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","metadata":{},"items":[%s]}`
 	group := func(name, version, resource string) string {
 		return fmt.Sprintf(`{"metadata":{"name":%q},"versions":[{"version":%q,"resources":[{"resource":%q,"responseKind":{"group":%[1]q,"version":%[2]q,"kind":"Foo"},"scope":"Namespaced","singularResource":"foo","verbs":["list","get","patch","create","delete"]}]}]}`,
@@ -183,7 +183,7 @@ func TestHostileDiscoveryReachesNothing(t *testing.T) {
 		group("a.example.com", "v1", ".."), group("b.example.com", "v1", "..%2fsecrets"), group("c.example.com", "..", "foos"),
 		group("../api", "v1", "secrets"), group("e.example.com", "v1/namespaces", "foos"),
 	}, ","))
-	cluster, requests := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, requests := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace}}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if r.URL.Path != "/apis" {
 			return next.RoundTrip(r)
 		}

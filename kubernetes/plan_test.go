@@ -59,8 +59,8 @@ func TestPlanOfWhatIsThereIsEmpty(t *testing.T) {
 
 // A Secret that an Export leaves out is unseen, and is missing until it was applied.
 func TestPlanOfSecretsThatAreNotExported(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, _ := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, _ := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace}}, nil)
 	plan := func() manifest.Report {
 		t.Helper()
 		current, err := cluster.Export()

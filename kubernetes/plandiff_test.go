@@ -95,8 +95,8 @@ spec: {maxReplicas: 3, targetCPUUtilizationPercentage: 70, scaleTargetRef: {apiV
 		{"another version", scaler, "maxReplicas: 3", "maxReplicas: 4", []string{"-maxReplicas: 3", "+maxReplicas: 4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
-			cluster, _ := w.tapped(t, kubernetes.Options{Namespaces: []string{w.namespace}}, nil)
+			w := newEnv(t, kubernetes.Options{})
+			cluster, _ := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace}}, nil)
 			planned(t, cluster, w.namespace, c.text)
 			require.Contains(t, c.text, c.old)
 			current, err := cluster.Export()

@@ -44,7 +44,7 @@ const (
 
 // Each object has one event and one count, whatever becomes of it.
 func TestEventsAndMetrics(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ignored := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "ignored", Annotations: map[string]string{"platform/ignore": "sync"}}}
 	_, err := w.client.CoreV1().ConfigMaps(w.namespace).Create(t.Context(), ignored, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -56,10 +56,10 @@ func TestEventsAndMetrics(t *testing.T) {
 		assert.Zero(t, metric(t, registry, objectsTotal, result), "%s is there from the beginning", result)
 	}
 	var (
-		d    diary
+		d    recorder
 		once sync.Once
 	)
-	cluster, _ := w.tapped(t, kubernetes.Options{Events: d.note, Metrics: metrics}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, kubernetes.Options{Events: d.note, Metrics: metrics}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if r.Method == http.MethodPatch {
 			once.Do(func() { assert.Positive(t, metric(t, registry, inFlight, ""), "while one is under way") })
 		}
@@ -131,10 +131,10 @@ func TestMetricsAreShared(t *testing.T) {
 
 // An Apply tells of what it waits for, and how far that is.
 func TestApplyTellsWhatItWaitsFor(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
-	var d diary
-	cluster, _ := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
+	var d recorder
+	cluster, _ := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
 	require.NoError(t, cluster.Apply([]platform.ServiceDefinition{{ServiceID: w.id("web"), NewDefinition: []byte(deployment("web", "example.com/web:2"))}}))
 	events := d.takeAll()
 	require.NotEmpty(t, events)

@@ -26,7 +26,7 @@ type immutable struct {
 	field      string // what the error names
 }
 
-func immutables(w world) map[string]immutable {
+func immutables(w env) map[string]immutable {
 	core := func(resource string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Version: "v1", Resource: resource}
 	}
@@ -54,13 +54,13 @@ func immutables(w world) map[string]immutable {
 	}
 }
 
-func ownObject(w world, kind string) string {
+func ownObject(w env, kind string) string {
 	_, object := crd(w.namespace, kind)
 	return object
 }
 
 // rigid defines a kind whose fields must stay as they are.
-func rigid(w world) string {
+func rigid(w env) string {
 	definition, _ := crd(w.namespace, "Rigid")
 	return strings.Replace(definition, "size: {type: integer}",
 		`plain: {type: integer, x-kubernetes-validations: [{rule: self == oldSelf}]}, telling: {type: integer, x-kubernetes-validations: [{rule: self == oldSelf, message: telling is immutable}]}`, 1)
@@ -71,12 +71,12 @@ func recreatable(definition string) string {
 }
 
 func TestImmutableFieldIsNamed(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("kind", rigid(w)))))
 	w.removedAtEnd(t, rigid(w))
 	for name, c := range immutables(w) {
 		t.Run(name, func(t *testing.T) {
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cluster.Sync(def(apply("x", c.definition))))
 			uid := w.object(t, c.resource, "x").GetUID()
 			requests.take("")
@@ -93,12 +93,12 @@ func TestImmutableFieldIsNamed(t *testing.T) {
 }
 
 func TestRecreate(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("kind", rigid(w)))))
 	w.removedAtEnd(t, rigid(w))
 	for name, c := range immutables(w) {
 		t.Run(name, func(t *testing.T) {
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			before := recreatable(c.definition)
 			require.NotEqual(t, c.definition, before)
 			require.NoError(t, cluster.Sync(def(apply("x", before))))
@@ -120,7 +120,7 @@ func TestRecreate(t *testing.T) {
 // Where a policy says that something cannot be changed, the words are its own, and so is
 // the code.
 func TestRecreateWhereAPolicyForbidsTheChange(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	policy := fmt.Sprintf(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -156,9 +156,9 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 
 // What the API server would not have is no reason to delete what is there.
 func TestRecreateKeepsWhatItCannotReplace(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	before := recreatable(deployment("x", "example.com/web:1"))
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("x", before))))
 	there := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "x")
 	for name, broken := range map[string]string{
@@ -176,12 +176,12 @@ func TestRecreateKeepsWhatItCannotReplace(t *testing.T) {
 
 // An address or port that another Service has is not free: what is there stays.
 func TestRecreateKeepsAServiceWhoseNewAddressIsTaken(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	at := func(name, address string, port int) string {
 		return strings.NewReplacer("{name: "+name+"}", "{name: "+name+", annotations: {platform/recreate: 'true'}}",
 			"spec:\n", "spec:\n  type: NodePort\n  clusterIP: "+address+"\n", "{port: 80}", fmt.Sprintf("{port: 80, nodePort: %d}", port)).Replace(service(name, name))
 	}
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("x", at("x", "10.0.0.85", 30015)), apply("other", at("other", "10.0.0.86", 30016)))))
 	there := live(t, w.client.CoreV1().Services(w.namespace).Get, "x")
 	text := syncErrors(t, cluster.Sync(def(apply("x", at("x", "10.0.0.86", 30015)))))["x"]
@@ -213,19 +213,19 @@ func (l *lockedBuffer) take() string {
 
 // A live object that says so is left alone by apply and by delete, and the log says so.
 func TestIgnoredObjectIsLeftAlone(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	var (
 		log lockedBuffer
-		d   diary
+		d   recorder
 	)
 	options := kubernetes.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Events: d.note}
-	warm, requests := w.tapped(t, options, nil)
+	warm, requests := w.recorded(t, options, nil)
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
 	require.NoError(t, warm.Sync(def(apply("a", configMap("a", "1")), apply("b", configMap("b", "1")))))
 	kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"annotations": map[string]string{"platform/ignore": "export, sync"}}, "data": map[string]string{"value": "by hand"}})
 	_, err := maps.Patch(t.Context(), "a", kind, patch, patchBy("someone"))
 	require.NoError(t, err)
-	cold, _ := w.tapped(t, options, nil)
+	cold, _ := w.recorded(t, options, nil)
 	requests.take("")
 	for name, what := range map[string]platform.SyncAction{
 		"the same":         apply("a", configMap("a", "1")),

@@ -14,7 +14,7 @@ import (
 // A kind that is removed between the question which kinds there are and the list of its
 // objects has no objects: that is no error.
 func TestExportOfAKindThatIsRemovedMeanwhile(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Fleeting")
 	require.NoError(t, w.Sync(def(apply("crd", definition), apply("object", object), apply("map", configMap("a", "1")))))
 	config := w.cp.Config()

@@ -22,15 +22,15 @@ func mayDo(verbs []string, resources ...string) []rbacv1.PolicyRule {
 // Of a kind, all services share one watch, in whatever namespaces they are; one that fails
 // holds up no other.
 func TestApplyWatchesAKindOnce(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	other := w.cp.Namespace(t)
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	web := func(namespace, tag string) string { return in(namespace, deployment("web", "example.com/web:"+tag)) }
 	require.NoError(t, cluster.Sync(def(
 		apply("here", web(w.namespace, "1"), service("web", "web")), apply("there", web(other, "1"), in(other, service("web", "web"))),
 	)))
 	requests.take("")
-	there := platform.ServiceDefinition{ServiceID: world{namespace: other}.id("web"), NewDefinition: []byte(web(other, controlplane.MissingTag))}
+	there := platform.ServiceDefinition{ServiceID: env{namespace: other}.id("web"), NewDefinition: []byte(web(other, controlplane.MissingTag))}
 	got := applyErrors(t, cluster.Apply([]platform.ServiceDefinition{
 		{ServiceID: w.id("web"), NewDefinition: []byte(web(w.namespace, "2"))}, there,
 	}))
@@ -43,7 +43,7 @@ func TestApplyWatchesAKindOnce(t *testing.T) {
 
 // Who may not watch all namespaces watches each.
 func TestApplyWithRightsInItsNamespacesOnly(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	other := w.cp.Namespace(t)
 	two := func(tag string) (platform.SyncDef, []platform.ServiceDefinition) {
 		var (
@@ -54,7 +54,7 @@ func TestApplyWithRightsInItsNamespacesOnly(t *testing.T) {
 		for _, namespace := range []string{w.namespace, other} {
 			web := in(namespace, deployment("web", image))
 			sync.Actions = append(sync.Actions, apply(namespace, web, in(namespace, service("web", "web"))))
-			defs = append(defs, platform.ServiceDefinition{ServiceID: world{namespace: namespace}.id("web"), NewDefinition: []byte(web)})
+			defs = append(defs, platform.ServiceDefinition{ServiceID: env{namespace: namespace}.id("web"), NewDefinition: []byte(web)})
 		}
 		return sync, defs
 	}
@@ -82,7 +82,7 @@ func TestApplyWithRightsInItsNamespacesOnly(t *testing.T) {
 // Who may write an object, but not look at it, can apply it after another step; what
 // needs a look says that it may not.
 func TestSyncWithoutTheRightToLook(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	blind := w.userWith(t, "blind", kubernetes.Options{Namespace: w.namespace}, mayDo([]string{"create", "patch", "delete"}, "configmaps"), w.namespace)
 	require.Eventually(t, func() bool { return blind.Sync(def(apply("a", configMap("a", "0")))) == nil }, testLimit, testTick, "the rights come into force")
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
@@ -103,7 +103,7 @@ func TestSyncWithoutTheRightToLook(t *testing.T) {
 // Who may not see other Services does not delete one for the sake of an address that may
 // be another's.
 func TestRecreateWithoutTheRightToSeeOthers(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	at := func(address string) string {
 		return recreatable(strings.Replace(service("x", "x"), "spec:\n", "spec:\n  clusterIP: "+address+"\n", 1))
 	}

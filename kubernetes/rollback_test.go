@@ -16,7 +16,7 @@ import (
 // stalled, though its status says so for a while.
 func TestApplyGoesBackAfterAStalledRollout(t *testing.T) {
 	for _, replicas := range []string{"1", "3"} {
-		w := newWorld(t, kubernetes.Options{})
+		w := newEnv(t, kubernetes.Options{})
 		of := func(tag string) string {
 			return strings.Replace(deployment("web", "example.com/web:"+tag), "replicas: 2", "replicas: "+replicas, 1)
 		}
@@ -39,7 +39,7 @@ func TestApplyGoesBackAfterAStalledRollout(t *testing.T) {
 // A listing says that a Deployment is updating, not that it has stalled, while its status still
 // blames the pods that it no longer wants.
 func TestServicesGoBackAfterAStalledRollout(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
 	require.NoError(t, w.Apply([]platform.ServiceDefinition{{ServiceID: w.id("web"), NewDefinition: []byte(deployment("web", "example.com/web:1"))}}))
 	status := func() string {
@@ -63,7 +63,7 @@ func TestServicesGoBackAfterAStalledRollout(t *testing.T) {
 }
 
 func TestApplyToAPausedDeployment(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
 	require.NoError(t, w.Apply([]platform.ServiceDefinition{{ServiceID: w.id("web"), NewDefinition: []byte(deployment("web", "example.com/web:1"))}}))
 	w.kubectl(t, "", "rollout", "pause", "deployment/web")

@@ -44,7 +44,7 @@ func (s *shown) error(err error) {
 }
 
 // shows returns a Cluster, and what it shows.
-func (w world) shows(t *testing.T) (*kubernetes.Cluster, *shown) {
+func (w env) shows(t *testing.T) (*kubernetes.Cluster, *shown) {
 	t.Helper()
 	s := &shown{}
 	return w.as(t, w.cp.Config(), kubernetes.Options{
@@ -60,7 +60,7 @@ var secretForms = regexp.MustCompile(`(?i)correct.horse|48151623|` + base64.StdE
 // What is wrong with a Secret, or with what starts a container, is told by path and reason,
 // without a value: not in an error, not in what it wraps, not in an event, not in the log.
 func TestNoSecretIsShown(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	secret := func(rest string) string { return "apiVersion: v1\nkind: Secret\nmetadata: {name: vault}\n" + rest }
 	pod := func(rest string) string {
 		return "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: main, image: 'example.com/x:1', " + rest + "}]}"
@@ -116,7 +116,7 @@ func asSyncError(t *testing.T, err error) platform.SyncError {
 // A field that cannot be changed is named, with what helps, and without the template; and the
 // log of an object that is made again holds nothing of it.
 func TestNoTemplateIsShown(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	job := `apiVersion: batch/v1
 kind: Job
 metadata: {name: x-loader}
@@ -141,7 +141,7 @@ spec:
 
 // A policy may quote what it likes of what it is shown.
 func TestNoSecretIsShownByAPolicy(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	policy := fmt.Sprintf(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -181,9 +181,9 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 // An error is short and on one line, whatever it quotes: of this process, of the parser, of
 // the API server.
 func TestErrorsAreBounded(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	long := strings.Repeat("x\x1b", 1<<20)
-	cluster, _ := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, _ := w.recorded(t, kubernetes.Options{}, nil)
 	err := cluster.Sync(def(
 		apply("kind", "apiVersion: v1\nkind: "+fmt.Sprintf("%q", long)+"\nmetadata: {name: a}"),
 		apply("name", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "+fmt.Sprintf("%q", long)+"}"),
@@ -204,7 +204,7 @@ func TestErrorsAreBounded(t *testing.T) {
 // What the API server, a policy or a container's runtime says of what is there already is
 // shown without it too.
 func TestNoLiveSecretIsShown(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: main, image: 'example.com/x:1', args: [ARG], env: [{name: A, value: ARG}]}]}"
 	cluster, shown := w.shows(t)
 	require.NoError(t, cluster.Sync(def(apply("p", strings.ReplaceAll(pod, "ARG", secretWord)))))
@@ -228,10 +228,10 @@ func TestNoLiveSecretIsShown(t *testing.T) {
 
 // Warnings are in the log, without what they quote.
 func TestNoSecretIsShownByAWarning(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	shown := &shown{}
 	options := kubernetes.Options{Namespace: w.namespace, Logger: slog.New(slog.NewTextHandler(shown, nil))}
-	cluster, _ := w.tapped(t, options, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+	cluster, _ := w.recorded(t, options, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		response, err := next.RoundTrip(r)
 		if err == nil && r.Method == http.MethodPatch {
 			response.Header.Add("Warning", fmt.Sprintf(`299 - "word is %s of vault"`, base64.StdEncoding.EncodeToString([]byte(secretWord))))

@@ -24,7 +24,7 @@ func sorted(services []platform.Service) []platform.Service {
 }
 
 func TestServices(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	external := "apiVersion: v1\nkind: Service\nmetadata: {name: external}\nspec: {type: ExternalName, externalName: example.com}"
 	require.NoError(t, w.Sync(def(
 		apply("web", deployment("web", "example.com/web:1"), service("web", "web")),
@@ -67,7 +67,7 @@ func TestServices(t *testing.T) {
 }
 
 func TestServicesBadInput(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	_, err := w.AllServices("no-such-namespace", nil)
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), `namespace "no-such-namespace"`)
@@ -86,7 +86,7 @@ func TestServicesBadInput(t *testing.T) {
 // What may not be listed is said: in the excuse of the service that lacks it, and in an
 // error beside the result.
 func TestServicesForbidden(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("web", deployment("web", "example.com/web:1"), service("web", "web"), statefulSet("db", "example.com/db:1"), service("db", "db")))))
 	user := "reader-" + w.namespace
 	config, err := w.cp.ConfigFor(user)
@@ -123,7 +123,7 @@ func TestServicesForbidden(t *testing.T) {
 
 // However many services there are, a listing takes one list for each kind.
 func TestServicesTakeOneListForEachKind(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	var all []platform.SyncAction
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		all = append(all, apply(name, deployment(name, "example.com/app:1"), service(name, name)))

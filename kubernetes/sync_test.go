@@ -21,13 +21,13 @@ import (
 )
 
 func TestSyncOfNothing(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(platform.SyncDef{}))
 	require.NoError(t, w.Sync(def(platform.SyncAction{ResourceID: "nothing to do"}, apply("only a comment", "# hello"))))
 }
 
 func TestSyncAppliesAndDeletes(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
 	list := `{"apiVersion":"v1","kind":"List","items":[
 		{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"value":"3"}},
@@ -55,7 +55,7 @@ func TestSyncAppliesAndDeletes(t *testing.T) {
 }
 
 func TestSyncDeletingWhatIsGoneSucceeds(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(
 		remove("gone", configMap("gone", "")),
 		remove("of a kind that is gone", "apiVersion: gone.example.com/v1\nkind: Gone\nmetadata: {name: a}"),
@@ -67,7 +67,7 @@ func TestSyncDeletingWhatIsGoneSucceeds(t *testing.T) {
 // Within an action the object must be really gone before it is applied, finalizers and
 // all.
 func TestSyncAwaitsDeletionBeforeApply(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
 	held := strings.Replace(configMap("held", "old"), "{name: held}", "{name: held, finalizers: [example.com/hold]}", 1)
 	require.NoError(t, w.Sync(def(apply("held", held))))
@@ -93,7 +93,7 @@ func TestSyncAwaitsDeletionBeforeApply(t *testing.T) {
 // Nothing that is wrong in one entry keeps another from being applied, and each is told
 // by its ResourceID.
 func TestSyncReportsEveryFailure(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("immutable", deployment("web", "example.com/web:1")))))
 	err := w.Sync(def(
 		apply("good", configMap("good", "1")),
@@ -143,7 +143,7 @@ func TestSyncReportsEveryFailure(t *testing.T) {
 }
 
 func TestSyncScope(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	name := w.namespace + "-role"
 	t.Cleanup(func() {
 		assert.NoError(t, w.client.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{}))
@@ -182,7 +182,7 @@ spec:
 
 // What needs comes after what is needed, whatever the order of the list.
 func TestSyncOrdersByNeed(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Widget")
 	other := w.namespace + "-other"
 	inOther := strings.Replace(configMap("inside", "1"), "{name: inside}", "{name: inside, namespace: "+other+"}", 1)
@@ -215,7 +215,7 @@ func TestSyncOrdersByNeed(t *testing.T) {
 }
 
 func TestSyncSkipsWhatNeedsAFailure(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	definition, object := crd(w.namespace, "Gadget")
 	got := syncErrors(t, w.Sync(def(
 		apply("the object", object),
@@ -229,7 +229,7 @@ func TestSyncSkipsWhatNeedsAFailure(t *testing.T) {
 }
 
 func TestSyncForbidden(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	config, err := w.cp.ConfigFor("nobody-" + w.namespace)
 	require.NoError(t, err)
 	got := syncErrors(t, w.as(t, config, kubernetes.Options{Namespace: w.namespace}).Sync(def(apply("a", configMap("a", "1")), remove("b", configMap("b", "")))))
@@ -249,7 +249,7 @@ func TestSyncForbidden(t *testing.T) {
 }
 
 func TestSyncCancelled(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("superseded"))
 	err := w.WithContext(ctx).Sync(def(apply("a", configMap("a", "1"))))

@@ -54,7 +54,7 @@ func inSet(set string) func(manifest.Object) bool {
 func TestOwnAmongTheSystems(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
-		filled     func(t *testing.T, w world) bool // what the control plane does about it
+		filled     func(t *testing.T, w env) bool // what the control plane does about it
 		want       []string
 		never      []string // is not in the export
 	}{
@@ -75,7 +75,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: outside}
 spec: {ports: [{name: smtp, port: 25}]}
-`, filled: func(t *testing.T, w world) bool { // the slice that mirrors the Endpoints
+`, filled: func(t *testing.T, w env) bool { // the slice that mirrors the Endpoints
 			list, err := w.client.DiscoveryV1().EndpointSlices(w.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=outside"})
 			return err == nil && len(list.Items) > 0
 		}, want: []string{"Service outside", "Endpoints outside", "EndpointSlice outside-1"}},
@@ -103,7 +103,7 @@ apiVersion: v1
 kind: Secret
 metadata: {name: deployer-token, annotations: {kubernetes.io/service-account.name: deployer}}
 type: kubernetes.io/service-account-token
-`, filled: func(t *testing.T, w world) bool {
+`, filled: func(t *testing.T, w env) bool {
 			return len(live(t, w.client.CoreV1().Secrets(w.namespace).Get, "deployer-token").Data["token"]) > 0
 		}, want: []string{"Secret deployer-token", "ServiceAccount deployer"}, never: []string{"token:", "ca.crt"}},
 		{name: "volumes", text: `
@@ -136,7 +136,7 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: chosen}
 spec: {accessModes: [ReadWriteOnce], storageClassName: NAMESPACE-chosen, volumeName: NAMESPACE-chosen, resources: {requests: {storage: 1Gi}}}
-`, filled: func(t *testing.T, w world) bool {
+`, filled: func(t *testing.T, w env) bool {
 			volumes := w.client.CoreV1().PersistentVolumes()
 			return live(t, volumes.Get, w.namespace+"-bound").Status.Phase == corev1.VolumeBound &&
 				live(t, volumes.Get, w.namespace+"-chosen").Status.Phase == corev1.VolumeBound &&
@@ -179,7 +179,7 @@ apiVersion: networking.k8s.io/v1
 kind: ServiceCIDR
 metadata: {name: NAMESPACE}
 spec: {cidrs: [10.197.0.0/24]}
-`, filled: func(t *testing.T, w world) bool {
+`, filled: func(t *testing.T, w env) bool {
 			return len(live(t, w.client.NetworkingV1().ServiceCIDRs().Get, w.namespace).Finalizers) > 0
 		}, want: []string{"ServiceCIDR NAMESPACE"}, never: []string{"finalizers"}},
 		{name: "priority", text: `
@@ -199,7 +199,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: NAMESPACE-part, labels: {NAMESPACE: "yes"}}
 rules: [{apiGroups: [""], resources: [configmaps], verbs: [get]}]
-`, filled: func(t *testing.T, w world) bool {
+`, filled: func(t *testing.T, w env) bool {
 			return len(live(t, w.client.RbacV1().ClusterRoles().Get, w.namespace+"-all").Rules) > 0
 		}, want: []string{"ClusterRole NAMESPACE-all", "ClusterRole NAMESPACE-part"}},
 		{name: "jobs and pods", text: `
@@ -217,7 +217,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: plain}
 spec: {containers: [{name: main, image: "example.com/a:1"}]}
-`, filled: func(t *testing.T, w world) bool {
+`, filled: func(t *testing.T, w env) bool {
 			return live(t, w.client.CoreV1().Pods(w.namespace).Get, "alone").Spec.NodeName != "" &&
 				live(t, w.client.BatchV1().Jobs(w.namespace).Get, "once").Status.StartTime != nil
 		}, want: []string{"Job once", "Pod alone", "Pod plain"}, never: []string{"nodeName", "controller-uid", "kube-api-access", "node.kubernetes.io/not-ready"}},
@@ -234,10 +234,10 @@ spec: {maxReplicas: 3, targetCPUUtilizationPercentage: 70, scaleTargetRef: {apiV
 `, want: []string{"HorizontalPodAutoscaler web"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			named := func(text string) string { return strings.ReplaceAll(text, "NAMESPACE", w.namespace) }
 			text := strings.ReplaceAll(named(c.text), "UID", string(live(t, w.client.CoreV1().Namespaces().Get, w.namespace).UID))
-			cluster, _ := w.tapped(t, kubernetes.Options{ExportSecrets: true}, nil)
+			cluster, _ := w.recorded(t, kubernetes.Options{ExportSecrets: true}, nil)
 			w.removedAtEnd(t, text)
 			first, _ := planned(t, cluster, w.namespace, text)
 			assert.False(t, first.Empty())
@@ -274,8 +274,8 @@ spec: {maxReplicas: 3, targetCPUUtilizationPercentage: 70, scaleTargetRef: {apiV
 // The rules that are gathered for an aggregated role are nobody's; those of a role that is so no
 // more are.
 func TestPlansOfAnAggregatedRole(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	cluster, _ := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, _ := w.recorded(t, kubernetes.Options{}, nil)
 	all := "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: " + w.namespace + "-all}\n"
 	part := "\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: " + w.namespace + "-part, labels: {" + w.namespace + ": part}}\n" +
 		"rules: [{apiGroups: [\"\"], resources: [configmaps], verbs: [get]}]"
@@ -308,7 +308,7 @@ func TestPlansOfAnAggregatedRole(t *testing.T) {
 
 // What the system makes is no definition, with the same kinds.
 func TestTheSystemsOwn(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	ctx := t.Context()
 	byOthers := metav1.CreateOptions{FieldManager: "a-program"}
 
@@ -367,7 +367,7 @@ func TestTheSystemsOwn(t *testing.T) {
 
 // What a cluster proves its own identity with never leaves it, and is of no other's plan.
 func TestCertificatesOfTheCluster(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	namespaces := []string{"kube-system", "kube-public", w.namespace}
 	certificates := []struct{ namespace, name string }{
 		{"kube-system", "extension-apiserver-authentication"}, {"kube-system", "kube-root-ca.crt"}, {w.namespace, "kube-root-ca.crt"},
@@ -413,7 +413,7 @@ func TestExportOfABareCluster(t *testing.T) {
 	cp, err := controlplane.Start(t.Context(), controlplane.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, cp.Stop()) })
-	w := world{cp: cp, client: clientFor(t, cp.Config()), namespace: "default"}
+	w := env{cp: cp, client: clientFor(t, cp.Config()), namespace: "default"}
 	require.Eventually(t, func() bool { // the last thing that the control plane makes
 		_, err := w.client.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
 		account, missing := w.client.CoreV1().ServiceAccounts("default").Get(t.Context(), "default", metav1.GetOptions{})

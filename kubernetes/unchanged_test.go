@@ -36,7 +36,7 @@ func in(namespace, definition string) string {
 }
 
 // manyKinds is a Sync of objects of several kinds in two namespaces.
-func manyKinds(t *testing.T, w world) platform.SyncDef {
+func manyKinds(t *testing.T, w env) platform.SyncDef {
 	other := w.cp.Namespace(t)
 	var all platform.SyncDef
 	for i := range 4 {
@@ -62,12 +62,12 @@ func oneList(namespace, verb string) []string {
 }
 
 func TestUnchangedWarmTakesOneListForEachKind(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
-	var d diary
+	w := newEnv(t, kubernetes.Options{})
+	var d recorder
 	registry := prometheus.NewRegistry()
 	metrics, err := kubernetes.NewMetrics(registry)
 	require.NoError(t, err)
-	cluster, requests := w.tapped(t, kubernetes.Options{Events: d.note, Metrics: metrics}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{Events: d.note, Metrics: metrics}, nil)
 	all := manyKinds(t, w)
 	require.NoError(t, cluster.Sync(all))
 	assert.Len(t, requests.take("PATCH"), len(all.Actions), "first all are applied")
@@ -87,12 +87,12 @@ func TestUnchangedWarmTakesOneListForEachKind(t *testing.T) {
 }
 
 func TestUnchangedColdTakesOneListForEachKind(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	all := manyKinds(t, w)
 	require.NoError(t, w.Sync(all))
 
-	var d diary
-	cold, requests := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
+	var d recorder
+	cold, requests := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
 	require.NoError(t, cold.Sync(all))
 	assert.Equal(t, append([]string{"GET /api"}, append(oneList(w.namespace, "GET")[:3:3], append([]string{"GET /apis"}, oneList(w.namespace, "GET")[3:]...)...)...), requests.take(""))
 	for object, result := range d.take() {
@@ -105,9 +105,9 @@ func TestUnchangedColdTakesOneListForEachKind(t *testing.T) {
 // What has changed is sent, and nothing else, whether it is the definition that has or
 // the object.
 func TestOnlyWhatHasChangedIsSent(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	all := manyKinds(t, w)
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(all))
 	all.Actions[0].Apply = []byte(configMap("app-0", "changed"))
 	requests.take("")
@@ -121,7 +121,7 @@ func TestOnlyWhatHasChangedIsSent(t *testing.T) {
 	require.NoError(t, cluster.Sync(all))
 	assert.Equal(t, []string{"PATCH /api/v1/namespaces/" + w.namespace + "/configmaps/app-1"}, requests.take("PATCH"))
 
-	cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 	all.Actions[0].Apply = []byte(configMap("app-0", "changed again"))
 	require.NoError(t, cold.Sync(all))
 	assert.Equal(t, []string{"PATCH /api/v1/namespaces/" + w.namespace + "/configmaps/app-0"}, requests.take("PATCH"))
@@ -138,9 +138,9 @@ func TestNewObjectsBesideKnownOnes(t *testing.T) {
 		look         string
 	}{{20, 1, "GET metadata"}, {4, 4, "GET"}} {
 		t.Run(fmt.Sprintf("%d beside %d", c.fresh, c.known), func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			path := "/api/v1/namespaces/" + w.namespace + "/configmaps"
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			var all platform.SyncDef
 			for i := range c.known {
 				all.Actions = append(all.Actions, apply(fmt.Sprint(i), configMap(fmt.Sprintf("c-%d", i), "1")))
@@ -168,10 +168,10 @@ func TestDoubtIsSettledByApplying(t *testing.T) {
 		"an empty map":               "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, labels: {}}\ndata: {}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			sync := def(apply("a", definition))
 			require.NoError(t, w.Sync(sync))
-			cold, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cold, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cold.Sync(sync))
 			requests.take("")
 			require.NoError(t, cold.Sync(sync))

@@ -93,7 +93,7 @@ func services(specs ...string) sequence {
 	return s
 }
 
-func webhooks(w world, kind string, configs ...string) sequence {
+func webhooks(w env, kind string, configs ...string) sequence {
 	s := sequence{resource: schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: strings.ToLower(kind) + "s"}, clusterScoped: true}
 	for _, config := range configs {
 		s.definitions = append(s.definitions, fmt.Sprintf(`
@@ -115,7 +115,7 @@ webhooks:
 
 const ports = "ports: [{name: a, port: 80}, {name: b, port: 53, protocol: UDP}, {name: c, port: 53}]"
 
-func sequences(w world) map[string]sequence {
+func sequences(w env) map[string]sequence {
 	const (
 		url     = "{url: 'https://a.example.com/x'}"
 		serving = "{service: {namespace: default, name: a}}"
@@ -170,7 +170,7 @@ func sequences(w world) map[string]sequence {
 }
 
 // asNew returns what the API server would make of a definition if the object was not there.
-func (w world) asNew(t *testing.T, s sequence, definition string) map[string]any {
+func (w env) asNew(t *testing.T, s sequence, definition string) map[string]any {
 	t.Helper()
 	object := parsed(t, definition)[0].Unstructured
 	twin := object.DeepCopy()
@@ -211,13 +211,13 @@ func content(object *unstructured.Unstructured) map[string]any {
 // What the server has filled in for one definition, and the next one forbids, goes; what a
 // definition makes of an object does not depend on what was there before.
 func TestUnions(t *testing.T) {
-	for name, s := range sequences(newWorld(t, kubernetes.Options{})) {
+	for name, s := range sequences(newEnv(t, kubernetes.Options{})) {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			if s.clusterScoped {
 				w.removedAtEnd(t, s.definitions[0])
 			}
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			var uid types.UID
 			for i, definition := range s.definitions {
 				text := fmt.Sprintf("%d: %s", i, definition)
@@ -239,14 +239,14 @@ func TestUnions(t *testing.T) {
 	}
 }
 
-func (s sequence) client(t *testing.T, w world) dynamic.ResourceInterface {
+func (s sequence) client(t *testing.T, w env) dynamic.ResourceInterface {
 	if s.clusterScoped {
 		return w.dynamic(t).Resource(s.resource)
 	}
 	return w.dynamic(t).Resource(s.resource).Namespace(w.namespace)
 }
 
-func (s sequence) live(t *testing.T, w world, definition string) *unstructured.Unstructured {
+func (s sequence) live(t *testing.T, w env, definition string) *unstructured.Unstructured {
 	t.Helper()
 	object, err := s.client(t, w).Get(t.Context(), parsed(t, definition)[0].GetName(), metav1.GetOptions{})
 	require.NoError(t, err)
@@ -254,7 +254,7 @@ func (s sequence) live(t *testing.T, w world, definition string) *unstructured.U
 }
 
 // definition of a kind whose versions are converted as it says.
-func converted(w world, conversion string) string {
+func converted(w env, conversion string) string {
 	definition, _ := crd(w.namespace, "Turncoat")
 	return strings.Replace(definition, "  scope: Namespaced\n", "  scope: Namespaced\n"+conversion, 1)
 }
@@ -267,8 +267,8 @@ func TestUnionOfAConversion(t *testing.T) {
 		return map[string]any{"strategy": "Webhook", "webhook": map[string]any{"conversionReviewVersions": []any{"v1"}, "clientConfig": config}}
 	}
 	service := hook(map[string]any{"service": map[string]any{"namespace": "default", "name": "a", "port": int64(443)}})
-	w := newWorld(t, kubernetes.Options{})
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	w.removedAtEnd(t, converted(w, ""))
 	var uid types.UID
 	for i, c := range []struct {
@@ -295,7 +295,7 @@ func TestUnionOfAConversion(t *testing.T) {
 // What another manager owns is not taken: it is said, and the object is made again if its
 // definition allows it.
 func TestUnionOfTwoOwners(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	recreate := workloadWith("Deployment", "strategy: {type: Recreate}", plainPod)
 	require.NoError(t, w.Sync(def(apply("x", workloadWith("Deployment", "strategy: {type: RollingUpdate}", plainPod)))))
 	deployments := w.client.AppsV1().Deployments(w.namespace)
@@ -303,7 +303,7 @@ func TestUnionOfTwoOwners(t *testing.T) {
 	before, err := deployments.Patch(t.Context(), "x", kind, patch, metav1.PatchOptions{FieldManager: "somebody"})
 	require.NoError(t, err)
 
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	text := syncErrors(t, cluster.Sync(def(apply("x", recreate))))["x"]
 	assert.Contains(t, text, "rollingUpdate")
 	assert.Contains(t, text, "platform/recreate")
@@ -322,7 +322,7 @@ func TestUnionOfTwoOwners(t *testing.T) {
 // Remains are not to blame for a definition that is wrong by itself: to make the object again
 // would not help, and is not offered.
 func TestUnionBesideAnotherError(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	require.NoError(t, w.Sync(def(apply("x", workloadWith("Deployment", "strategy: {type: RollingUpdate}", plainPod)))))
 	uid := live(t, w.client.AppsV1().Deployments(w.namespace).Get, "x").UID
 	wrong := workloadWith("Deployment", "strategy: {type: Recreate}", strings.Replace(plainPod, "name: main", "name: NOT_A_NAME", 1))
@@ -354,7 +354,7 @@ func TestHostPorts(t *testing.T) {
 		"everything is another's": {"somebody", "", []int32{80, 90}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, kubernetes.Options{})
+			w := newEnv(t, kubernetes.Options{})
 			sets := w.client.AppsV1().DaemonSets(w.namespace)
 			require.NoError(t, w.as(t, w.cp.Config(), kubernetes.Options{Namespace: w.namespace, FieldManager: c.manager}).Sync(def(apply("x", withNetwork))))
 			_, err := sets.Patch(t.Context(), "x", types.StrategicMergePatchType, []byte(`{"spec": {"template": {"spec": {"containers": [{"name": "main", "ports": [
@@ -366,7 +366,7 @@ func TestHostPorts(t *testing.T) {
 				require.NoError(t, chooser.Sync(def(apply("x", pod("", ", hostPort: 80")))))
 			}
 			uid := live(t, sets.Get, "x").UID
-			cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+			cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 			require.NoError(t, cluster.Sync(def(apply("x", without))))
 			d := live(t, sets.Get, "x")
 			assert.Equal(t, uid, d.UID)
@@ -381,7 +381,7 @@ func TestHostPorts(t *testing.T) {
 }
 
 // disown takes a manager of a DaemonSet off the record.
-func (w world) disown(t *testing.T, name, manager string) {
+func (w env) disown(t *testing.T, name, manager string) {
 	t.Helper()
 	sets := w.client.AppsV1().DaemonSets(w.namespace)
 	set := live(t, sets.Get, name)

@@ -16,10 +16,10 @@ import (
 // A kind that the cluster does not have stops its own document and what depends on it, not the
 // others of an action that only applies.
 func TestUnknownKindStopsItsDocument(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	const unheard = "apiVersion: example.com/v1\nkind: Unheard\nmetadata: {name: x}"
-	var d diary
-	cluster, requests := w.tapped(t, kubernetes.Options{Events: d.note}, nil)
+	var d recorder
+	cluster, requests := w.recorded(t, kubernetes.Options{Events: d.note}, nil)
 	got := syncErrors(t, cluster.Sync(def(apply("file", configMap("a", "1"), unheard, configMap("b", "1")), apply("other", configMap("c", "1")))))
 	assert.Len(t, got, 1)
 	assert.Equal(t, "Unheard x: the cluster has no kind Unheard in example.com/v1 (is its CustomResourceDefinition installed?)", got["file"])
@@ -39,7 +39,7 @@ func TestUnknownKindStopsItsDocument(t *testing.T) {
 
 // What needs an object of a kind that is not known is skipped.
 func TestUnknownKindBlocksWhatNeedsIt(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	class := "apiVersion: node.k8s.io/v9\nkind: RuntimeClass\nmetadata: {name: fast-" + w.namespace + "}"
 	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: pod}\nspec: {runtimeClassName: fast-" + w.namespace + ", containers: [{name: main, image: 'example.com/web:1'}]}"
 	got := syncErrors(t, w.Sync(def(apply("pod", pod), apply("class", class))))
@@ -49,7 +49,7 @@ func TestUnknownKindBlocksWhatNeedsIt(t *testing.T) {
 
 // A Job that goes by itself once it has finished is made again by a new process only.
 func TestJobThatExpires(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	job := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: once}\nspec: {ttlSecondsAfterFinished: 0, template: {spec: {restartPolicy: Never, containers: [{name: main, image: 'example.com/job:1'}]}}}"
 	gone := func() {
 		t.Helper()
@@ -61,7 +61,7 @@ func TestJobThatExpires(t *testing.T) {
 			return err == nil && len(list.Items) == 0
 		}, testLimit, testTick)
 	}
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	all := def(apply("job", job), apply("map", configMap("a", "1")))
 	require.NoError(t, cluster.Sync(all))
 	gone()
@@ -74,7 +74,7 @@ func TestJobThatExpires(t *testing.T) {
 	require.NoError(t, cluster.Sync(all))
 	assert.Len(t, requests.take("PATCH"), 1)
 	gone()
-	cold, coldRequests := w.tapped(t, kubernetes.Options{}, nil)
+	cold, coldRequests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cold.Sync(all))
 	assert.Len(t, coldRequests.take("PATCH"), 1)
 

@@ -61,7 +61,7 @@ func readSquad(object runtime.Object) kinds.Workload {
 // A kind of pod controller that nobody has heard of takes one entry in the table, and every
 // method handles it.
 func TestMadeUpKindOfPodController(t *testing.T) {
-	w := newWorld(t, kubernetes.Options{})
+	w := newEnv(t, kubernetes.Options{})
 	group := w.own("squads").Group
 	in := func(text string) string { return strings.ReplaceAll(text, "GROUP", group) }
 	t.Cleanup(kinds.Add(kinds.Kind{
@@ -79,7 +79,7 @@ func TestMadeUpKindOfPodController(t *testing.T) {
 	w.removedAtEnd(t, in(squads))
 
 	// Sync applies what its pods refer to first.
-	cluster, requests := w.tapped(t, kubernetes.Options{}, nil)
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("squads", in(squads)), apply("red", in(squad), service("red", "red"), configMap("red", "1")))))
 	order := requests.inOrder("PATCH")
 	assert.Less(t, at(order, "/configmaps/red"), at(order, "/squads/red"))
@@ -103,7 +103,7 @@ func TestMadeUpKindOfPodController(t *testing.T) {
 		_, err := w.dynamic(t).Resource(w.own("squads")).Namespace(w.namespace).Patch(t.Context(), "red", kind, patch, metav1.PatchOptions{FieldManager: "squad-controller"})
 		assert.NoError(t, err)
 	}
-	watching, _ := w.tapped(t, kubernetes.Options{Events: func(e kubernetes.Event) {
+	watching, _ := w.recorded(t, kubernetes.Options{Events: func(e kubernetes.Event) {
 		if e.Result == kubernetes.Waiting {
 			once.Do(come)
 		}

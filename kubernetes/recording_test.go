@@ -24,16 +24,16 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// A tap sits between a Cluster and the API server. It notes each request, and may answer
+// A recordingTransport sits between a Cluster and the API server. It notes each request, and may answer
 // it in the server's stead.
-type tap struct {
+type recordingTransport struct {
 	answer answering
 
 	mu    sync.Mutex
 	noted []string // guarded by mu
 }
 
-// answering is how a tap answers a request, which next would pass on.
+// answering is how a recordingTransport answers a request, which next would pass on.
 type answering func(r *http.Request, next http.RoundTripper) (*http.Response, error)
 
 // passOn leaves every answer to the API server.
@@ -41,9 +41,9 @@ func passOn(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 	return next.RoundTrip(r)
 }
 
-// tapped returns a Cluster of the world's, and a tap on its requests. With a nil answer it
+// recorded returns a Cluster of the env's, and a recordingTransport for its requests. With a nil answer it
 // only notes them.
-func (w world) tapped(t *testing.T, options kubernetes.Options, answer answering) (*kubernetes.Cluster, *tap) {
+func (w env) recorded(t *testing.T, options kubernetes.Options, answer answering) (*kubernetes.Cluster, *recordingTransport) {
 	t.Helper()
 	if answer == nil {
 		answer = passOn
@@ -51,7 +51,7 @@ func (w world) tapped(t *testing.T, options kubernetes.Options, answer answering
 	if options.Namespace == "" {
 		options.Namespace = w.namespace
 	}
-	p := &tap{answer: answer}
+	p := &recordingTransport{answer: answer}
 	config := w.cp.Config()
 	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -62,7 +62,7 @@ func (w world) tapped(t *testing.T, options kubernetes.Options, answer answering
 	return w.as(t, config, options), p
 }
 
-func (p *tap) note(r *http.Request) {
+func (p *recordingTransport) note(r *http.Request) {
 	what := r.Method
 	if metadata := strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList"); metadata && r.Method == http.MethodGet {
 		what = "GET metadata"
@@ -80,7 +80,7 @@ func (p *tap) note(r *http.Request) {
 }
 
 // take returns the requests that begin with prefix, sorted, and forgets all.
-func (p *tap) take(prefix string) []string {
+func (p *recordingTransport) take(prefix string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found := []string{}
@@ -96,7 +96,7 @@ func (p *tap) take(prefix string) []string {
 
 // inOrder returns the requests that begin with prefix in the order in which they were
 // sent.
-func (p *tap) inOrder(prefix string) []string {
+func (p *recordingTransport) inOrder(prefix string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(p.noted), func(s string) bool { return !strings.HasPrefix(s, prefix) })
@@ -118,20 +118,20 @@ func refusal(r *http.Request, code int, reason metav1.StatusReason, message stri
 	}
 }
 
-// A diary keeps the events of a Cluster.
-type diary struct {
+// A recorder keeps the events of a Cluster.
+type recorder struct {
 	mu     sync.Mutex
 	events []kubernetes.Event // guarded by mu
 }
 
-func (d *diary) note(e kubernetes.Event) {
+func (d *recorder) note(e kubernetes.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.events = append(d.events, e)
 }
 
 // take returns what became of each object, and forgets it.
-func (d *diary) take() map[string]kubernetes.Result {
+func (d *recorder) take() map[string]kubernetes.Result {
 	results := map[string]kubernetes.Result{}
 	for _, e := range d.takeAll() {
 		if e.Result != kubernetes.Waiting {
@@ -141,7 +141,7 @@ func (d *diary) take() map[string]kubernetes.Result {
 	return results
 }
 
-func (d *diary) takeAll() []kubernetes.Event {
+func (d *recorder) takeAll() []kubernetes.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	events := d.events
@@ -149,7 +149,7 @@ func (d *diary) takeAll() []kubernetes.Event {
 	return events
 }
 
-func (w world) dynamic(t *testing.T) dynamic.Interface {
+func (w env) dynamic(t *testing.T) dynamic.Interface {
 	t.Helper()
 	client, err := dynamic.NewForConfig(w.cp.Config())
 	require.NoError(t, err)
@@ -164,12 +164,12 @@ func clientFor(t *testing.T, config *rest.Config) clientgo.Interface {
 }
 
 // own is a resource of the group that crd makes.
-func (w world) own(plural string) schema.GroupVersionResource {
+func (w env) own(plural string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: w.namespace + ".example.com", Version: "v1", Resource: plural}
 }
 
-// object returns a live object in the world's namespace.
-func (w world) object(t *testing.T, resource schema.GroupVersionResource, name string) *unstructured.Unstructured {
+// object returns a live object in the env's namespace.
+func (w env) object(t *testing.T, resource schema.GroupVersionResource, name string) *unstructured.Unstructured {
 	t.Helper()
 	object, err := w.dynamic(t).Resource(resource).Namespace(w.namespace).Get(t.Context(), name, metav1.GetOptions{})
 	require.NoError(t, err)
@@ -178,14 +178,14 @@ func (w world) object(t *testing.T, resource schema.GroupVersionResource, name s
 
 // removedAtEnd has objects deleted at the test's end, which those need that are in no
 // namespace.
-func (w world) removedAtEnd(t *testing.T, definitions ...string) {
+func (w env) removedAtEnd(t *testing.T, definitions ...string) {
 	t.Helper()
 	t.Cleanup(func() { assert.NoError(t, w.Sync(def(remove("at the end", definitions...)))) })
 }
 
-// kubectl runs kubectl in the world's namespace. As a person would, it tries again where
+// kubectl runs kubectl in the env's namespace. As a person would, it tries again where
 // a controller has written the object meanwhile.
-func (w world) kubectl(t *testing.T, stdin string, args ...string) {
+func (w env) kubectl(t *testing.T, stdin string, args ...string) {
 	t.Helper()
 	path, err := controlplane.Program("kubectl")
 	require.NoError(t, err)
