@@ -53,7 +53,7 @@ func (a *Applier) unserved(ctx context.Context, t *Target) (string, error) {
 			return err
 		})
 		if err != nil || !served {
-			return d.GroupVersionKind.String(), err
+			return d.String(), err
 		}
 	}
 	return "", nil

@@ -95,7 +95,10 @@ func dropUnchosen(service map[string]any) {
 func stripService(service map[string]any, chosen Fields) {
 	headless := text(service, "spec", "clusterIP") == "None"
 	for a := range allocations(service) {
-		if isAddress := strings.HasPrefix(a.name, "clusterIP"); !(isAddress && headless) && !chosen.has(a.path...) {
+		if headless && strings.HasPrefix(a.name, "clusterIP") {
+			continue
+		}
+		if !chosen.has(a.path...) {
 			delete(a.in, a.name)
 		}
 	}

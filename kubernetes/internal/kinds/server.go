@@ -42,7 +42,7 @@ func strip(kind schema.GroupKind, object map[string]any, chosen Fields) {
 	meta, _ := object["metadata"].(map[string]any)
 	dropKeys(meta, "annotations", func(name string) bool {
 		// A volume that its provisioner is to delete may be defined so.
-		return IsServersAnnotation(name) && !(name == provisionedBy && chosen.has("metadata", "annotations", name))
+		return IsServersAnnotation(name) && (name != provisionedBy || !chosen.has("metadata", "annotations", name))
 	})
 	dropItems(meta, "finalizers", func(item any) bool { name, _ := item.(string); return serversFinalizers[name] })
 	Of(kind).Strip(object, chosen)
