@@ -106,7 +106,8 @@ func (a *Applier) takenOver(d *Definition, entries []metav1.ManagedFieldsEntry, 
 
 // freeRemains makes ours, so that the definition removes it, what a live object has of an
 // earlier definition, nobody owns, and the new definition forbids. It says whether there is
-// any, and whether there is some that another manager owns, which keeps it.
+// any, and whether there is some that another manager owns, which keeps it. The error is a
+// goingError if the object is being deleted.
 func (a *Applier) freeRemains(ctx context.Context, t *Target) (freed, held bool, err error) {
 	var defined map[string]any
 	if err := json.Unmarshal(t.body, &defined); err != nil {
@@ -118,6 +119,9 @@ func (a *Applier) freeRemains(ctx context.Context, t *Target) (freed, held bool,
 			return nil
 		} else if err != nil {
 			return err
+		}
+		if live.GetDeletionTimestamp() != nil {
+			return &goingError{}
 		}
 		remains := kinds.Forbidden(t.GVK, defined, live.Object)
 		others := a.heldByOthers(live.GetManagedFields(), remains)

@@ -151,9 +151,18 @@ func (a *Applier) apply(ctx context.Context, s *Step) (Outcome, error) {
 		}
 	}
 	err := a.patch(ctx, s)
+	if v, ok := a.verified.Get(t.Key); err == nil && ok && v.foreign { // the server gives what nobody owned to "before-first-apply"
+		if err := a.takeOver(ctx, t); err != nil {
+			return 0, fmt.Errorf("adopt the fields of other tools: %w", err)
+		}
+		err = a.patch(ctx, s)
+	}
 	cannotChange := api.IsImmutable(err)
 	if apierrors.IsInvalid(err) {
 		freed, held, failed := a.freeRemains(ctx, t)
+		if going := (&goingError{}); errors.As(failed, &going) {
+			return a.replace(ctx, s)
+		}
 		if failed != nil {
 			return 0, fmt.Errorf("%w; and to see what is left of an earlier definition: %w", err, failed)
 		}
