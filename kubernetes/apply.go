@@ -134,7 +134,7 @@ func (a *application) run(ctx context.Context, defs []platform.ServiceDefinition
 		if there == nil {
 			continue
 		}
-		t, err := a.place(ctx, def, there)
+		t, err := a.target(ctx, def, there)
 		if err != nil {
 			a.fail(def.ServiceID, err)
 			continue
@@ -152,9 +152,9 @@ func (a *application) run(ctx context.Context, defs []platform.ServiceDefinition
 	}
 }
 
-// place returns the object that a definition is of, which has to be the pod controller that
+// target returns the object that a definition is of, which has to be the pod controller that
 // is there.
-func (a *application) place(ctx context.Context, def platform.ServiceDefinition, there *workload) (*apply.Target, error) {
+func (a *application) target(ctx context.Context, def platform.ServiceDefinition, there *workload) (*apply.Target, error) {
 	defs, err := parseDefinitions(ctx, def.NewDefinition, parse.NewLimits(len(def.NewDefinition), parse.AnyNumber))
 	if err != nil {
 		return nil, fmt.Errorf("read the definition: %w", err)

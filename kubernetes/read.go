@@ -164,7 +164,7 @@ func load(ctx context.Context, steps []*apply.Step, actions []platform.SyncActio
 			if s.Delete {
 				half = full.delete
 			}
-			s.Object.Definition = half[s.Place]
+			s.Object.Definition = half[s.Index]
 		}
 	}
 	return nil

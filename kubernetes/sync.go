@@ -207,12 +207,12 @@ func (c *core) plan(ctx context.Context, actions []action, given []platform.Sync
 	if err != nil {
 		return nil, err
 	}
-	place := placer{core: c, ctx: ctx, known: known, defined: definedIn(actions)}
+	resolver := kindResolver{core: c, ctx: ctx, known: known, defined: definedIn(actions)}
 	var steps []*apply.Step
 	for _, a := range actions {
-		label := given[a.index].ResourceID
-		deletes, err1 := place.all(a.delete, a.index, label, true)
-		applies, err2 := place.all(a.apply, a.index, label, false)
+		entryID := given[a.index].ResourceID
+		deletes, err1 := resolver.steps(a.delete, a.index, entryID, true)
+		applies, err2 := resolver.steps(a.apply, a.index, entryID, false)
 		if len(a.delete) == 0 {
 			err2 = nil // each of them fails alone
 		}
@@ -220,7 +220,7 @@ func (c *core) plan(ctx context.Context, actions []action, given []platform.Sync
 			steps = append(append(steps, deletes...), applies...)
 		}
 	}
-	return steps, place.err
+	return steps, resolver.err
 }
 
 // definedIn returns the kinds that the actions' own CustomResourceDefinitions define.
@@ -236,9 +236,9 @@ func definedIn(actions []action) map[schema.GroupVersionKind]api.Resource {
 	return defined
 }
 
-// A placer finds the resources of definitions. It asks the API server anew, once, when a
+// A kindResolver finds the resources of definitions. It asks the API server anew, once, when a
 // kind is not known: it may have come since.
-type placer struct {
+type kindResolver struct {
 	*core
 	ctx     context.Context
 	known   *api.Catalog
@@ -247,29 +247,29 @@ type placer struct {
 	err     error // why the API server could not be asked
 }
 
-// all returns the steps for the definitions of one half of an action, also for those that
+// steps returns the steps for the definitions of one half of an action, also for those that
 // fail since their kind is not known, and the errors of these. What is to be deleted and of a
 // kind that the cluster does not have is gone already, and left out.
-func (p *placer) all(defs []*apply.Definition, index int, label string, deleting bool) ([]*apply.Step, error) {
+func (r *kindResolver) steps(defs []*apply.Definition, index int, entryID string, deleting bool) ([]*apply.Step, error) {
 	var (
 		steps []*apply.Step
 		errs  []error
 	)
 	for i, d := range defs {
-		res, fresh, err := p.find(d.GVK, deleting)
+		res, fresh, err := r.find(d.GVK, deleting)
 		var unknown *api.UnknownKindError
 		switch {
 		case err == nil:
-			t := apply.NewTarget(d, res, p.options.Namespace, label)
+			t := apply.NewTarget(d, res, r.options.Namespace, entryID)
 			t.Fresh = fresh
-			_, t.DefinedHere = p.defined[d.GVK]
-			steps = append(steps, &apply.Step{Action: index, Place: i, Object: t, Delete: deleting})
+			_, t.DefinedHere = r.defined[d.GVK]
+			steps = append(steps, &apply.Step{Action: index, Index: i, Object: t, Delete: deleting})
 		case deleting && errors.As(err, &unknown) && unknown.Broken == nil && len(unknown.Others) == 0:
 		default:
 			err = fmt.Errorf("%s %s: %w", d.GVK.Kind, d.Name, err)
 			errs = append(errs, err)
 			nowhere := api.Resource{GroupVersionResource: d.GVK.GroupVersion().WithResource(""), Kind: d.GVK.Kind, Namespaced: kinds.Of(d.GVK.GroupKind()).Scope != kinds.ClusterScoped}
-			steps = append(steps, &apply.Step{Action: index, Place: i, Object: apply.NewTarget(d, nowhere, p.options.Namespace, label), Failed: err})
+			steps = append(steps, &apply.Step{Action: index, Index: i, Object: apply.NewTarget(d, nowhere, r.options.Namespace, entryID), Failed: err})
 		}
 	}
 	return steps, redact.Join(errs...)
@@ -278,25 +278,25 @@ func (p *placer) all(defs []*apply.Definition, index int, label string, deleting
 // find returns the resource of a kind, and whether it is one that this Sync will have
 // defined first. What a definition in the same Sync says of a kind, the API server may
 // refuse: it orders what is applied, see resolve, and decides no deletion.
-func (p *placer) find(gvk schema.GroupVersionKind, deleting bool) (res api.Resource, fresh bool, err error) {
-	res, err = p.known.Find(gvk)
-	if err != nil && !p.asked {
-		p.asked = true
-		latest, asking := p.client.KindsAfter(p.ctx, p.known)
+func (r *kindResolver) find(gvk schema.GroupVersionKind, deleting bool) (res api.Resource, fresh bool, err error) {
+	res, err = r.known.Find(gvk)
+	if err != nil && !r.asked {
+		r.asked = true
+		latest, asking := r.client.KindsAfter(r.ctx, r.known)
 		if asking != nil {
-			p.err = asking
+			r.err = asking
 			return res, false, err
 		}
-		p.known = latest
-		res, err = p.known.Find(gvk)
+		r.known = latest
+		res, err = r.known.Find(gvk)
 	}
-	defined, ok := p.defined[gvk]
+	defined, ok := r.defined[gvk]
 	switch {
 	case err == nil || !ok:
 		return res, false, err
 	case deleting:
 		// The object is there, if it is, at a version that the server has already.
-		for _, other := range p.known.Preferred {
+		for _, other := range r.known.Preferred {
 			if other.GVK().GroupKind() == gvk.GroupKind() {
 				return other, false, nil
 			}

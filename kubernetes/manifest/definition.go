@@ -203,8 +203,8 @@ func encode(content map[string]any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// place returns where the definition was read.
-func (d *definition) place() string { return d.from.place() }
+// location returns where the definition was read.
+func (d *definition) location() string { return d.from.location() }
 
 // deletion returns what names the object, and no more.
 func (d *definition) deletion() ([]byte, error) {

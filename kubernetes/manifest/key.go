@@ -113,10 +113,10 @@ func newScopes(namespace string, current, desired []Object) scopes {
 	return s
 }
 
-// place returns the key of an object, with the namespace that it belongs to. An object of
+// keyFor returns the key of an object, with the namespace that it belongs to. An object of
 // a kind about which nothing is known is taken to be in one: if it were not, the cluster
 // would ignore the namespace.
-func (s scopes) place(u *unstructured.Unstructured) key {
+func (s scopes) keyFor(u *unstructured.Unstructured) key {
 	k := keyOf(u)
 	namespaced := true
 	if own := kinds.Lookup(k.GroupKind); own != nil {

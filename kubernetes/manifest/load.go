@@ -73,7 +73,7 @@ func Load(fsys fs.FS) ([]Object, []Ignored, error) {
 	if fsys == nil {
 		return nil, nil, errors.New("load: there is no file system")
 	}
-	l := loader{fsys: fsys, places: map[key]string{}, limits: parse.NewLimits(0, maxObjects)}
+	l := loader{fsys: fsys, locations: map[key]string{}, limits: parse.NewLimits(0, maxObjects)}
 	if err := fs.WalkDir(fsys, ".", l.visit); err != nil {
 		l.failed = append(l.failed, err)
 	}
@@ -88,7 +88,7 @@ type loader struct {
 	fsys        fs.FS
 	size        int
 	objects     []Object
-	places      map[key]string // of the objects
+	locations   map[key]string // of the objects
 	ignored     []Ignored
 	ignoreFiles []ignoreFile // that may apply to the next path, the outermost first
 	failed      []error
@@ -197,8 +197,8 @@ func (l *loader) root() string {
 	return "the root folder"
 }
 
-// place says where the object was read.
-func (o Object) place() string {
+// location says where the object was read.
+func (o Object) location() string {
 	switch {
 	case o.Source == "" && o.Line == 0:
 		return ""

@@ -131,11 +131,11 @@ func (f *fileLoad) add(o Object) {
 		f.omit(o.Line, fmt.Sprintf("%s is not for the cluster, by its annotation %s", shown, localConfig))
 		return
 	}
-	if first, twice := f.places[k]; twice {
-		f.failed = append(f.failed, fmt.Errorf("%s: %s is defined a second time, first at %s", o.place(), shown, first))
+	if first, twice := f.locations[k]; twice {
+		f.failed = append(f.failed, fmt.Errorf("%s: %s is defined a second time, first at %s", o.location(), shown, first))
 		return
 	}
-	f.places[k] = o.place()
+	f.locations[k] = o.location()
 	f.objects = append(f.objects, o)
 }
 
@@ -156,11 +156,11 @@ func (f *fileLoad) ignoreAll(docs int) {
 // reportOmitted reports what is left out of a file with a manifest.
 func (f *fileLoad) reportOmitted(docs int) {
 	for _, o := range f.omitted {
-		place := f.name
+		location := f.name
 		if docs > 1 {
-			place = fmt.Sprintf("%s:%d", f.name, o.line)
+			location = fmt.Sprintf("%s:%d", f.name, o.line)
 		}
-		f.ignore(place, o.why)
+		f.ignore(location, o.why)
 	}
 	if more := f.omissions - len(f.omitted); more > 0 {
 		f.ignore(f.name, fmt.Sprintf("%d more of its documents and objects are left out", more))

@@ -38,7 +38,7 @@ func (m merge) lost(want, have any, field kinds.Field, at fieldPath, path string
 		if !ok || len(field.MergeKeys) == 0 {
 			return nil
 		}
-		places, ok := index(w, field.MergeKeys)
+		indexes, ok := index(w, field.MergeKeys)
 		if !ok {
 			return nil
 		}
@@ -49,7 +49,7 @@ func (m merge) lost(want, have any, field kinds.Field, at fieldPath, path string
 				continue
 			}
 			below := path + redact.Name(key.String())
-			if i, ok := places[key.String()]; ok {
+			if i, ok := indexes[key.String()]; ok {
 				paths = append(paths, m.lost(w[i], item, kinds.Field{Shape: field.Element()}, at, below)...)
 			} else {
 				paths = append(paths, strings.TrimPrefix(below, "."))

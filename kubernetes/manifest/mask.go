@@ -19,14 +19,14 @@ const (
 
 // show returns the difference between two contents of one object, either of which may be
 // nil, as a person may see it, and not more of it than anybody reads.
-func show(k key, before, after map[string]any, place string) string {
+func show(k key, before, after map[string]any, location string) string {
 	if kinds.IsSecret(k.Kind) {
 		before, after = mask(before, after)
 	}
-	if place == "" {
-		place = "desired"
+	if location == "" {
+		location = "desired"
 	}
-	return bounded(unified(k.String()+" (cluster)", k.String()+" ("+place+")", asYAML(before), asYAML(after)))
+	return bounded(unified(k.String()+" (cluster)", k.String()+" ("+location+")", asYAML(before), asYAML(after)))
 }
 
 // maxShown is how many values an object may have to be shown: to write many takes far more

@@ -18,7 +18,7 @@ type merge struct {
 	another bool
 }
 
-// A fieldPath is the names of the fields that lead to a value, without the places in lists.
+// A fieldPath is the names of the fields that lead to a value, without the indexes in lists.
 type fieldPath []string
 
 func (p fieldPath) to(name string) fieldPath { return append(slices.Clip(p), name) }
@@ -117,11 +117,11 @@ func (m merge) applyList(want, have []any, field kinds.Field, at fieldPath) (any
 }
 
 // applyKeyed merges lists whose elements their merge keys tell apart.
-func (m merge) applyKeyed(want, have []any, places map[string]int, field kinds.Field, at fieldPath) (any, bool) {
+func (m merge) applyKeyed(want, have []any, indexes map[string]int, field kinds.Field, at fieldPath) (any, bool) {
 	result, changed := slices.Clone(have), false
 	for _, w := range want {
 		key, _ := kinds.KeyOf(w, field.MergeKeys)
-		i, there := places[key.String()]
+		i, there := indexes[key.String()]
 		if !there {
 			result, changed = append(result, w), true
 			continue
@@ -171,7 +171,7 @@ func (m merge) align(want, have []any, element kinds.Field, at fieldPath) []any 
 	return result
 }
 
-// alike counts the values that two elements of lists have in common, by their fields and places.
+// alike counts the values that two elements of lists have in common, by their fields and indexes.
 func alike(want, have any) int {
 	n := 0
 	switch w := want.(type) {
@@ -206,18 +206,18 @@ func union(want, have []any) ([]any, bool) {
 // index returns the place of each element by its merge keys, unless one lacks them or two have
 // them alike.
 func index(list []any, mergeKeys []string) (map[string]int, bool) {
-	places := make(map[string]int, len(list))
+	indexes := make(map[string]int, len(list))
 	for i, item := range list {
 		key, ok := kinds.KeyOf(item, mergeKeys)
 		if !ok {
 			return nil, false
 		}
-		if _, twice := places[key.String()]; twice {
+		if _, twice := indexes[key.String()]; twice {
 			return nil, false
 		}
-		places[key.String()] = i
+		indexes[key.String()] = i
 	}
-	return places, true
+	return indexes, true
 }
 
 func scalar(value any) string { return fmt.Sprint(value) }

@@ -158,23 +158,23 @@ func define(objects []Object, s scopes) ([]*definition, map[key]*definition, err
 		failed []error
 	)
 	fail := func(o Object, err error) {
-		if place := o.place(); place != "" {
-			err = fmt.Errorf("%s: %w", place, err)
+		if location := o.location(); location != "" {
+			err = fmt.Errorf("%s: %w", location, err)
 		}
 		failed = append(failed, err)
 	}
 	for _, o := range objects {
-		k := s.place(o.Unstructured)
+		k := s.keyFor(o.Unstructured)
 		if err := k.check(); err != nil {
 			fail(o, err)
 			continue
 		}
 		if first, twice := byKey[k]; twice {
-			place := first.place()
-			if place == "" {
-				place = "another of the objects given"
+			location := first.location()
+			if location == "" {
+				location = "another of the objects given"
 			}
-			fail(o, fmt.Errorf("%v is defined a second time, first at %s", k, place))
+			fail(o, fmt.Errorf("%v is defined a second time, first at %s", k, location))
 			continue
 		}
 		d, err := newDefinition(o, k, s)
@@ -208,10 +208,10 @@ func (p *planner) apply(d *definition) error {
 			p.report.Unchanged++
 			return nil
 		}
-		entry.Why, entry.Diff = why, show(d.key, shown(live, live.syncSet()), change, d.place())
+		entry.Why, entry.Diff = why, show(d.key, shown(live, live.syncSet()), change, d.location())
 		p.report.Change = append(p.report.Change, entry)
 	default:
-		entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.place())
+		entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.location())
 		if entry.Why = p.unseen(d); entry.Why != "" {
 			entry.There = p.lacks.there[d.key]
 			p.report.Unseen = append(p.report.Unseen, entry)

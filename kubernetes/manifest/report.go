@@ -132,8 +132,8 @@ func (r Report) writeList(b *strings.Builder) {
 		before = ""
 		for _, e := range s.entries {
 			fmt.Fprintf(b, "%s %s", s.sign, e.ID)
-			if place := (Object{Source: e.Source, Line: e.Line}).place(); place != "" {
-				fmt.Fprintf(b, " (%s)", place)
+			if location := (Object{Source: e.Source, Line: e.Line}).location(); location != "" {
+				fmt.Fprintf(b, " (%s)", location)
 			}
 			if e.Why != "" {
 				fmt.Fprintf(b, ": %s", redact.Line(e.Why))

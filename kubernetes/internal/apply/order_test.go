@@ -28,7 +28,7 @@ func stepsOf(t *testing.T, action int, text string, deleting bool) []*Step {
 	var steps []*Step
 	for i, d := range defs {
 		res := api.Resource{GroupVersionResource: d.GVK.GroupVersion().WithResource(strings.ToLower(d.GVK.Kind)), Kind: d.GVK.Kind, Namespaced: !clusterScopedKinds[d.GVK.Kind]}
-		steps = append(steps, &Step{Action: action, Place: i, Delete: deleting, Object: NewTarget(d, res, "default", fmt.Sprint(action))})
+		steps = append(steps, &Step{Action: action, Index: i, Delete: deleting, Object: NewTarget(d, res, "default", fmt.Sprint(action))})
 	}
 	return steps
 }
@@ -53,8 +53,8 @@ func runInOrder(t *testing.T, steps []*Step, do func(*Step) error) []*node {
 	return nodes
 }
 
-// placesOf runs steps one at a time and returns their places in the order of it.
-func placesOf(t *testing.T, steps []*Step) map[*Step]int {
+// positionsOf runs steps one at a time and returns their places in the order of it.
+func positionsOf(t *testing.T, steps []*Step) map[*Step]int {
 	t.Helper()
 	order := map[*Step]int{}
 	runInOrder(t, steps, func(s *Step) error {
@@ -136,7 +136,7 @@ func TestGraphOrdersByNeed(t *testing.T) {
 					if swapped {
 						steps = append(append([]*Step{}, needs...), needed...)
 					}
-					order := placesOf(t, steps)
+					order := positionsOf(t, steps)
 					if deleting {
 						needed, needs = needs, needed
 					}
@@ -152,7 +152,7 @@ func TestGraphAppliesLimitsBeforePods(t *testing.T) {
 	for _, kind := range []string{"LimitRange", "ResourceQuota"} {
 		limit := "apiVersion: v1\nkind: " + kind + "\nmetadata: {name: x}"
 		steps := append(stepsOf(t, 0, podOf("Deployment", "{}"), false), stepsOf(t, 1, limit, false)...)
-		order := placesOf(t, steps)
+		order := positionsOf(t, steps)
 		require.Less(t, order[steps[1]], order[steps[0]], kind)
 
 		failing := append(stepsOf(t, 0, podOf("Deployment", "{}"), false), stepsOf(t, 1, limit, false)...)
@@ -176,13 +176,13 @@ func TestGraphAppliesChoosingServicesFirst(t *testing.T) {
 	} {
 		choosing := "apiVersion: v1\nkind: Service\nmetadata: {name: choosing}\nspec: " + spec
 		steps := append(stepsOf(t, 0, given, false), stepsOf(t, 1, choosing, false)...)
-		order := placesOf(t, steps)
+		order := positionsOf(t, steps)
 		require.Less(t, order[steps[1]], order[steps[0]], spec)
 	}
 	for _, spec := range []string{"{clusterIP: None}", "{clusterIP: \"\"}", "{type: ExternalName, externalName: example.com}"} {
 		other := "apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: " + spec
 		steps := append(stepsOf(t, 0, given, false), stepsOf(t, 1, other, false)...)
-		order := placesOf(t, steps)
+		order := positionsOf(t, steps)
 		require.Less(t, order[steps[0]], order[steps[1]], spec)
 	}
 }
@@ -197,7 +197,7 @@ func TestGraphDoesNotOrderStrangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			steps := append(stepsOf(t, 0, pair[1], false), stepsOf(t, 1, pair[0], false)...)
-			order := placesOf(t, steps)
+			order := positionsOf(t, steps)
 			require.Less(t, order[steps[0]], order[steps[1]], "the order of the list")
 		})
 	}
@@ -223,7 +223,7 @@ func TestGraphKeepsTheOrderOfOneObject(t *testing.T) {
 				steps = append(steps, stepsOf(t, action, text, false)...)
 			}
 		}
-		order := placesOf(t, steps)
+		order := positionsOf(t, steps)
 		for i, s := range steps {
 			for _, later := range steps[i+1:] {
 				if later.Object.Key == s.Object.Key && order[later] < order[s] {

@@ -12,7 +12,7 @@ import (
 // A Step is one thing to do: it applies or deletes one object.
 type Step struct {
 	Action int // index of the action it belongs to
-	Place  int // index of its definition in that half of the action
+	Index  int // index of its definition in that half of the action
 	Object *Target
 	Delete bool
 	// Explicit says that the object is asked for by its name: it is looked at first, and what
