@@ -381,6 +381,7 @@ func TestCaseOfAKindAndItsObjects(t *testing.T) {
 	w.removedAtEnd(t, text)
 	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	require.NoError(t, cluster.Sync(def(apply("pins", text))))
+	assert.Empty(t, requests.inOrder("GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions/"), "the definition is not read as a whole")
 	polls := requests.take("GET /apis/" + w.namespace + ".example.com")
 	assert.LessOrEqual(t, len(polls), 8, "%v", polls)
 	w.sameAgain(t, cluster, requests, text)
