@@ -16,6 +16,9 @@ type merge struct {
 	// fields are known. What that one does not have is called otherwise there, and cannot be
 	// compared.
 	another bool
+	// left is how many pairs of elements align may still compare. Lists within lists would take
+	// a time that grows with their depth as an exponent.
+	left *int
 }
 
 // A fieldPath is the names of the fields that lead to a value, without the indexes in lists.
@@ -76,6 +79,7 @@ func (m merge) applyMap(want, have map[string]any, shape kinds.Shape, at fieldPa
 			h, there = map[string]any{}, true // which is left out if it is empty
 		}
 		switch {
+		case there && field.IsFilledIn(name, w, h):
 		case there:
 			if value, differs := m.apply(w, h, field, at.to(name)); differs {
 				set(name, value)
@@ -135,14 +139,17 @@ func (m merge) applyKeyed(want, have []any, indexes map[string]int, field kinds.
 	return result, true
 }
 
-// maxAlign bounds the work of align.
-const maxAlign = 100
+// maxAlign bounds the lists that align takes, and maxPairs its work for one object.
+const (
+	maxAlign = 100
+	maxPairs = 20_000
+)
 
 // align returns want with each element applied to the one of have that it is most like, so
 // that the defaults in that are not shown as lost. Those that it fulfils are chosen first, in
 // order.
 func (m merge) align(want, have []any, element kinds.Field, at fieldPath) []any {
-	if len(want) > maxAlign || len(have) > maxAlign {
+	if *m.left -= len(want) * len(have); *m.left < 0 || len(want) > maxAlign || len(have) > maxAlign {
 		return want
 	}
 	result, next := slices.Clone(want), 0

@@ -238,7 +238,8 @@ func (p *planner) compare(d, live *definition) (map[string]any, string) {
 		sameVersion = d.from.GetAPIVersion() == live.from.GetAPIVersion()
 		reasons     []string
 	)
-	m := merge{d.key, !sameVersion && root.Field("apiVersion").IsKnown()}
+	left := maxPairs
+	m := merge{d.key, !sameVersion && root.Field("apiVersion").IsKnown(), &left}
 	if !sameVersion {
 		delete(want, "apiVersion")
 	}

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -16,16 +17,22 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
-// isAdopted says whether the fields of an entry become ours. Those of a subresource do not.
-func (a *Applier) isAdopted(entry *metav1.ManagedFieldsEntry) bool {
-	return entry.Subresource == "" && entry.Manager != a.options.FieldManager && slices.Contains(a.options.Adopts, entry.Manager)
+// isAdopted says whether the fields of an entry become ours, given our own entry, which may be
+// nil. Those of a subresource do not, nor can those of one of Kubernetes' own kinds at another
+// version than ours, which the server alone can convert.
+func (a *Applier) isAdopted(entry, ours *metav1.ManagedFieldsEntry) bool {
+	if entry.Subresource != "" || entry.FieldsV1 == nil || entry.Manager == a.options.FieldManager || !slices.Contains(a.options.Adopts, entry.Manager) {
+		return false
+	}
+	gv, err := schema.ParseGroupVersion(entry.APIVersion)
+	return err == nil && (ours == nil || ours.APIVersion == entry.APIVersion || !kinds.IsOwnGroup(gv.Group))
 }
 
 // isMoved says whether our entry has to be moved to the version of a definition: that of a
 // custom resource at another version, which the API server may not serve any more, or which
 // may lack fields that the new one has.
 func (o *observation) isMoved(d *Definition) bool {
-	return o.managedAs != "" && o.managedAs != d.GVK.GroupVersion().String() && !kinds.IsBuiltIn(d.GVK.Group)
+	return o.managedAs != "" && o.managedAs != d.GVK.GroupVersion().String() && kinds.Lookup(d.GVK.GroupKind()) == nil
 }
 
 // takeOver makes ours the fields that other tools have set, so that none has two owners and those
@@ -69,15 +76,20 @@ func (a *Applier) setEntries(ctx context.Context, t *Target, live metav1.Object,
 func (a *Applier) takenOver(d *Definition, entries []metav1.ManagedFieldsEntry, remains *fieldpath.Set) ([]metav1.ManagedFieldsEntry, error) {
 	version := d.GVK.GroupVersion().String()
 	ours := a.ours(entries)
-	if ours != nil && kinds.IsBuiltIn(d.GVK.Group) {
-		version = ours.APIVersion // the server converts it
+	base := ours
+	for i := 0; base == nil && i < len(entries); i++ {
+		if a.isAdopted(&entries[i], nil) {
+			base = &entries[i]
+		}
+	}
+	if base != nil && kinds.Lookup(d.GVK.GroupKind()) != nil {
+		version = base.APIVersion // the server converts it
 	}
 	taken := fieldpath.NewSet()
 	var kept []metav1.ManagedFieldsEntry
 	for i := range entries {
 		entry := &entries[i]
-		mayMove := entry.APIVersion == version || !kinds.IsBuiltIn(d.GVK.Group)
-		if entry != ours && (!a.isAdopted(entry) || !mayMove || entry.FieldsV1 == nil) {
+		if entry != ours && !a.isAdopted(entry, base) {
 			kept = append(kept, *entry)
 			continue
 		}
@@ -142,7 +154,7 @@ func (a *Applier) heldByOthers(entries []metav1.ManagedFieldsEntry, fields *fiel
 	for i := range entries {
 		entry := &entries[i]
 		var set fieldpath.Set
-		if entry == ours || a.isAdopted(entry) || entry.FieldsV1 == nil || set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) != nil {
+		if entry == ours || a.isAdopted(entry, ours) || entry.FieldsV1 == nil || set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) != nil {
 			continue
 		}
 		set.Iterate(func(path fieldpath.Path) {

@@ -4,6 +4,7 @@ package apply
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -30,6 +31,9 @@ type Applier struct {
 	writing keyLock
 	// verified has the objects that were what a definition says when last seen.
 	verified *recent.Cache[api.Key, verified]
+
+	mu    sync.Mutex
+	wiped map[string]bool // namespaces that were deleted here; guarded by mu
 }
 
 // verifiedLimit is how many objects an Applier remembers. What is forgotten costs another
@@ -41,6 +45,7 @@ func New(client *api.Client, options Options) *Applier {
 	return &Applier{
 		client:   client,
 		options:  options,
+		wiped:    map[string]bool{},
 		verified: recent.New[api.Key](verifiedLimit, func(verified) int { return 1 }),
 	}
 }
@@ -51,4 +56,18 @@ func (a *Applier) metadata(t *Target) api.Metadata {
 
 func (a *Applier) objects(t *Target) api.Objects {
 	return a.client.Objects(t.Resource.GroupVersionResource, t.Key.Namespace)
+}
+
+// wipe notes that a namespace is deleted, and all that is in it.
+func (a *Applier) wipe(namespace string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wiped[namespace] = true
+}
+
+// wasWiped says whether a namespace was deleted here at any time.
+func (a *Applier) wasWiped(namespace string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.wiped[namespace]
 }

@@ -84,8 +84,8 @@ func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape
 		l, there := live[name]
 		switch {
 		case !there && field.MayLack(value):
-		case there && isEmptyStruct(value, field): // nothing below it is ours
-		case there && field.MayLack(value) && kinds.IsDefault(name, l): // it is filled in again
+		case there && isEmptyStruct(value, field) && isLeaf(below(set, fieldpath.FieldNameElement(name))): // nothing below it is ours
+		case there && field.IsFilledIn(name, value, l): // again
 		case !there, !owns(value, l, below(set, fieldpath.FieldNameElement(name)), field):
 			return false
 		}
@@ -99,6 +99,9 @@ func isEmptyStruct(value any, field kinds.Field) bool {
 	m, ok := value.(map[string]any)
 	return ok && len(m) == 0 && field.IsStruct() && !field.IsSelector()
 }
+
+// isLeaf says whether nothing is owned below an element.
+func isLeaf(set *fieldpath.Set) bool { return set == nil || set.Empty() }
 
 func isEmptyList(value any) bool {
 	list, ok := value.([]any)

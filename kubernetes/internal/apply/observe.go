@@ -49,14 +49,15 @@ func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 		ignored:    ignoresSync(meta.GetAnnotations()),
 		goes:       meta.GetDeletionTimestamp() != nil,
 	}
+	ours := a.ours(entries)
 	for i := range entries {
 		entry := &entries[i]
-		if a.isAdopted(entry) {
+		if a.isAdopted(entry, ours) {
 			o.foreign = true
 			o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
 		}
 	}
-	if entry := a.ours(entries); entry != nil {
+	if entry := ours; entry != nil {
 		fields := entry.FieldsV1.GetRawBytes()
 		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), fields...))
 		o.managedAs = entry.APIVersion
@@ -111,14 +112,14 @@ func (v verified) holds(d *Definition, now *observation, meta metav1.Object) boo
 // has verified the objects before, of whole objects otherwise. What it cannot see it
 // leaves to be applied; it fails only if the API server cannot be reached at all.
 func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
-	kinds := map[api.Resource]map[api.Key]*Step{}
+	listed := map[api.Resource]map[api.Key]*Step{}
 	touched := map[api.Key]bool{}
 	for _, s := range steps {
 		if first := !touched[s.Object.Key]; first && !s.Delete && s.Failed == nil && s.Object.Resource.Listable && !s.Object.Fresh {
-			if kinds[s.Object.Resource] == nil {
-				kinds[s.Object.Resource] = map[api.Key]*Step{}
+			if listed[s.Object.Resource] == nil {
+				listed[s.Object.Resource] = map[api.Key]*Step{}
 			}
-			kinds[s.Object.Resource][s.Object.Key] = s
+			listed[s.Object.Resource][s.Object.Key] = s
 		}
 		s.follows = touched[s.Object.Key] // what is seen before it is not what it finds
 		touched[s.Object.Key] = true
@@ -128,7 +129,7 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		errs  []error // guarded by mu
 		group sync.WaitGroup
 	)
-	for res, wanted := range kinds {
+	for res, wanted := range listed {
 		group.Go(func() {
 			if err := a.detectKind(ctx, res, wanted); err != nil {
 				mu.Lock()
@@ -143,6 +144,7 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		return errs[0]
 	}
 	repeatUnchanged(steps)
+	doubtWhatGoes(steps)
 	for _, s := range steps {
 		if d := s.Object.Definition; d.unsettled != nil && !s.Unchanged {
 			d.body, d.hasNulls = d.unsettled, true
@@ -165,6 +167,29 @@ func repeatUnchanged(steps []*Step) {
 			s.Unchanged = true
 		default:
 			delete(unchanged, s.Object.Key)
+		}
+	}
+}
+
+// doubtWhatGoes makes steps look again, when it is their turn, at objects that go with their
+// namespace or with the definition of their kind, since that is deleted, by the same Sync or by
+// somebody else.
+func doubtWhatGoes(steps []*Step) {
+	going := map[string]bool{} // namespaces, and the names of definitions, which have a dot
+	for _, s := range steps {
+		switch kind := s.Object.Key.GroupKind; {
+		case kind != kinds.Namespace && kind != kinds.CustomResourceDefinition:
+		case s.Delete, s.seen != nil && s.seen.goes:
+			going[s.Object.Key.Name] = true
+		}
+	}
+	if len(going) == 0 {
+		return
+	}
+	for _, s := range steps {
+		r := s.Object.Resource
+		if !s.Delete && (going[s.Object.Key.Namespace] || going[r.Resource+"."+r.Group]) {
+			s.Unchanged, s.doubt, s.seen, s.follows = false, false, nil, true
 		}
 	}
 }
@@ -210,7 +235,7 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted map[a
 // by themselves since.
 func (a *Applier) passExpired(wanted map[api.Key]*Step) {
 	for key, s := range wanted {
-		if v, ok := a.verified.Get(key); ok && s.seen == nil && s.Object.expires && v.digest == s.Object.digest {
+		if v, ok := a.verified.Get(key); ok && s.seen == nil && s.Object.expires && v.digest == s.Object.digest && !a.wasWiped(key.Namespace) {
 			s.Unchanged = true
 		}
 	}

@@ -256,6 +256,9 @@ func (a *Applier) delete(ctx context.Context, s *Step) (Outcome, error) {
 
 func (a *Applier) sendDelete(ctx context.Context, t *Target) error {
 	a.verified.Forget(t.Key)
+	if t.Key.GroupKind == kinds.Namespace {
+		a.wipe(t.Key.Name)
+	}
 	propagation := metav1.DeletePropagationBackground
 	return a.client.Once(ctx, func(ctx context.Context) error {
 		return a.metadata(t).Delete(ctx, t.Key.Name, metav1.DeleteOptions{PropagationPolicy: &propagation})

@@ -39,7 +39,7 @@ var defaults = map[string][]defaulted{
 	"externalTrafficPolicy":                {{"", "Cluster"}},
 	"failedJobsHistoryLimit":               {{"", int64(1)}},
 	"failureThreshold":                     {{"", int64(3)}},
-	"imagePullPolicy":                      {{}},
+	"imagePullPolicy":                      {{}, {"", "Always"}, {"", "IfNotPresent"}},
 	"internalTrafficPolicy":                {{"", "Cluster"}},
 	"ipFamilies":                           {{}},
 	"ipFamilyPolicy":                       {{}},
@@ -71,7 +71,7 @@ var defaults = map[string][]defaulted{
 	"terminationGracePeriodSeconds":        {{"", int64(30)}},
 	"terminationMessagePath":               {{"", "/dev/termination-log"}},
 	"terminationMessagePolicy":             {{"", "File"}},
-	"timeoutSeconds":                       {{}},
+	"timeoutSeconds":                       {{}, {"", int64(1)}},
 	"type":                                 {{}, {"", "Opaque"}, {"", "ClusterIP"}, {"", "RollingUpdate"}},
 	"updateStrategy":                       {{}},
 	"volumeName":                           {{}},
@@ -90,6 +90,12 @@ func IsDefault(name string, value any) bool {
 		}
 	}
 	return false
+}
+
+// IsFilledIn says whether the server makes of an empty value of the field, which it takes for none,
+// the one that a live object has.
+func (f Field) IsFilledIn(name string, defined, live any) bool {
+	return f.MayLack(defined) && IsDefault(name, live)
 }
 
 // IsDefaultWithin says whether the value is certainly the one that the server gives to a

@@ -23,6 +23,8 @@ var systemManagers = map[string]bool{
 	"kube-proxy":                                   true,
 	"kube-scheduler":                               true,
 	"kubelet":                                      true,
+	"k3s":                                          true, // all of them in one
+	"kubelite":                                     true, // likewise
 }
 
 // has says whether somebody chose the field at path. It looks no further than that: to

@@ -1,8 +1,6 @@
 package kinds
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -83,11 +81,6 @@ func (r Reference) Namespace(namespace string) string {
 		return ""
 	}
 	return namespace
-}
-
-// IsBuiltIn says whether the API server itself defines the kinds of the group.
-func IsBuiltIn(group string) bool {
-	return !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")
 }
 
 const (

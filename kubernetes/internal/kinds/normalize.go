@@ -39,6 +39,11 @@ func Normalize(kind schema.GroupKind, object map[string]any) {
 		}
 	case Service:
 		dropUnchosen(object)
+		for port := range Items(object["spec"], "ports") {
+			if p, ok := port.(map[string]any); ok && p["protocol"] == "" { // which would be another port than the one with the default
+				delete(p, "protocol")
+			}
+		}
 	case statefulSets:
 		for template := range Items(object["spec"], "volumeClaimTemplates") {
 			if t, ok := template.(map[string]any); ok && isEmptyMap(t["status"]) {

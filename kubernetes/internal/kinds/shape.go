@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -150,9 +151,9 @@ func (s Shape) Equal(a, b any) bool {
 	}
 	switch s.value() {
 	case quantityType:
-		x, err1 := resource.ParseQuantity(fmt.Sprint(a))
-		y, err2 := resource.ParseQuantity(fmt.Sprint(b))
-		return err1 == nil && err2 == nil && x.Cmp(y) == 0
+		x, ok1 := quantity(a)
+		y, ok2 := quantity(b)
+		return ok1 && ok2 && x.Cmp(y) == 0
 	case bytesType:
 		x, ok1 := decoded(a)
 		y, ok2 := decoded(b)
@@ -167,6 +168,18 @@ func (s Shape) Equal(a, b any) bool {
 		return ok1 && ok2 && x == y
 	}
 	return false
+}
+
+// longExponent matches quantities that it takes very long to compare.
+var longExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
+
+func quantity(value any) (q resource.Quantity, ok bool) {
+	text := fmt.Sprint(value)
+	if len(text) > 100 || longExponent.MatchString(text) {
+		return q, false
+	}
+	q, err := resource.ParseQuantity(text)
+	return q, err == nil
 }
 
 func decoded(value any) ([]byte, bool) {
