@@ -207,6 +207,10 @@ spec: {group: %[1]s, version: v1, groupPriorityMinimum: 100, versionPriority: 10
 	t.Cleanup(func() { assert.NoError(t, w.Sync(def(remove("api", apiService)))) })
 
 	fresh := w.as(t, w.cp.Config(), kubernetes.Options{Namespace: w.namespace})
+	require.Eventually(t, func() bool { // until the API server has noticed
+		current, err := fresh.Export()
+		return err == nil && strings.Contains(string(current), "# Not exported: "+group)
+	}, testLimit, testTick)
 	err := fresh.Sync(def(
 		apply("good", configMap("good", "1")),
 		apply("of the broken group", "apiVersion: "+group+"/v1\nkind: Thing\nmetadata: {name: a}"),
