@@ -20,8 +20,8 @@ import (
 // package comment. An action that cannot be understood as a whole, because a definition
 // in it is malformed, is not begun; nor is one that deletes something, if a definition in it is
 // of a kind that the cluster does not have. In one that only applies, such a definition fails
-// alone, with what needs it. An object of which it is certain that to apply its definition would change nothing costs no
-// request of its own.
+// alone, with what depends on it. An object of which it is certain that to apply its definition
+// would change nothing costs no request of its own.
 func (c *Cluster) Sync(def platform.SyncDef) error {
 	if len(def.Actions) == 0 {
 		return nil
@@ -36,9 +36,6 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 		steps, err = c.plan(ctx, actions, def.Actions, failed)
 	}
 	if err == nil {
-		err = c.applier.SettleNulls(ctx, steps)
-	}
-	if err == nil {
 		err = c.applier.DetectUnchanged(ctx, steps)
 	}
 	if err != nil {
@@ -48,9 +45,7 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	if err := load(ctx, steps, def.Actions); err != nil {
 		return clusterError(fmt.Errorf("sync: %w", err))
 	}
-	if err := c.applier.SettleNulls(ctx, steps); err != nil { // of those that were loaded
-		return clusterError(fmt.Errorf("sync: %w", err))
-	}
+	c.applier.SettleNulls(ctx, steps)
 	nodes := c.run(ctx, steps)
 	if err := unreachable(nodes); err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))

@@ -4,7 +4,6 @@ package apply
 
 import (
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -31,9 +30,8 @@ type Applier struct {
 	writing keyLock
 	// verified has the objects that were what a definition says when last seen.
 	verified *recent.Cache[api.Key, verified]
-
-	mu    sync.Mutex
-	wiped map[string]bool // namespaces that were deleted here; guarded by mu
+	// wipes counts how often a namespace was deleted here.
+	wipes *recent.Cache[string, int]
 }
 
 // verifiedLimit is how many objects an Applier remembers. What is forgotten costs another
@@ -45,7 +43,7 @@ func New(client *api.Client, options Options) *Applier {
 	return &Applier{
 		client:   client,
 		options:  options,
-		wiped:    map[string]bool{},
+		wipes:    recent.New[string](verifiedLimit, func(int) int { return 1 }),
 		verified: recent.New[api.Key](verifiedLimit, func(verified) int { return 1 }),
 	}
 }
@@ -58,16 +56,14 @@ func (a *Applier) objects(t *Target) api.Objects {
 	return a.client.Objects(t.Resource.GroupVersionResource, t.Key.Namespace)
 }
 
-// wipe notes that a namespace is deleted, and all that is in it.
-func (a *Applier) wipe(namespace string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.wiped[namespace] = true
+// remember notes that an object, as observed, is what the definition says.
+func (a *Applier) remember(t *Target, seen *observation) {
+	wipes, _ := a.wipes.Get(t.Key.Namespace)
+	a.verified.Put(t.Key, verified{digest: t.digest, observation: *seen, wipes: wipes})
 }
 
-// wasWiped says whether a namespace was deleted here at any time.
-func (a *Applier) wasWiped(namespace string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.wiped[namespace]
+// wipe notes that a namespace is deleted, and all that is in it.
+func (a *Applier) wipe(namespace string) {
+	wipes, _ := a.wipes.Get(namespace)
+	a.wipes.Put(namespace, wipes+1)
 }

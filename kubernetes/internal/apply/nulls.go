@@ -12,22 +12,26 @@ import (
 )
 
 // SettleNulls takes off the definitions of custom resources the fields that are null, unless
-// their kinds allow it. It asks for the definition of each kind once. Where the same Sync applies
-// that definition, this holds for DetectUnchanged only: Do asks again.
-func (a *Applier) SettleNulls(ctx context.Context, steps []*Step) error {
-	known := map[schema.GroupVersionKind]map[string]any{}
+// their kinds allow it. It asks for the definition of each kind once. Do asks again for what is
+// left: where the same Sync applies that definition, or it could not be read.
+func (a *Applier) SettleNulls(ctx context.Context, steps []*Step) {
+	a.settleAll(ctx, steps, func(s *Step) bool { return !s.Object.DefinedHere })
+}
+
+// settleAll settles the nulls of the steps that are accepted. Where the same Sync applies the
+// definition of the kind, the body as it was is kept: see DetectUnchanged.
+func (a *Applier) settleAll(ctx context.Context, steps []*Step, accept func(*Step) bool) {
+	known, failed := map[schema.GroupVersionKind]map[string]any{}, map[schema.GroupVersionKind]bool{}
 	for _, s := range steps {
-		if s.Object.Fresh || s.Failed != nil {
+		t := s.Object
+		if !t.hasNulls || s.Failed != nil || failed[t.GVK] || !accept(s) {
 			continue
 		}
-		if s.Object.DefinedHere && s.Object.hasNulls {
-			s.Object.unsettled = s.Object.body
+		if t.DefinedHere {
+			t.unsettled = t.body
 		}
-		if err := a.settleNulls(ctx, s.Object, known); err != nil {
-			return err
-		}
+		failed[t.GVK] = a.settleNulls(ctx, t, known) != nil
 	}
-	return nil
 }
 
 // settleNulls settles them for one definition. known has the schemas of kinds.

@@ -87,6 +87,7 @@ func (a *Applier) ours(entries []metav1.ManagedFieldsEntry) *metav1.ManagedField
 type verified struct {
 	digest [sha256.Size]byte // of the definition
 	observation
+	wipes int // how often its namespace had been deleted here by then
 }
 
 // holds says whether the object is certain to be still what the definition says: nothing
@@ -112,6 +113,7 @@ func (v verified) holds(d *Definition, now *observation, meta metav1.Object) boo
 // has verified the objects before, of whole objects otherwise. What it cannot see it
 // leaves to be applied; it fails only if the API server cannot be reached at all.
 func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
+	a.settleAll(ctx, steps, func(s *Step) bool { return !s.Object.Fresh })
 	listed := map[api.Resource]map[api.Key]*Step{}
 	touched := map[api.Key]bool{}
 	for _, s := range steps {
@@ -143,7 +145,9 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 	if len(errs) > 0 {
 		return errs[0]
 	}
-	repeatUnchanged(steps)
+	if len(touched) < len(steps) {
+		repeatUnchanged(steps)
+	}
 	doubtWhatGoes(steps)
 	for _, s := range steps {
 		if d := s.Object.Definition; d.unsettled != nil && !s.Unchanged {
@@ -235,7 +239,11 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted map[a
 // by themselves since.
 func (a *Applier) passExpired(wanted map[api.Key]*Step) {
 	for key, s := range wanted {
-		if v, ok := a.verified.Get(key); ok && s.seen == nil && s.Object.expires && v.digest == s.Object.digest && !a.wasWiped(key.Namespace) {
+		if !s.Object.expires || s.seen != nil {
+			continue
+		}
+		wipes, _ := a.wipes.Get(key.Namespace)
+		if v, ok := a.verified.Get(key); ok && v.digest == s.Object.digest && v.wipes == wipes {
 			s.Unchanged = true
 		}
 	}
@@ -329,7 +337,7 @@ func (a *Applier) judge(s *Step, meta metav1.Object) {
 	s.Unchanged = ok && v.holds(s.Object.Definition, s.seen, meta)
 	s.doubt = ok && !s.Unchanged && v.digest == s.Object.digest && v.uid == s.seen.uid && !s.seen.foreign && !s.seen.goes
 	if s.Unchanged {
-		a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
+		a.remember(s.Object, s.seen)
 	}
 }
 
@@ -359,7 +367,7 @@ func (a *Applier) judgeWhole(s *Step, live *unstructured.Unstructured) {
 	a.judge(s, live)
 	if !s.Unchanged && !s.seen.foreign && !s.seen.goes && isNoOp(s.Object.Definition, live, a.ours(entries), s.Object.Resource.HasStatus) {
 		s.Unchanged = true
-		a.verified.Put(s.Object.Key, verified{s.Object.digest, *s.seen})
+		a.remember(s.Object, s.seen)
 	}
 	s.doubt = false
 }

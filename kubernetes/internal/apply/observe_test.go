@@ -37,10 +37,10 @@ func TestVerifiedHolds(t *testing.T) {
 	} {
 		d, now, meta := d, then, meta
 		c.change(&d, &now, &meta)
-		assert.Equal(t, c.holds, verified{[32]byte{1}, then}.holds(&d, &now, &meta), name)
+		assert.Equal(t, c.holds, verified{digest: [32]byte{1}, observation: then}.holds(&d, &now, &meta), name)
 	}
 	then.generation = 0
 	now := then
 	now.version = "8"
-	assert.False(t, verified{[32]byte{1}, then}.holds(&d, &now, &meta), "a kind without generations does not tell of changes")
+	assert.False(t, verified{digest: [32]byte{1}, observation: then}.holds(&d, &now, &meta), "a kind without generations does not tell of changes")
 }

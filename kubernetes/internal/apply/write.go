@@ -217,7 +217,7 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 			return &goingError{}
 		}
 		if err == nil {
-			a.verified.Put(t.Key, verified{t.digest, *a.observe(live, live.ManagedFields)})
+			a.remember(t, a.observe(live, live.ManagedFields))
 			return nil
 		}
 		if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {

@@ -95,7 +95,7 @@ func IsDefault(name string, value any) bool {
 // IsFilledIn says whether the server makes of an empty value of the field, which it takes for none,
 // the one that a live object has.
 func (f Field) IsFilledIn(name string, defined, live any) bool {
-	return f.MayLack(defined) && IsDefault(name, live)
+	return IsDefault(name, live) && f.MayLack(defined) // which looks at all that is below
 }
 
 // IsDefaultWithin says whether the value is certainly the one that the server gives to a

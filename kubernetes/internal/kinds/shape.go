@@ -29,11 +29,14 @@ func ShapeOf(gvk schema.GroupVersionKind) Shape {
 	if t, ok := mirrored[gvk.GroupKind()]; ok {
 		return Shape{t}
 	}
-	if object, err := scheme.Scheme.New(gvk); err == nil {
-		return Shape{reflect.TypeOf(object).Elem()}
+	if t, ok := goTypes()[gvk]; ok {
+		return Shape{t}
 	}
 	return Shape{reflect.TypeFor[customResource]()}
 }
+
+// goTypes has the Go types of Kubernetes' own kinds. The scheme makes a copy for each caller.
+var goTypes = sync.OnceValue(scheme.Scheme.AllKnownTypes)
 
 // customResource is the shape of all kinds of which no more is known than their metadata.
 type customResource struct {
