@@ -26,7 +26,7 @@ const (
 	DefinitionHashAnnotation = "platform/definition-hash"
 	// IgnoreAnnotation lists, separated by commas, what is not to be done to the object in
 	// the cluster that carries it: "sync" leaves it alone, "prune" never deletes it.
-	IgnoreAnnotation = "platform/ignore"
+	IgnoreAnnotation = kinds.IgnoreAnnotation
 )
 
 const lastAppliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
@@ -159,12 +159,7 @@ func (d *definition) markedForItself() bool {
 // ignores says whether the object's annotation lists what.
 func (d *definition) ignores(what string) bool {
 	list, _ := d.annotations[IgnoreAnnotation].(string)
-	for item := range strings.SplitSeq(list, ",") {
-		if strings.TrimSpace(item) == what {
-			return true
-		}
-	}
-	return false
+	return kinds.Ignores(list, what)
 }
 
 // isOwned says whether another object owns this one, and decides when it goes.

@@ -107,7 +107,7 @@ type planner struct {
 	desired []*definition // sorted by key
 	live    map[key]*definition
 	wanted  map[key]*definition
-	lacks   lacking
+	omitted omissions
 
 	def    platform.SyncDef
 	report Report
@@ -132,7 +132,7 @@ func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner
 	if err != nil {
 		return nil, fmt.Errorf("the state of the cluster: %w", err)
 	}
-	p := &planner{options: options, lacks: readComments(current), report: Report{SyncSet: options.SyncSet}}
+	p := &planner{options: options, omitted: readComments(current), report: Report{SyncSet: options.SyncSet}}
 	s := newScopes(options.Namespace, objects, desired)
 	if p.current, p.live, err = define(objects, s); err != nil {
 		return nil, fmt.Errorf("the state of the cluster: %w", err)
@@ -145,7 +145,7 @@ func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner
 			return nil, fmt.Errorf("%v: %w", d.key, err)
 		}
 	}
-	p.report.Notes = p.lacks.notes()
+	p.report.Notes = p.omitted.notes()
 	return p, nil
 }
 
@@ -213,7 +213,7 @@ func (p *planner) apply(d *definition) error {
 	default:
 		entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.location())
 		if entry.Why = p.unseen(d); entry.Why != "" {
-			entry.There = p.lacks.there[d.key]
+			entry.There = p.omitted.there[d.key]
 			p.report.Unseen = append(p.report.Unseen, entry)
 		} else {
 			if kinds.Expires(d.GroupKind, d.content) {
@@ -299,10 +299,10 @@ func shown(d *definition, syncSet string) map[string]any {
 // nothing if it would.
 func (p *planner) unseen(d *definition) string {
 	switch {
-	case d.GroupKind == kinds.Secret && p.lacks.secrets != "":
+	case d.GroupKind == kinds.Secret && p.omitted.secrets != "":
 		return "the export leaves out Secrets"
-	case p.lacks.ofGroup(d.Group) != "":
-		return p.lacks.ofGroup(d.Group)
+	case p.omitted.ofGroup(d.Group) != "":
+		return p.omitted.ofGroup(d.Group)
 	case d.isOwned():
 		return "the export leaves out what other objects own"
 	case kinds.MayBeSystems(d.GroupKind, d.namespace, d.name):

@@ -109,13 +109,13 @@ func (p *planner) forbidden(d *definition) string {
 		return "a CustomResourceDefinition is not deleted without AllowDeleteCRDs"
 	case (d.GroupKind == kinds.PersistentVolumeClaim || d.GroupKind == kinds.PersistentVolume) && !p.options.AllowDeletePVCs:
 		return "a volume or its claim is not deleted without AllowDeletePVCs"
-	case d.GroupKind == kinds.Namespace && len(p.lacks.groups) > 0:
-		return p.lacks.groups[0].String() + ", and what is of that group may be in it"
+	case d.GroupKind == kinds.Namespace && len(p.omitted.groups) > 0:
+		return p.omitted.groups[0].String() + ", and what is of that group may be in it"
 	case d.GroupKind == kinds.CustomResourceDefinition:
 		defined, _ := kinds.DefinedKind(d.from.Object)
-		return p.lacks.ofGroup(defined.Group)
+		return p.omitted.ofGroup(defined.Group)
 	}
-	return p.lacks.ofGroup(d.Group)
+	return p.omitted.ofGroup(d.Group)
 }
 
 // blocked returns those of the toDelete with which something would go that is not: what is in

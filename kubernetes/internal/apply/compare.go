@@ -66,7 +66,7 @@ func owns(defined, live any, set *fieldpath.Set, field kinds.Field) bool {
 func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape) bool {
 	recorded := len(defined)
 	for name, value := range defined {
-		if list, ok := value.([]any); ok && len(list) == 0 && !has(set, fieldpath.FieldNameElement(name)) && (shape.Field(name).MayLack(value) || isEmptyList(live[name])) {
+		if kinds.IsEmptyList(value) && !has(set, fieldpath.FieldNameElement(name)) && (shape.Field(name).MayLack(value) || kinds.IsEmptyList(live[name])) {
 			recorded-- // nobody owns a list without elements, if these are what is owned
 		}
 	}
@@ -102,11 +102,6 @@ func isEmptyStruct(value any, field kinds.Field) bool {
 
 // isLeaf says whether nothing is owned below an element.
 func isLeaf(set *fieldpath.Set) bool { return set == nil || set.Empty() }
-
-func isEmptyList(value any) bool {
-	list, ok := value.([]any)
-	return ok && len(list) == 0
-}
 
 // ownsList compares a list whose elements the server tells apart, by a key or by their
 // value. They must be in the same order too.

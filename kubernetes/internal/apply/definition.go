@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,16 +12,6 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
-)
-
-// What users write on objects to say how they want them dealt with.
-const (
-	// recreateAnnotation, "true" in a definition, lets Sync delete the object and make it
-	// again where a change is to a field that cannot be changed.
-	recreateAnnotation = "platform/recreate"
-	// ignoreAnnotation, with "sync" in its list on a live object, makes Sync leave it
-	// alone.
-	ignoreAnnotation = "platform/ignore"
 )
 
 // A Definition is what a document says of one object, reduced to what is needed to place,
@@ -142,17 +131,7 @@ func (d *Definition) Size() int {
 	return n
 }
 
-func (d *Definition) mayRecreate() bool { return d.annotations[recreateAnnotation] == "true" }
-
-// ignoresSync says whether the annotations of a live object tell Sync to leave it alone.
-func ignoresSync(annotations map[string]string) bool {
-	for what := range strings.SplitSeq(annotations[ignoreAnnotation], ",") {
-		if strings.TrimSpace(what) == "sync" {
-			return true
-		}
-	}
-	return false
-}
+func (d *Definition) mayRecreate() bool { return d.annotations[kinds.RecreateAnnotation] == "true" }
 
 // A Target is an object that a definition names, as the API server has it.
 type Target struct {

@@ -32,7 +32,7 @@ func (a *Applier) awaitServed(ctx context.Context, s *Step) error {
 		}
 	}
 	return s.wait(what, a.options.WaitTimeout, installBackoff, func(cause error) error {
-		return fmt.Errorf("wait until it is established: %w", redact.Join(cause, err))
+		return fmt.Errorf("wait until it is established: %s is not served yet: %w", missing, redact.Join(cause, err))
 	})
 }
 
@@ -53,7 +53,7 @@ func (a *Applier) unserved(ctx context.Context, t *Target) (string, error) {
 			return err
 		})
 		if err != nil || !served {
-			return d.String(), err
+			return d.Kind + " in " + d.GroupVersion().String(), err
 		}
 	}
 	return "", nil

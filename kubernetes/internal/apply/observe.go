@@ -46,7 +46,7 @@ func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 		uid:        meta.GetUID(),
 		version:    meta.GetResourceVersion(),
 		generation: meta.GetGeneration(),
-		ignored:    ignoresSync(meta.GetAnnotations()),
+		ignored:    kinds.Ignores(meta.GetAnnotations()[kinds.IgnoreAnnotation], "sync"),
 		goes:       meta.GetDeletionTimestamp() != nil,
 	}
 	ours := a.ours(entries)

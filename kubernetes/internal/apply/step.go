@@ -1,9 +1,8 @@
 package apply
 
 import (
-	"time"
-
 	"fmt"
+	"time"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/graph"

@@ -91,7 +91,7 @@ func (a *Applier) start(ctx context.Context, s *Step) (Outcome, error) {
 		}
 	}
 	if s.seen != nil && s.seen.ignored && !s.Explicit {
-		a.options.Logger.InfoContext(ctx, "left alone, as its annotation says", "object", t.Key.String(), "annotation", ignoreAnnotation)
+		a.options.Logger.InfoContext(ctx, "left alone, as its annotation says", "object", t.Key.String(), "annotation", kinds.IgnoreAnnotation)
 		return Ignored, nil
 	}
 	switch {
@@ -188,7 +188,7 @@ func (a *Applier) apply(ctx context.Context, s *Step) (Outcome, error) {
 		s.phase = replacing
 		return a.advance(ctx, s)
 	default:
-		err = fmt.Errorf("%w (with the annotation %s: 'true' in its definition it would be deleted and made again)", err, recreateAnnotation)
+		err = fmt.Errorf("%w (with the annotation %s: 'true' in its definition it would be deleted and made again)", err, kinds.RecreateAnnotation)
 	}
 	if err != nil {
 		return 0, err

@@ -102,6 +102,8 @@ var (
 	clusterTrustBundle       = schema.GroupKind{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"}
 	priorityClass            = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
 	serviceCIDR              = schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"}
+	statefulSetKind          = schema.GroupKind{Group: "apps", Kind: "StatefulSet"}
+	limitRangeKind           = schema.GroupKind{Kind: "LimitRange"}
 	lease                    = schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}
 	clusterRole              = schema.GroupKind{Group: rbacGroup, Kind: "ClusterRole"}
 	apiService               = schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}

@@ -17,7 +17,7 @@ func Normalize(kind schema.GroupKind, object map[string]any) {
 		StripMetadata(meta)
 		dropNulls(meta, nil, nil)
 		for _, name := range []string{"labels", "annotations", "finalizers", "ownerReferences"} {
-			if isEmptyMap(meta[name]) || isEmptyList(meta[name]) { // which says nothing, and is another's once it has an entry
+			if isEmptyMap(meta[name]) || IsEmptyList(meta[name]) { // which says nothing, and is another's once it has an entry
 				delete(meta, name)
 			}
 		}
@@ -44,23 +44,18 @@ func Normalize(kind schema.GroupKind, object map[string]any) {
 				delete(p, "protocol")
 			}
 		}
-	case statefulSets:
+	case statefulSetKind:
 		for template := range Items(object["spec"], "volumeClaimTemplates") {
 			if t, ok := template.(map[string]any); ok && isEmptyMap(t["status"]) {
 				delete(t, "status")
 			}
 		}
-	case limitRanges:
+	case limitRangeKind:
 		for item := range Items(object["spec"], "limits") {
 			fillLimits(item)
 		}
 	}
 }
-
-var (
-	statefulSets = schema.GroupKind{Group: "apps", Kind: "StatefulSet"}
-	limitRanges  = schema.GroupKind{Kind: "LimitRange"}
-)
 
 // fillLimits fills in the defaults of containers' limits as the server does.
 func fillLimits(item any) {
@@ -96,7 +91,8 @@ func isEmptyMap(value any) bool {
 	return ok && len(m) == 0
 }
 
-func isEmptyList(value any) bool {
+// IsEmptyList says whether a value is a list without elements.
+func IsEmptyList(value any) bool {
 	list, ok := value.([]any)
 	return ok && len(list) == 0
 }

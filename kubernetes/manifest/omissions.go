@@ -9,8 +9,8 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
-// A lacking is what an Export says that it does not have.
-type lacking struct {
+// omissions is what an Export says that it does not have.
+type omissions struct {
 	secrets string          // how many it leaves out, if it does
 	there   map[key]bool    // those of them that it names
 	groups  []unlistedGroup // in the order of the comments
@@ -32,8 +32,8 @@ var (
 
 // readComments reads the comments at the beginning of an Export. What follows is content, in
 // which a text may look like such a comment.
-func readComments(export []byte) lacking {
-	l := lacking{there: map[key]bool{}}
+func readComments(export []byte) omissions {
+	l := omissions{there: map[key]bool{}}
 	for line := range bytes.Lines(export) {
 		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && string(line) != "---" {
 			break
@@ -51,8 +51,8 @@ func readComments(export []byte) lacking {
 	return l
 }
 
-// notes say what is lacking.
-func (l lacking) notes() []string {
+// notes say what is missing.
+func (l omissions) notes() []string {
 	var notes []string
 	if l.secrets != "" {
 		notes = append(notes, fmt.Sprintf("the export leaves out %s Secrets; they are neither compared nor deleted", l.secrets))
@@ -64,7 +64,7 @@ func (l lacking) notes() []string {
 }
 
 // ofGroup says that a group could not be shown, at some version, or nothing.
-func (l lacking) ofGroup(group string) string {
+func (l omissions) ofGroup(group string) string {
 	for _, u := range l.groups {
 		if u.group == group {
 			return u.String()
