@@ -93,3 +93,8 @@ func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(caus
 	s.attempts++
 	return &graph.Again{After: pause, Ended: ended}
 }
+
+// A goingError says that an object was applied that is being deleted: it will be gone.
+type goingError struct{}
+
+func (*goingError) Error() string { return "the object is being deleted" }

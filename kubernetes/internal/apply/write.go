@@ -233,11 +233,6 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 	})
 }
 
-// A goingError says that an object was applied that is being deleted: it will be gone.
-type goingError struct{}
-
-func (*goingError) Error() string { return "the object is being deleted" }
-
 // delete deletes the object; one that is gone already is fine. If other steps depend on it
 // the step is over when the object is really gone.
 func (a *Applier) delete(ctx context.Context, s *Step) (Outcome, error) {
