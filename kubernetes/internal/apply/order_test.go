@@ -93,6 +93,7 @@ func TestGraphOrdersByNeed(t *testing.T) {
 		"default namespace and content":   {object("v1", "Namespace", "metadata: {name: default}"), object("v1", "ConfigMap", "metadata: {name: a}")},
 		"CRD and resource":                {object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "metadata: {name: whys.x}\nspec: {group: x, names: {kind: Why, plural: whys}, versions: [{name: v1}, {name: v2}]}"), named("x/v1", "Why")},
 		"CRD and resource of a later one": {object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "metadata: {name: whys.x}\nspec: {group: x, names: {kind: Why, plural: whys}, versions: [{name: v1}, {name: v2}]}"), named("x/v2", "Why")},
+		"account and its token":           {named("v1", "ServiceAccount"), object("v1", "Secret", "metadata: {name: a, annotations: {kubernetes.io/service-account.name: x}}\ntype: kubernetes.io/service-account-token")},
 		"role and binding":                {named(rbac, "Role"), object(rbac, "RoleBinding", "metadata: {name: a}\nroleRef: {kind: Role, name: x}")},
 		"cluster role and role binding":   {named(rbac, "ClusterRole"), object(rbac, "RoleBinding", "metadata: {name: a}\nroleRef: {kind: ClusterRole, name: x}")},
 		"cluster role and binding":        {named(rbac, "ClusterRole"), object(rbac, "ClusterRoleBinding", "metadata: {name: a}\nroleRef: {kind: ClusterRole, name: x}")},

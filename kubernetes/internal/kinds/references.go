@@ -48,6 +48,19 @@ func claimTemplateReferences(set map[string]any) []Reference {
 	return r
 }
 
+// tokenReferences is for the Secret that a service account's token is put in, which a controller
+// deletes if the account is not there.
+func tokenReferences(secret map[string]any) []Reference {
+	var r referrer
+	if text(secret, "type") == tokenType {
+		r.add("", "ServiceAccount", Nested(secret, "metadata", "annotations", "kubernetes.io/service-account.name"))
+	}
+	return r
+}
+
+// tokenType is the type of Secrets that hold the token of a service account.
+const tokenType = "kubernetes.io/service-account-token"
+
 func ingressReferences(ingress map[string]any) []Reference {
 	var r referrer
 	r.add("networking.k8s.io", "IngressClass", Nested(ingress, "spec", "ingressClassName"))

@@ -109,7 +109,7 @@ func stripServiceAccount(object map[string]any, chosen Fields) {
 
 // stripSecret takes off the token of a service account that a controller put there.
 func stripSecret(object map[string]any, chosen Fields) {
-	if text(object, "type") != "kubernetes.io/service-account-token" {
+	if text(object, "type") != tokenType {
 		return
 	}
 	dropKeys(object, "data", func(name string) bool { return !chosen.has("data", name) })

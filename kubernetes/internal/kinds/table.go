@@ -21,7 +21,7 @@ var table = []Kind{
 	{GroupKind: PersistentVolume, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripVolume, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "ComponentStatus"}, Scope: ClusterScoped, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: System},
 	{GroupKind: ConfigMap, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripNothing, Origin: Users},
-	{GroupKind: Secret, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripSecret, Origin: Users, IsSecret: true},
+	{GroupKind: Secret, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: tokenReferences, Strip: stripSecret, Origin: Users, IsSecret: true},
 	{GroupKind: Service, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripService, Origin: Users},
 	{GroupKind: ServiceAccount, Scope: Namespaced, Stage: Ordinary, Pods: NoPods, References: noReferences, Strip: stripServiceAccount, Origin: Users},
 	{GroupKind: schema.GroupKind{Kind: "Pod"}, Scope: Namespaced, Stage: Ordinary, Pods: podSpec, References: noReferences, Strip: stripPod, Origin: Users},
