@@ -40,7 +40,7 @@ var layers = map[string]layer{
 	},
 	"kubernetes": {
 		own: slices.Concat([]string{"kubernetes", ".", "flux", "internal/collector"},
-			kubernetesInternal("kinds", "parse", "redact", "api", "graph", "recent", "apply", "rollout")),
+			kubernetesInternal("kinds", "parse", "redact", "api", "graph", "recent", "look", "apply", "rollout")),
 		inTests: []string{"kubernetes/manifest", "internal/controlplane"},
 		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
@@ -55,8 +55,9 @@ var layers = map[string]layer{
 	"kubernetes/internal/redact": {own: append(kubernetesInternal("redact", "kinds"), "internal/oneline"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
 	"kubernetes/internal/parse":  {own: kubernetesInternal("parse", "kinds", "redact"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
 	"kubernetes/internal/api":    {own: append(kubernetesInternal("api", "kinds", "redact"), "internal/oneline"), never: []string{"github.com/stretchr/testify"}},
+	"kubernetes/internal/look": {own: kubernetesInternal("look", "api", "kinds", "recent"), never: []string{"github.com/stretchr/testify"}},
 	"kubernetes/internal/apply": {
-		own:   kubernetesInternal("apply", "api", "graph", "kinds", "parse", "recent", "redact"),
+		own:   kubernetesInternal("apply", "api", "graph", "kinds", "look", "parse", "recent", "redact"),
 		never: []string{"github.com/stretchr/testify"},
 	},
 	"kubernetes/internal/rollout": {own: kubernetesInternal("rollout", "api", "kinds", "redact"), never: []string{"github.com/stretchr/testify"}},

@@ -35,13 +35,14 @@ func in(namespace, definition string) string {
 	return strings.Replace(definition, "metadata: {name: ", "metadata: {namespace: "+namespace+", name: ", 1)
 }
 
-// manyKinds is a Sync of objects of several kinds in two namespaces.
+// manyKinds is a Sync of objects of several kinds in two namespaces, which have a label in common.
 func manyKinds(t *testing.T, w env) platform.SyncDef {
 	other := w.cp.Namespace(t)
 	var all platform.SyncDef
 	for i := range 4 {
 		name := fmt.Sprintf("app-%d", i)
 		for _, d := range []string{configMap(name, "1"), deployment(name, "example.com/web:1"), service(name, name), role(name), roleBinding(name, name)} {
+			d = strings.Replace(d, "metadata: {name: "+name+"}", "metadata: {name: "+name+", labels: {part-of: "+w.namespace+"}}", 1)
 			all.Actions = append(all.Actions, apply(name+" here", d), apply(name+" there", in(other, d)))
 		}
 	}

@@ -2,11 +2,15 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
@@ -104,4 +108,49 @@ func listOne[T any](ctx context.Context, c *Client, namespace, name string, list
 	default:
 		return nil, fmt.Errorf("list %s in namespace %s: %w", name, namespace, err)
 	}
+}
+
+// A SomeList tells of a page of a list of which some objects were wanted.
+type SomeList struct {
+	metav1.ListMeta
+	Listed, Wanted int // how many objects it has, and how many of them were wanted
+}
+
+// ListSome lists objects of a kind, and calls seen with each of those that are wanted, by
+// namespace and name. It decodes one at a time, and of the others nothing else.
+func (c *Client) ListSome(ctx context.Context, kind schema.GroupVersionKind, t Target, options metav1.ListOptions, wanted func(namespace, name string) bool, seen func(*unstructured.Unstructured)) (*SomeList, error) {
+	body, err := c.ListJSON(ctx, t, options)
+	if err != nil {
+		return nil, err
+	}
+	var page struct {
+		metav1.ListMeta `json:"metadata"`
+		Items           []json.RawMessage `json:"items"`
+	}
+	if err := kjson.Unmarshal(body, &page); err != nil {
+		return nil, fmt.Errorf("read the API server's answer: %w", err)
+	}
+	list := &SomeList{ListMeta: page.ListMeta, Listed: len(page.Items)}
+	for i, item := range page.Items {
+		var head struct {
+			Metadata struct {
+				Namespace string `json:"namespace"`
+				Name      string `json:"name"`
+			} `json:"metadata"`
+		}
+		if err := kjson.Unmarshal(item, &head); err != nil {
+			return nil, fmt.Errorf("read the API server's answer: %w", err)
+		}
+		if wanted(head.Metadata.Namespace, head.Metadata.Name) {
+			object := &unstructured.Unstructured{}
+			if err := kjson.Unmarshal(item, &object.Object); err != nil {
+				return nil, fmt.Errorf("read the API server's answer: %w", err)
+			}
+			object.SetGroupVersionKind(kind) // which lists of built-in kinds leave out
+			list.Wanted++
+			seen(object)
+		}
+		page.Items[i] = nil
+	}
+	return list, nil
 }

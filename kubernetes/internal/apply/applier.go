@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/look"
 	"github.com/platformbus/platform/kubernetes/internal/recent"
 )
 
@@ -27,6 +28,7 @@ type Options struct {
 type Applier struct {
 	client  *api.Client
 	options Options
+	looker  *look.Looker
 	writing keyLock
 	// verified has the objects that were what a definition says when last seen.
 	verified *recent.Cache[api.Key, verified]
@@ -43,6 +45,7 @@ func New(client *api.Client, options Options) *Applier {
 	return &Applier{
 		client:   client,
 		options:  options,
+		looker:   look.New(client),
 		wipes:    recent.New[string](verifiedLimit, func(int) int { return 1 }),
 		verified: recent.New[api.Key](verifiedLimit, func(verified) int { return 1 }),
 	}

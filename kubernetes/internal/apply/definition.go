@@ -26,6 +26,8 @@ type Definition struct {
 
 	// digest identifies the content that is sent.
 	digest [sha256.Size]byte
+	// size is how many bytes are sent.
+	size int
 	// labels and annotations are those that the definition sets.
 	labels, annotations map[string]string
 	// simple says that all it defines is in its metadata and its spec, the two of which
@@ -84,6 +86,7 @@ func NewDefinition(object parse.Object) (*Definition, error) {
 func (d *Definition) setBody(content map[string]any) error {
 	body, err := json.Marshal(content)
 	d.body = escapeForYAML(body)
+	d.size = len(d.body)
 	return err
 }
 

@@ -4,18 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"sync"
 
 	"github.com/pkg/errors"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/look"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
@@ -109,19 +108,16 @@ func (v verified) holds(d *Definition, now *observation, meta metav1.Object) boo
 
 // DetectUnchanged looks at the live objects that steps are about to apply. It sets what was seen
 // of each, and marks those as unchanged of which it is certain that to apply them would
-// change nothing. It takes one list for each kind: of metadata alone where this process
-// has verified the objects before, of whole objects otherwise. What it cannot see it
-// leaves to be applied; it fails only if the API server cannot be reached at all.
+// change nothing. It looks at metadata alone where this process has verified the objects before,
+// at whole objects otherwise. What it cannot see it leaves to Do; it fails only if the API
+// server cannot be reached at all.
 func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 	a.settleAll(ctx, steps, func(s *Step) bool { return !s.Object.Fresh })
-	listed := map[api.Resource]map[api.Key]*Step{}
+	wanted := map[api.Resource][]*Step{}
 	touched := map[api.Key]bool{}
 	for _, s := range steps {
 		if first := !touched[s.Object.Key]; first && !s.Delete && s.Failed == nil && s.Object.Resource.Listable && !s.Object.Fresh {
-			if listed[s.Object.Resource] == nil {
-				listed[s.Object.Resource] = map[api.Key]*Step{}
-			}
-			listed[s.Object.Resource][s.Object.Key] = s
+			wanted[s.Object.Resource] = append(wanted[s.Object.Resource], s)
 		}
 		s.follows = touched[s.Object.Key] // what is seen before it is not what it finds
 		touched[s.Object.Key] = true
@@ -131,12 +127,12 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		errs  []error // guarded by mu
 		group sync.WaitGroup
 	)
-	for res, wanted := range listed {
+	for res, some := range wanted {
 		group.Go(func() {
-			if err := a.detectKind(ctx, res, wanted); err != nil {
+			if err := a.detectKind(ctx, res, some); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				errs = append(errs, fmt.Errorf("look at the %s that are there: %w", res.GroupResource(), err))
+				errs = append(errs, err)
 			}
 		})
 	}
@@ -199,113 +195,42 @@ func doubtWhatGoes(steps []*Step) {
 }
 
 // detectKind is DetectUnchanged for one kind.
-func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted map[api.Key]*Step) error {
-	namespaces := map[string]bool{}
+func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted []*Step) error {
+	query := look.Query{Resource: res, Objects: make([]look.Object, len(wanted))}
 	unknown := 0
-	for key := range wanted {
-		namespaces[key.Namespace] = true
-		if _, ok := a.verified.Get(key); !ok {
+	for i, s := range wanted {
+		query.Objects[i] = look.Object{Namespace: s.Object.Key.Namespace, Name: s.Object.Key.Name, Labels: s.Object.labels, Size: s.Object.size}
+		if _, ok := a.verified.Get(s.Object.Key); !ok {
 			unknown++
 		}
 	}
-	look := a.detectByMetadata
-	if 10*unknown > len(wanted) { // for a few, applying them costs less than seeing all
-		look = a.detectByObject
-	}
-	scope := ""
-	if len(namespaces) == 1 {
-		for only := range namespaces {
-			scope = only
-		}
-	}
-	err := look(ctx, res, scope, wanted)
-	if apierrors.IsForbidden(err) && scope == "" && res.Namespaced {
-		for namespace := range namespaces { // those that we may see
-			if err = look(ctx, res, namespace, wanted); err != nil && !apierrors.IsForbidden(err) {
-				break
-			}
-		}
-	}
-	if err != nil && (api.IsUnreachable(err) || ctx.Err() != nil) {
-		return err
-	}
-	if err == nil {
-		a.passExpired(wanted)
-	}
-	return nil // to apply them will show what is wrong
-}
-
-// passExpired marks as unchanged the Jobs that were applied as they are defined, and have gone
-// by themselves since.
-func (a *Applier) passExpired(wanted map[api.Key]*Step) {
-	for key, s := range wanted {
-		if !s.Object.expires || s.seen != nil {
-			continue
-		}
-		wipes, _ := a.wipes.Get(key.Namespace)
-		if v, ok := a.verified.Get(key); ok && v.digest == s.Object.digest && v.wipes == wipes {
-			s.Unchanged = true
-		}
-	}
-}
-
-// selectorFor returns the field selector for what is wanted, if that is one object: the API
-// server then reads that object only.
-func selectorFor(wanted map[api.Key]*Step) string {
-	if len(wanted) == 1 {
-		for key := range wanted {
-			return fields.OneTermEqualSelector("metadata.name", key.Name).String()
-		}
-	}
-	return ""
-}
-
-// detectByMetadata judges by metadata alone.
-func (a *Applier) detectByMetadata(ctx context.Context, res api.Resource, namespace string, wanted map[api.Key]*Step) error {
-	judge := func(meta metav1.Object) {
-		s := wanted[api.Key{GroupKind: res.GVK().GroupKind(), Namespace: meta.GetNamespace(), Name: meta.GetName()}]
-		if s == nil {
-			return
-		}
-		s.seen = a.observe(meta, meta.GetManagedFields())
+	query.Whole = 10*unknown > len(wanted) // for a few, applying them costs less than seeing all
+	query.Seen = func(i int, meta *metav1.PartialObjectMetadata) {
+		s := wanted[i]
+		s.seen = a.observe(meta, meta.ManagedFields)
 		a.judge(s, meta)
 	}
-	only := selectorFor(wanted)
-	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		options.FieldSelector = only
-		list, err := a.client.Metadata(res.GroupVersionResource, namespace).List(ctx, options)
-		if err != nil {
-			return nil, err
+	query.SeenWhole = func(i int, live *unstructured.Unstructured) { a.judgeWhole(wanted[i], live) }
+	found, err := a.looker.Look(ctx, query)
+	for i, finding := range found {
+		if finding == look.Absent {
+			a.passExpired(wanted[i])
 		}
-		for i := range list.Items {
-			judge(&list.Items[i])
-		}
-		return list, nil
-	})
+		wanted[i].hidden = finding == look.Unknown
+	}
+	return err
 }
 
-// detectByObject judges by the objects as a whole.
-func (a *Applier) detectByObject(ctx context.Context, res api.Resource, namespace string, wanted map[api.Key]*Step) error {
-	judge := func(live *unstructured.Unstructured) {
-		s := wanted[api.Key{GroupKind: res.GVK().GroupKind(), Namespace: live.GetNamespace(), Name: live.GetName()}]
-		if s == nil {
-			return
-		}
-		a.judgeWhole(s, live)
+// passExpired marks as unchanged a Job that was applied as it is defined, and has gone by itself
+// since.
+func (a *Applier) passExpired(s *Step) {
+	if !s.Object.expires {
+		return
 	}
-	only := selectorFor(wanted)
-	return a.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		options.FieldSelector = only
-		list, err := a.client.Objects(res.GroupVersionResource, namespace).List(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list.Items {
-			judge(&list.Items[i])
-			list.Items[i].Object = nil // most of a page is not needed while the rest is judged
-		}
-		return list, nil
-	})
+	wipes, _ := a.wipes.Get(s.Object.Key.Namespace)
+	if v, ok := a.verified.Get(s.Object.Key); ok && v.digest == s.Object.digest && v.wipes == wipes {
+		s.Unchanged = true
+	}
 }
 
 // observeOne observes the object of a step, if there is one. It may find that to apply it
@@ -327,6 +252,31 @@ func (a *Applier) observeOne(ctx context.Context, s *Step) error {
 	if !s.Delete {
 		a.judge(s, live)
 	}
+	return nil
+}
+
+// observeByDryRun observes an object that may be applied and not looked at by what an apply would
+// make of it. If the API server refuses that, it observes nothing: the apply will show why.
+func (a *Applier) observeByDryRun(ctx context.Context, s *Step) error {
+	t := s.Object
+	var after *metav1.PartialObjectMetadata
+	err := a.client.Once(ctx, func(ctx context.Context) (err error) {
+		after, err = a.metadata(t).Patch(ctx, t.Key.Name, types.ApplyPatchType, t.body,
+			metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: new(true), DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	if err != nil {
+		if api.IsTransient(err) || ctx.Err() != nil {
+			return err
+		}
+		return nil
+	}
+	s.hidden = false
+	o := a.observe(after, after.ManagedFields)
+	// All else that is seen is what would be, not what is.
+	s.seen = &observation{ignored: o.ignored, goes: o.goes}
+	v, ok := a.verified.Get(t.Key)
+	s.Unchanged = ok && v.digest == t.digest && v.uid == o.uid && v.version == o.version
 	return nil
 }
 

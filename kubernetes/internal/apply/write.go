@@ -81,7 +81,13 @@ func (a *Applier) start(ctx context.Context, s *Step) (Outcome, error) {
 		return 0, err
 	}
 	if s.seen == nil && (s.Delete || s.follows || s.Explicit) {
-		if err := a.observeOne(ctx, s); err != nil && (s.Delete || !apierrors.IsForbidden(err)) { // who may not look can still apply
+		err := a.observeOne(ctx, s)
+		if s.hidden = apierrors.IsForbidden(err) && !s.Delete; err != nil && !s.hidden { // who may not look can still apply
+			return 0, err
+		}
+	}
+	if s.hidden && !s.Explicit {
+		if err := a.observeByDryRun(ctx, s); err != nil {
 			return 0, err
 		}
 	}

@@ -1,0 +1,227 @@
+// Package look finds objects in a cluster by their names, at a cost that follows how many are
+// looked for, whatever else the cluster holds.
+package look
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/recent"
+)
+
+// A Query looks for objects of one resource.
+type Query struct {
+	Resource api.Resource
+	// Objects are those that are looked for, each once.
+	Objects []Object
+	// Whole says that their content is needed, not their metadata alone.
+	Whole bool
+	// Seen is called with the metadata of an object, by its index. It may be called for several
+	// objects at once, and again for one that was seen before. It is not called if Whole is set.
+	Seen func(i int, meta *metav1.PartialObjectMetadata)
+	// SeenWhole is called likewise with whole objects, if Whole is set.
+	SeenWhole func(i int, live *unstructured.Unstructured)
+}
+
+// An Object is one that is looked for.
+type Object struct {
+	Namespace, Name string
+	// Labels are those that it is expected to have. They only make the look cheaper: one that
+	// does not have them is found all the same.
+	Labels map[string]string
+	// Size is about how large it is, in bytes. It bounds how many are had at once.
+	Size int
+}
+
+// A Finding is what a look says of one object.
+type Finding int
+
+const (
+	// Unknown says that it may not be seen, or that the API server could not show it.
+	Unknown Finding = iota
+	// Absent says that it is not there.
+	Absent
+	// Present says that it is there, and was passed on.
+	Present
+)
+
+// A Looker looks for objects. It chooses between lists of all namespaces, of one, of what has
+// certain labels, and requests for single objects, by what is looked for and by what was there
+// when it looked before. Lists are left where they turn out to hold much else. It may be used
+// by many goroutines at once.
+type Looker struct {
+	client *api.Client
+	census *recent.Cache[place, count]
+}
+
+// A place is what one list may hold.
+type place struct {
+	resource  schema.GroupVersionResource
+	namespace string // empty for all
+	selector  string // of labels; empty for all
+}
+
+// A count is what is remembered of a place.
+type count struct {
+	others    int  // how many objects it held that were not looked for
+	forbidden bool // it may not be listed
+	at        time.Time
+}
+
+const (
+	// censusLimit is how many places are remembered.
+	censusLimit = 20_000
+	// censusAge is for how long a count holds. A place that has changed since costs more than it
+	// need, and no more than bounded lists do.
+	censusAge = 10 * time.Minute
+	// groupPatience is how long a request for objects of a group that is not Kubernetes' own is
+	// sent again: what serves or converts them may be down for good.
+	groupPatience = 3 * time.Second
+)
+
+// New returns a Looker that has seen nothing yet.
+func New(client *api.Client) *Looker {
+	return &Looker{client: client, census: recent.New[place](censusLimit, func(count) int { return 1 })}
+}
+
+func (l *Looker) remembered(p place) (count, bool) {
+	c, ok := l.census.Get(p)
+	return c, ok && time.Since(c.at) < censusAge
+}
+
+// remember notes how much else than what was looked for a place holds.
+func (l *Looker) remember(p place, others int, forbidden bool) {
+	l.census.Put(p, count{others, forbidden, time.Now()})
+}
+
+// budget is how many objects a list may hold, for one of n that are looked for to be better
+// than n requests.
+func budget(n int) int { return 2*n + 8 }
+
+// Look looks for the objects of a query, and returns what it finds of each, in their order. It
+// fails only if the API server cannot be reached at all, or if ctx ends.
+func (l *Looker) Look(ctx context.Context, q Query) ([]Finding, error) {
+	if !kinds.IsOwnGroup(q.Resource.Group) {
+		ctx = api.WithPatience(ctx, groupPatience)
+	}
+	s := &search{Looker: l, Query: q, index: make(map[name]int, len(q.Objects)), found: make([]Finding, len(q.Objects))}
+	left := make([]int, len(q.Objects))
+	for i, o := range q.Objects {
+		s.index[name{o.Namespace, o.Name}] = i
+		left[i] = i
+	}
+	err := s.everywhere(ctx, left)
+	if err != nil && (api.IsUnreachable(err) || ctx.Err() != nil) {
+		return nil, fmt.Errorf("look at the %s that are there: %w", q.Resource.GroupResource(), err)
+	}
+	return s.found, nil
+}
+
+// A search is one query under way.
+type search struct {
+	*Looker
+	Query
+	index map[name]int
+
+	mu    sync.Mutex
+	found []Finding // guarded by mu
+}
+
+type name struct{ namespace, name string }
+
+func (s *search) set(i int, f Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found[i] = f
+}
+
+// unknown returns those of the objects of which nothing is known yet.
+func (s *search) unknown(some []int) []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left []int
+	for _, i := range some {
+		if s.found[i] == Unknown {
+			left = append(left, i)
+		}
+	}
+	return left
+}
+
+// everywhere looks in all namespaces at once as far as that is cheap, and then in each.
+func (s *search) everywhere(ctx context.Context, left []int) error {
+	labelled := false // what has the expected labels was listed
+	if selector := s.selectorFor(left); len(s.byNamespace(left)) > 1 && selector != "" {
+		var err error
+		if labelled, err = s.list(ctx, "", selector, left); err != nil {
+			return err
+		}
+		left = s.unknown(left)
+	}
+	if len(s.byNamespace(left)) > 1 {
+		if _, err := s.list(ctx, "", "", left); err != nil {
+			return err
+		}
+		left = s.unknown(left)
+	}
+	var (
+		mu     sync.Mutex
+		failed error // guarded by mu
+		group  sync.WaitGroup
+	)
+	for namespace, some := range s.byNamespace(left) {
+		group.Go(func() {
+			if err := s.in(ctx, namespace, some, labelled); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = err
+			}
+		})
+	}
+	group.Wait()
+	return failed
+}
+
+func (s *search) byNamespace(some []int) map[string][]int {
+	groups := map[string][]int{}
+	for _, i := range some {
+		groups[s.Objects[i].Namespace] = append(groups[s.Objects[i].Namespace], i)
+	}
+	return groups
+}
+
+// in looks in one namespace, or for objects that are in none.
+func (s *search) in(ctx context.Context, namespace string, left []int, labelled bool) error {
+	if len(left) == 1 {
+		if err := s.one(ctx, left[0]); !isRefused(err) {
+			return err
+		}
+	}
+	if selector := s.selectorFor(left); len(left) > 1 && selector != "" && !labelled {
+		if _, err := s.list(ctx, namespace, selector, left); err != nil {
+			return err
+		}
+		left = s.unknown(left)
+	}
+	if len(left) > 1 {
+		if _, err := s.list(ctx, namespace, "", left); err != nil {
+			return err
+		}
+		left = s.unknown(left)
+	}
+	return s.get(ctx, left)
+}
+
+// isRefused says whether what a request asks for is not allowed, or nowhere.
+func isRefused(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err)
+}
