@@ -5,11 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
-	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
@@ -36,8 +31,10 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 	if err != nil {
 		return clusterError(fmt.Errorf("apply: %w", err))
 	}
-	a := &application{core: c.core, known: known, lists: map[string]func() *workloads{}, failed: map[flux.ServiceID][]error{}}
-	a.match(ctx, defs)
+	a := &application{core: c.core, known: known, matched: map[flux.ServiceID]*workload{}, failed: map[flux.ServiceID][]error{}}
+	if err := a.match(ctx, defs); err != nil {
+		return clusterError(fmt.Errorf("apply: %w", err))
+	}
 	a.run(ctx, defs)
 	a.await(ctx)
 
@@ -57,72 +54,41 @@ type application struct {
 	known   *api.Catalog
 	matched map[flux.ServiceID]*workload      // the pod controllers that services select
 	applied map[flux.ServiceID]rollout.Target // what is to be waited for
-
-	mu     sync.Mutex
-	lists  map[string]func() *workloads // of each namespace, listed once; guarded by mu
-	failed map[flux.ServiceID][]error   // guarded by mu
+	failed  map[flux.ServiceID][]error
 }
 
-func (a *application) fail(id flux.ServiceID, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.failed[id] = append(a.failed[id], err)
-}
+func (a *application) fail(id flux.ServiceID, err error) { a.failed[id] = append(a.failed[id], err) }
 
 // match finds the pod controller of each service.
-func (a *application) match(ctx context.Context, defs []platform.ServiceDefinition) {
-	a.matched = map[flux.ServiceID]*workload{}
+func (a *application) match(ctx context.Context, defs []platform.ServiceDefinition) error {
+	wanted := flux.ServiceIDSet{}
 	for _, def := range defs {
-		a.matched[def.ServiceID] = nil
+		if _, _, err := componentsOf(def.ServiceID); err == nil {
+			wanted.Add([]flux.ServiceID{def.ServiceID})
+		} else if a.failed[def.ServiceID] == nil {
+			a.fail(def.ServiceID, err)
+		}
 	}
-	var (
-		ids   = slices.Collect(maps.Keys(a.matched))
-		found = make([]*workload, len(ids))
-		group sync.WaitGroup
-	)
-	for i, id := range ids {
-		group.Go(func() {
-			var err error
-			if found[i], err = a.selectedBy(ctx, id); err != nil {
-				a.fail(id, err)
-			}
-		})
-	}
-	group.Wait()
-	for i, id := range ids {
-		a.matched[id] = found[i]
-	}
-}
-
-// selectedBy returns the one pod controller whose pods the service selects.
-func (a *application) selectedBy(ctx context.Context, id flux.ServiceID) (*workload, error) {
-	namespace, name, err := componentsOf(id)
+	ids := slices.Sorted(maps.Keys(wanted))
+	found, failed, err := a.servicesByID(ctx, ids)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	service := &corev1.Service{}
-	err = a.client.Retry(ctx, func(ctx context.Context) error {
-		return a.client.Get(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace, Name: name}, service)
-	})
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, platform.ErrNoMatchingService
-	case err != nil:
-		return nil, fmt.Errorf("get the service: %w", err)
+	all := a.selectedBy(ctx, slices.Collect(maps.Values(found)))
+	for _, id := range ids {
+		service, err := found[id], failed[id]
+		switch {
+		case err != nil:
+		case service == nil:
+			err = platform.ErrNoMatchingService
+		default:
+			a.matched[id], err = service.selects(all)
+		}
+		if err != nil {
+			a.fail(id, err)
+		}
 	}
-	found := newFoundService(service, time.Now())
-	return found.selects(a.workloadsIn(ctx, namespace))
-}
-
-func (a *application) workloadsIn(ctx context.Context, namespace string) *workloads {
-	a.mu.Lock()
-	list := a.lists[namespace]
-	if list == nil {
-		list = sync.OnceValue(func() *workloads { return a.workloads(ctx, api.Scope{namespace}) })
-		a.lists[namespace] = list
-	}
-	a.mu.Unlock()
-	return list()
+	return nil
 }
 
 // run applies the definitions of the services that have a pod controller.

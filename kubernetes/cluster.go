@@ -15,6 +15,7 @@ import (
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/apply"
+	"github.com/platformbus/platform/kubernetes/internal/look"
 	"github.com/platformbus/platform/kubernetes/internal/parse"
 	"github.com/platformbus/platform/kubernetes/internal/recent"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
@@ -170,6 +171,7 @@ var _ platform.Platform = (*Cluster)(nil)
 type core struct {
 	options Options
 	client  *api.Client
+	looker  *look.Looker
 	applier *apply.Applier
 	waiter  *rollout.Waiter
 	// read has what the bytes of an action say, by their hash: what has been parsed need
@@ -206,10 +208,12 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
+	looker := look.New(client)
 	return &Cluster{core: &core{
 		options: options,
 		client:  client,
-		applier: apply.New(client, apply.Options{
+		looker:  looker,
+		applier: apply.New(client, looker, apply.Options{
 			FieldManager:   options.FieldManager,
 			FailOnConflict: options.FailOnConflict,
 			Adopts:         options.AdoptFieldManagers,

@@ -49,7 +49,23 @@ func (c *core) readAll(ctx context.Context, actions []platform.SyncAction, faile
 	}
 	limits := parse.NewLimits(size, c.options.MaxObjects)
 	read := make([]*readAction, len(actions))
-	inParallel(len(actions), func(i int) { read[i], failed[i] = c.readOne(ctx, actions[i], limits) })
+	keys := make([][sha256.Size]byte, len(actions))
+	inParallel(len(actions), func(i int) { keys[i] = hashOf(actions[i]) })
+	first := make(map[[sha256.Size]byte]int, len(actions)) // of those that say the same
+	distinct := make([]int, 0, len(actions))
+	for i, key := range keys {
+		if _, ok := first[key]; !ok {
+			first[key] = i
+			distinct = append(distinct, i)
+		}
+	}
+	inParallel(len(distinct), func(n int) {
+		i := distinct[n]
+		read[i], failed[i] = c.readOne(ctx, keys[i], actions[i], limits)
+	})
+	for i, key := range keys {
+		read[i], failed[i] = read[first[key]], failed[first[key]]
+	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -87,8 +103,7 @@ func inParallel(n int, do func(i int)) {
 	workers.Wait()
 }
 
-func (c *core) readOne(ctx context.Context, a platform.SyncAction, limits *parse.Limits) (*readAction, error) {
-	key := hashOf(a)
+func (c *core) readOne(ctx context.Context, key [sha256.Size]byte, a platform.SyncAction, limits *parse.Limits) (*readAction, error) {
 	if known, ok := c.read.Get(key); ok {
 		return known, nil
 	}

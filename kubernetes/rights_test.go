@@ -19,9 +19,9 @@ func mayDo(verbs []string, resources ...string) []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{{APIGroups: []string{"*"}, Resources: resources, Verbs: verbs}}
 }
 
-// Of a kind, all services share one watch, in whatever namespaces they are; one that fails
-// holds up no other.
-func TestApplyWatchesAKindOnce(t *testing.T) {
+// Each service has a watch of its own, in whatever namespace it is; one that fails holds up no
+// other.
+func TestApplyWatchesWhatItAppliesOnly(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	other := w.cp.Namespace(t)
 	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
@@ -37,11 +37,13 @@ func TestApplyWatchesAKindOnce(t *testing.T) {
 	assert.Len(t, got, 1, "%v", got)
 	assert.Contains(t, got[there.ServiceID], "roll out Deployment "+other+"/web: stalled: ProgressDeadlineExceeded")
 	assert.Contains(t, got[there.ServiceID], "pods: container main (example.com/web:"+controlplane.MissingTag)
-	assert.Equal(t, []string{"WATCH /apis/apps/v1/deployments"}, requests.take("WATCH"))
+	assert.ElementsMatch(t, []string{
+		"WATCH /apis/apps/v1/namespaces/" + w.namespace + "/deployments", "WATCH /apis/apps/v1/namespaces/" + other + "/deployments",
+	}, requests.take("WATCH"))
 	assert.EqualValues(t, 2, live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web").Status.UpdatedReplicas)
 }
 
-// Who may not watch all namespaces watches each.
+// It takes rights in the namespaces of the services only.
 func TestApplyWithRightsInItsNamespacesOnly(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	other := w.cp.Namespace(t)

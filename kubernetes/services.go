@@ -46,44 +46,45 @@ func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 	})
 }
 
-// fewNamespaces is for how many namespaces it costs less to list each than all.
-const fewNamespaces = 4
-
 // SomeServices lists the services named, see platform.Platform. An ID that no service can have
-// is an error that comes with the others' result.
+// is an error that comes with the others' result. What it reads follows how many are named; see
+// "Cost" in the package comment.
 func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
 	var (
-		wanted     flux.ServiceIDSet
-		wrong      []error
-		namespaces = map[string]bool{}
+		wanted = flux.ServiceIDSet{}
+		wrong  []error
 	)
 	for _, id := range ids {
 		namespace, _, err := componentsOf(id)
 		if err != nil {
 			wrong = append(wrong, err)
-			continue
-		}
-		if c.offers(namespace) {
-			namespaces[namespace] = true
+		} else if c.offers(namespace) {
 			wanted.Add([]flux.ServiceID{id})
 		}
 	}
-	found := []platform.Service{}
+	services := []platform.Service{}
 	if len(wanted) > 0 {
 		ctx, cancel := c.call()
 		defer cancel()
-		where := c.offered()
-		if where != nil || len(namespaces) <= fewNamespaces {
-			where = slices.Sorted(maps.Keys(namespaces))
+		found, failed, err := c.servicesByID(ctx, slices.Sorted(maps.Keys(wanted)))
+		if err != nil {
+			return services, clusterError(redact.Join(append(wrong, err)...))
 		}
-		var err error
-		found, err = c.services(ctx, where, func(s *corev1.Service) bool { return wanted.Contains(idOf(s)) })
-		wrong = append(wrong, err)
+		all := c.selectedBy(ctx, slices.Collect(maps.Values(found)))
+		all.confirm(ctx, c.core)
+		all.findTrouble(ctx, c.core)
+		for _, id := range slices.Sorted(maps.Keys(found)) {
+			services = append(services, found[id].describe(all))
+		}
+		for _, id := range slices.Sorted(maps.Keys(failed)) {
+			wrong = append(wrong, fmt.Errorf("the service %q: %w", id, failed[id]))
+		}
+		wrong = append(wrong, all.hidden...)
 	}
 	if err := redact.Join(wrong...); err != nil {
-		return found, clusterError(err)
+		return services, clusterError(err)
 	}
-	return found, nil
+	return services, nil
 }
 
 // componentsOf returns the namespace and the name that an ID is made of, or an error if no
@@ -136,12 +137,12 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 	listed := make(chan *workloads, 1)
 	go func() { listed <- c.workloads(ctx, where) }() // received below
 	now := time.Now()
-	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]foundService, metav1.ListInterface, error) {
+	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*foundService, metav1.ListInterface, error) {
 		page := &corev1.ServiceList{}
 		if err := c.client.List(ctx, api.Target{GroupVersionResource: serviceResource, Namespace: namespace}, options, page); err != nil {
 			return nil, nil, err
 		}
-		found := make([]foundService, 0, len(page.Items))
+		found := make([]*foundService, 0, len(page.Items))
 		for i := range page.Items {
 			if s := &page.Items[i]; keep(s) {
 				found = append(found, newFoundService(s, now))
@@ -196,8 +197,8 @@ func isAddon(s *corev1.Service) bool {
 	return s.Labels["kubernetes.io/cluster-service"] == "true" || mode == "EnsureExists" || mode == "Reconcile"
 }
 
-func newFoundService(s *corev1.Service, now time.Time) foundService {
-	return foundService{
+func newFoundService(s *corev1.Service, now time.Time) *foundService {
+	return &foundService{
 		Service: platform.Service{
 			ID:       idOf(s),
 			IP:       s.Spec.ClusterIP,

@@ -17,6 +17,7 @@ import (
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/look"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 	"github.com/platformbus/platform/kubernetes/internal/rollout"
 )
@@ -124,7 +125,7 @@ func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
 	)
 	for _, kind := range kinds.Workloads() {
 		lists.Go(func() {
-			some, view := api.ListScope(ctx, c.client, where, kind.Resource.Resource, c.workloadsOf(kind))
+			some, view := api.ListScope(ctx, c.client, where, kind.Resource.Resource, c.workloadsOf(kind, ""))
 			mu.Lock()
 			defer mu.Unlock()
 			found.add(some)
@@ -152,21 +153,15 @@ func (w *workloads) confirm(ctx context.Context, c *core) {
 func (w *workloads) findTrouble(ctx context.Context, c *core) {
 	// Each under the rarest of its labels, so that those that many share do not matter.
 	unready := map[labelKey][]*workload{}
-	namespaces := map[string]bool{}
 	for _, one := range w.all {
 		if key, ok := w.rarest(one.namespace, one.podLabels); ok && (one.podsLack || one.state.Phase == rollout.Stalled) {
 			unready[key] = append(unready[key], one)
-			namespaces[one.namespace] = true
 		}
 	}
 	if len(unready) == 0 {
 		return
 	}
-	where := w.where
-	if len(namespaces) <= fewNamespaces || where != nil {
-		where = slices.Sorted(maps.Keys(namespaces))
-	}
-	pods, _ := api.ListScope(ctx, c.client, where, "pods", c.troubledPods)
+	pods := c.podsOf(ctx, w.where, unready)
 	for _, pod := range pods {
 		for name, value := range pod.labels {
 			for _, one := range unready[labelKey{pod.namespace, name, value}] {
@@ -184,6 +179,45 @@ func (w *workloads) findTrouble(ctx context.Context, c *core) {
 	}
 }
 
+// fewUnready is for how many workloads their own pods are asked for, rather than all.
+const fewUnready = 64
+
+// podsOf returns the pods that are in trouble, among them those of the workloads.
+func (c *core) podsOf(ctx context.Context, where api.Scope, of map[labelKey][]*workload) []troubledPod {
+	byNamespace := map[string][]map[string]string{} // the labels of the pods
+	n := 0
+	for _, some := range of {
+		for _, one := range some {
+			byNamespace[one.namespace] = append(byNamespace[one.namespace], one.podLabels)
+			n++
+		}
+	}
+	if n > fewUnready {
+		if where != nil || len(byNamespace) == 1 {
+			where = slices.Sorted(maps.Keys(byNamespace))
+		}
+		pods, _ := api.ListScope(ctx, c.client, where, "pods", c.troubledPods(""))
+		return pods
+	}
+	var (
+		mu    sync.Mutex
+		all   []troubledPod // guarded by mu
+		lists sync.WaitGroup
+	)
+	for namespace, sets := range byNamespace {
+		for _, selector := range look.Selectors(sets) {
+			lists.Go(func() {
+				pods, _ := api.ListScope(ctx, c.client, api.Scope{namespace}, "pods", c.troubledPods(selector))
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, pods...)
+			})
+		}
+	}
+	lists.Wait()
+	return all
+}
+
 // Resources that are read whatever definitions there are.
 var (
 	serviceResource   = corev1.SchemeGroupVersion.WithResource("services")
@@ -198,24 +232,29 @@ type troubledPod struct {
 	reasons   []string
 }
 
-func (c *core) troubledPods(ctx context.Context, namespace string, options metav1.ListOptions) ([]troubledPod, metav1.ListInterface, error) {
-	options.FieldSelector = "status.phase!=Succeeded"
-	page := &corev1.PodList{}
-	if err := c.client.List(ctx, api.Target{GroupVersionResource: podResource, Namespace: namespace}, options, page); err != nil {
-		return nil, nil, err
-	}
-	var troubled []troubledPod
-	for i := range page.Items {
-		if pod := &page.Items[i]; len(rollout.TroubleOf(pod)) > 0 {
-			troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, rollout.TroubleOf(pod)})
+// troubledPods lists the pods with certain labels, or all.
+func (c *core) troubledPods(selector string) api.Lister[troubledPod] {
+	return func(ctx context.Context, namespace string, options metav1.ListOptions) ([]troubledPod, metav1.ListInterface, error) {
+		options.LabelSelector = selector
+		options.FieldSelector = "status.phase!=Succeeded"
+		page := &corev1.PodList{}
+		if err := c.client.List(ctx, api.Target{GroupVersionResource: podResource, Namespace: namespace}, options, page); err != nil {
+			return nil, nil, err
 		}
+		var troubled []troubledPod
+		for i := range page.Items {
+			if pod := &page.Items[i]; len(rollout.TroubleOf(pod)) > 0 {
+				troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, rollout.TroubleOf(pod)})
+			}
+		}
+		return troubled, page, nil
 	}
-	return troubled, page, nil
 }
 
-// workloadsOf lists pod controllers of a kind page by page.
-func (c *core) workloadsOf(kind *kinds.Kind) api.Lister[*workload] {
+// workloadsOf lists pod controllers of a kind, with certain labels or all, page by page.
+func (c *core) workloadsOf(kind *kinds.Kind, selector string) api.Lister[*workload] {
 	return func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
+		options.LabelSelector = selector
 		page, err := c.client.ListTyped(ctx, api.Target{GroupVersionResource: kind.Resource, Namespace: namespace}, kind.Kind, options)
 		if err != nil {
 			return nil, nil, err

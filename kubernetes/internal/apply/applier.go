@@ -41,11 +41,11 @@ type Applier struct {
 const verifiedLimit = 100_000
 
 // New returns an Applier that has verified nothing yet.
-func New(client *api.Client, options Options) *Applier {
+func New(client *api.Client, looker *look.Looker, options Options) *Applier {
 	return &Applier{
 		client:   client,
 		options:  options,
-		looker:   look.New(client),
+		looker:   looker,
 		wipes:    recent.New[string](verifiedLimit, func(int) int { return 1 }),
 		verified: recent.New[api.Key](verifiedLimit, func(verified) int { return 1 }),
 	}

@@ -7,8 +7,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 )
+
+// TemplateRecords returns the resources in which pod controllers record the templates of their
+// pods. Their objects have the labels of the template, and the controller as their owner.
+func TemplateRecords() []schema.GroupVersionResource {
+	return []schema.GroupVersionResource{appsv1.SchemeGroupVersion.WithResource("replicasets"), appsv1.SchemeGroupVersion.WithResource("controllerrevisions")}
+}
 
 // ReadWorkload reads an object of the kind as it comes from a watch.
 func (k *Kind) ReadWorkload(object *unstructured.Unstructured) (Workload, error) {

@@ -44,7 +44,7 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 		l := listing{search: s, place: at, wanted: left, ask: s.wholePage, first: min(s.pageSize(left), int64(len(left)+peek))}
 		return l.run(ctx)
 	}
-	l := listing{search: s, place: at, wanted: left, first: min(api.PageSize, int64(budget(len(left))))}
+	l := listing{search: s, place: at, wanted: left, first: min(api.PageSize, int64(Budget(len(left))))}
 	if !known && (s.Whole || namespace == "" && s.Resource.Namespaced && selector == "") {
 		l.first = peek
 	}
@@ -77,7 +77,7 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 func areFew(others, n int) bool { return others <= n/4+1 }
 
 // isCrowded says whether a place holds more than is to be listed for n objects.
-func isCrowded(others, n int) bool { return others > budget(n)-n }
+func isCrowded(others, n int) bool { return others > Budget(n)-n }
 
 // A listing lists a place page by page, until it turns out to be crowded.
 type listing struct {
@@ -274,8 +274,11 @@ func (s *search) getOne(ctx context.Context, i int) error {
 	case apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		s.set(i, Absent)
 		return nil
-	case isRefused(err):
-		return nil
+	case isRefused(err): // perhaps lists are allowed
+		if err = s.one(ctx, i); isRefused(err) {
+			return nil
+		}
+		return err
 	case err != nil:
 		return err
 	case s.Whole:

@@ -25,6 +25,9 @@ type Query struct {
 	Objects []Object
 	// Whole says that their content is needed, not their metadata alone.
 	Whole bool
+	// Named says that they are to be asked for by name where they are few: the places that they
+	// are in are likely to hold much else.
+	Named bool
 	// Seen is called with the metadata of an object, by its index. It may be called for several
 	// objects at once, and again for one that was seen before. It is not called if Whole is set.
 	Seen func(i int, meta *metav1.PartialObjectMetadata)
@@ -103,9 +106,25 @@ func (l *Looker) remember(p place, others int, forbidden bool) {
 	l.census.Put(p, count{others, forbidden, time.Now()})
 }
 
-// budget is how many objects a list may hold, for one of n that are looked for to be better
+// few is how many objects of a namespace are asked for by name if they are Named.
+const few = 4
+
+// IsCrowded says whether the Looker remembers that all of a resource in a namespace is more than
+// is to be listed for n objects.
+func (l *Looker) IsCrowded(resource schema.GroupVersionResource, namespace string, n int) bool {
+	before, known := l.remembered(place{resource: resource, namespace: namespace})
+	return known && isCrowded(before.others, n)
+}
+
+// Crowded notes that a namespace holds at least so many objects of a resource beside those that
+// were looked for.
+func (l *Looker) Crowded(resource schema.GroupVersionResource, namespace string, others int) {
+	l.remember(place{resource: resource, namespace: namespace}, others, false)
+}
+
+// Budget is how many objects a list may hold, for one of n that are looked for to be better
 // than n requests.
-func budget(n int) int { return 2*n + 8 }
+func Budget(n int) int { return 2*n + 8 }
 
 // Look looks for the objects of a query, and returns what it finds of each, in their order. It
 // fails only if the API server cannot be reached at all, or if ctx ends.
@@ -212,7 +231,7 @@ func (s *search) in(ctx context.Context, namespace string, left []int, labelled 
 		}
 		left = s.unknown(left)
 	}
-	if len(left) > 1 {
+	if len(left) > 1 && (!s.Named || len(left) > few) {
 		if _, err := s.list(ctx, namespace, "", left); err != nil {
 			return err
 		}

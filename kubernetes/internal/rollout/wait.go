@@ -39,62 +39,60 @@ type Waiter struct {
 	Waiting func(t Target, progress string)
 }
 
-// Wait waits until each target is rolled out, and returns why some are not. All targets of a
-// kind share one watch: there is none over several kinds. Without permission to watch all
-// namespaces there is one for each.
+// fewTargets is for how many targets of a namespace each has a watch of its own.
+const fewTargets = 64
+
+// Wait waits until each target is rolled out, and returns why some are not. Each has a watch of
+// its own, so that nothing is heard of other objects; where there are many of a kind in a
+// namespace they share one.
 func (w *Waiter) Wait(ctx context.Context, targets []Target) map[Target]error {
 	ctx, cancel := context.WithTimeoutCause(ctx, w.Timeout, api.Overdue("wait", w.Timeout))
 	defer cancel()
-	return w.wait(ctx, targets, func(t Target) scope { return scope{resource: t.Resource} })
-}
-
-// A scope is where to watch: in a namespace, or in all.
-type scope struct {
-	resource  api.Resource
-	namespace string
-}
-
-func (t Target) scope() scope { return scope{t.Resource, t.Key.Namespace} }
-
-// wait waits for targets, those of one group with one watch.
-func (w *Waiter) wait(ctx context.Context, targets []Target, groupOf func(Target) scope) map[Target]error {
-	watches := map[scope]*rolloutWatch{}
+	type place struct {
+		resource  api.Resource
+		namespace string
+	}
+	byPlace := map[place][]Target{}
 	for _, t := range targets {
-		at := groupOf(t)
-		one := watches[at]
-		if one == nil {
-			one = &rolloutWatch{Waiter: w, kind: kinds.Of(t.Key.GroupKind), scope: t.scope(), left: map[api.Key]*awaited{}, failed: map[Target]error{}}
-			watches[at] = one
-		}
-		if one.namespace != t.Key.Namespace {
-			one.namespace = ""
-		}
-		one.left[t.Key] = &awaited{Target: t}
+		at := place{t.Resource, t.Key.Namespace}
+		byPlace[at] = append(byPlace[at], t)
 	}
 	var (
 		mu     sync.Mutex
 		failed = map[Target]error{} // guarded by mu
 		group  sync.WaitGroup
 	)
-	for _, one := range watches {
-		group.Go(func() {
-			one.run(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			maps.Copy(failed, one.failed)
-		})
+	for at, some := range byPlace {
+		size := 1
+		if len(some) > fewTargets {
+			size = len(some)
+		}
+		for shared := range slices.Chunk(some, size) {
+			one := &rolloutWatch{Waiter: w, kind: kinds.Of(shared[0].Key.GroupKind), resource: at.resource, namespace: at.namespace, left: map[api.Key]*awaited{}, failed: map[Target]error{}}
+			for _, t := range shared {
+				one.left[t.Key] = &awaited{Target: t}
+			}
+			group.Go(func() {
+				one.run(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(failed, one.failed)
+			})
+		}
 	}
 	group.Wait()
 	return failed
 }
 
-// A rolloutWatch waits for pod controllers of one kind. It belongs to one goroutine.
+// A rolloutWatch waits for pod controllers of one kind in a namespace. It belongs to one
+// goroutine.
 type rolloutWatch struct {
 	*Waiter
-	kind *kinds.Kind
-	scope
-	left   map[api.Key]*awaited
-	failed map[Target]error
+	kind      *kinds.Kind
+	resource  api.Resource
+	namespace string
+	left      map[api.Key]*awaited
+	failed    map[Target]error
 }
 
 // awaited is a target that is not done, and how far it was when last seen.
@@ -108,14 +106,6 @@ type awaited struct {
 func (w *rolloutWatch) run(ctx context.Context) {
 	ended := w.follow(ctx)
 	if ended == nil {
-		return
-	}
-	if apierrors.IsForbidden(ended) && w.namespace == "" {
-		var targets []Target
-		for _, a := range w.left {
-			targets = append(targets, a.Target)
-		}
-		maps.Copy(w.failed, w.wait(ctx, targets, Target.scope))
 		return
 	}
 	// A caller that has cancelled does not want to wait for the reasons; one that has run out

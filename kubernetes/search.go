@@ -1,0 +1,263 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/look"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
+)
+
+// servicesByID returns those of the services that are there, and why some cannot be read. IDs
+// are such that componentsOf accepts.
+func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID) (map[flux.ServiceID]*foundService, map[flux.ServiceID]error, error) {
+	var (
+		now    = time.Now()
+		mu     sync.Mutex
+		found  = map[flux.ServiceID]*foundService{} // guarded by mu
+		failed = map[flux.ServiceID]error{}         // guarded by mu
+		query  = look.Query{
+			Resource: api.Resource{GroupVersionResource: serviceResource, Kind: kinds.Service.Kind, Namespaced: true, Listable: true},
+			Whole:    true,
+			Named:    true,
+		}
+	)
+	for _, id := range ids {
+		namespace, name := id.Components()
+		query.Objects = append(query.Objects, look.Object{Namespace: namespace, Name: name})
+	}
+	query.SeenWhole = func(i int, live *unstructured.Unstructured) {
+		service := &corev1.Service{}
+		err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, service)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed[ids[i]] = fmt.Errorf("read the service: %w", err)
+			return
+		}
+		found[ids[i]] = newFoundService(service, now)
+	}
+	findings, err := c.looker.Look(ctx, query)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, finding := range findings {
+		if finding != look.Unknown {
+			continue
+		}
+		// To ask for it by name tells why.
+		at := api.Target{GroupVersionResource: serviceResource, Namespace: query.Objects[i].Namespace, Name: query.Objects[i].Name}
+		service := &corev1.Service{}
+		switch err := c.client.Once(ctx, func(ctx context.Context) error { return c.client.Get(ctx, at, service) }); {
+		case err == nil:
+			found[ids[i]] = newFoundService(service, now)
+		case !apierrors.IsNotFound(err):
+			failed[ids[i]] = fmt.Errorf("get the service: %w", err)
+		}
+	}
+	return found, failed, nil
+}
+
+// selectedBy returns the pod controllers among which are those whose pods the services select.
+// In each namespace it lists all of a kind, or, if these are far more than the services, those
+// that have the labels of their pods themselves, and those with a record of such a template.
+func (c *core) selectedBy(ctx context.Context, services []*foundService) *workloads {
+	selectors := map[string][]map[string]string{} // by namespace
+	for _, s := range services {
+		if namespace, _ := s.ID.Components(); !s.external && len(s.selector) > 0 {
+			selectors[namespace] = append(selectors[namespace], s.selector)
+		}
+	}
+	found := &workloads{where: api.Scope(slices.Sorted(maps.Keys(selectors))), byLabel: map[labelKey][]*workload{}}
+	var (
+		mu    sync.Mutex // guards found
+		group sync.WaitGroup
+	)
+	for namespace, sets := range selectors {
+		group.Go(func() {
+			s := &selection{core: c, namespace: namespace, sets: sets, found: map[workloadKey]*workload{}}
+			s.run(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			found.add(slices.Collect(maps.Values(s.found)))
+			found.hidden = append(found.hidden, s.hidden...)
+		})
+	}
+	group.Wait()
+	redact.Sort(found.hidden)
+	return found
+}
+
+// A selection finds the pod controllers of a namespace whose pods are selected.
+type selection struct {
+	*core
+	namespace string
+	sets      []map[string]string // the selectors; none is empty
+
+	mu      sync.Mutex
+	found   map[workloadKey]*workload // guarded by mu
+	crowded []*kinds.Kind             // those of which there are too many to list all; guarded by mu
+	hidden  []error                   // why some kinds could not be read; guarded by mu
+}
+
+type workloadKey struct{ kind, name string }
+
+func (s *selection) run(ctx context.Context) {
+	s.each(kinds.Workloads(), func(kind *kinds.Kind) { s.listAll(ctx, kind, look.Budget(len(s.sets))) })
+	if len(s.crowded) == 0 {
+		return
+	}
+	selectors := look.Selectors(s.sets)
+	s.each(s.crowded, func(kind *kinds.Kind) { s.listLabelled(ctx, kind, selectors) })
+	s.findOwners(ctx, selectors)
+	for _, set := range s.sets {
+		if !s.isSelected(set) { // by a controller without labels that has no record yet
+			crowded := s.crowded
+			s.crowded = nil
+			s.each(crowded, func(kind *kinds.Kind) { s.listAll(ctx, kind, api.PageSize) })
+			return
+		}
+	}
+}
+
+// each calls do for each kind, at once.
+func (s *selection) each(some []*kinds.Kind, do func(*kinds.Kind)) {
+	var group sync.WaitGroup
+	for _, kind := range some {
+		group.Go(func() { do(kind) })
+	}
+	group.Wait()
+}
+
+func (s *selection) isSelected(set map[string]string) bool {
+	for _, w := range s.found {
+		if kinds.IsSubset(set, w.podLabels) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *selection) add(some []*workload, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range some {
+		s.found[workloadKey{w.kind, w.name}] = w
+	}
+	if err != nil {
+		s.hidden = append(s.hidden, err)
+	}
+}
+
+// listAll lists all of a kind, unless they turn out to be more than budget.
+func (s *selection) listAll(ctx context.Context, kind *kinds.Kind, budget int) {
+	crowded := s.looker.IsCrowded(kind.Resource, s.namespace, len(s.sets)) && budget < api.PageSize
+	if !crowded {
+		list := s.workloadsOf(kind, "")
+		some, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, kind.Resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
+			options.Limit = min(api.PageSize, int64(budget))
+			some, page, err := list(ctx, namespace, options)
+			if err == nil && page.GetContinue() != "" && int(options.Limit)+remaining(page) > budget {
+				crowded = true
+				s.looker.Crowded(kind.Resource, namespace, int(options.Limit)+remaining(page)-len(s.sets))
+				page.SetContinue("")
+			}
+			return some, page, err
+		})
+		s.add(some, redact.Join(view.Hidden...))
+	}
+	if crowded {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.crowded = append(s.crowded, kind)
+	}
+}
+
+// remaining returns how many objects a list has after a page, at least.
+func remaining(page metav1.ListInterface) int {
+	if n := page.GetRemainingItemCount(); n != nil {
+		return int(*n)
+	}
+	return 1
+}
+
+// listLabelled lists those of a kind that have the labels of their pods themselves.
+func (s *selection) listLabelled(ctx context.Context, kind *kinds.Kind, selectors []string) {
+	for _, selector := range selectors {
+		some, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, kind.Resource.Resource, s.workloadsOf(kind, selector))
+		s.add(some, redact.Join(view.Hidden...))
+	}
+}
+
+// findOwners gets the controllers that own records of templates with the labels, and have not
+// been found. Who may not see the records does without.
+func (s *selection) findOwners(ctx context.Context, selectors []string) {
+	owners := map[*kinds.Kind]map[string]bool{} // names, by kind
+	for _, resource := range kinds.TemplateRecords() {
+		for _, selector := range selectors {
+			records, _ := api.ListScope(ctx, s.client, api.Scope{s.namespace}, resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]metav1.PartialObjectMetadata, metav1.ListInterface, error) {
+				options.LabelSelector = selector
+				list, err := s.client.Metadata(resource, namespace).List(ctx, options)
+				if err != nil {
+					return nil, nil, err
+				}
+				return list.Items, list, nil
+			})
+			for i := range records {
+				kind, name := s.controllerOf(&records[i], resource)
+				if kind == nil || s.found[workloadKey{kind.Kind, name}] != nil {
+					continue
+				}
+				if owners[kind] == nil {
+					owners[kind] = map[string]bool{}
+				}
+				owners[kind][name] = true
+			}
+		}
+	}
+	for kind, names := range owners {
+		for name := range names {
+			some, err := s.getWorkload(ctx, kind, name)
+			s.add(some, err)
+		}
+	}
+}
+
+// controllerOf returns the pod controller that a record is of, which may be itself, or nil.
+func (s *selection) controllerOf(record *metav1.PartialObjectMetadata, resource schema.GroupVersionResource) (*kinds.Kind, string) {
+	if owner := metav1.GetControllerOf(record); owner != nil {
+		if kind := kinds.Of(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()); kind.Workload != nil {
+			return kind, owner.Name
+		}
+	}
+	for _, kind := range kinds.Workloads() {
+		if kind.Resource == resource {
+			return kind, record.Name
+		}
+	}
+	return nil, ""
+}
+
+// getWorkload gets one pod controller, or none if it is gone.
+func (s *selection) getWorkload(ctx context.Context, kind *kinds.Kind, name string) ([]*workload, error) {
+	list := s.workloadsOf(kind, "")
+	some, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, kind.Resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
+		options.FieldSelector = "metadata.name=" + name
+		return list(ctx, namespace, options)
+	})
+	return some, redact.Join(view.Hidden...)
+}
