@@ -63,7 +63,7 @@ func (a *application) fail(id flux.ServiceID, err error) { a.failed[id] = append
 func (a *application) match(ctx context.Context, defs []platform.ServiceDefinition) error {
 	wanted := flux.ServiceIDSet{}
 	for _, def := range defs {
-		if _, _, err := componentsOf(def.ServiceID); err == nil {
+		if _, err := namespaceOf(def.ServiceID); err == nil {
 			wanted.Add([]flux.ServiceID{def.ServiceID})
 		} else if a.failed[def.ServiceID] == nil {
 			a.fail(def.ServiceID, err)

@@ -60,7 +60,9 @@ type Options struct {
 	ExportSecrets bool
 
 	// Concurrency is how many requests a call has under way at once at most, apart from the
-	// watches of an Apply that waits. Default: 16.
+	// watches of an Apply that waits. Default: 16, and as many as 64 as long as requests take no
+	// longer for being more, as they do far away from an idle API server, and none is refused
+	// because the server is busy.
 	Concurrency int
 
 	// Timeout bounds each call as a whole, waiting for rollouts included. Default: 10
@@ -139,7 +141,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.AdoptFieldManagers = DefaultAdoptFieldManagers()
 	}
 	o.AdoptFieldManagers = slices.Clone(o.AdoptFieldManagers)
-	orDefault(&o.Concurrency, 16)
+	orDefault(&o.Concurrency, maxConcurrency)
 	orDefault(&o.MaxObjects, parse.MaxObjects)
 	orDefault(&o.Timeout, 10*time.Minute)
 	orDefault(&o.WaitTimeout, o.Timeout)
@@ -174,6 +176,8 @@ type core struct {
 	looker  *look.Looker
 	applier *apply.Applier
 	waiter  *rollout.Waiter
+	// adapts says that the number of requests at once follows how long they take.
+	adapts bool
 	// read has what the bytes of an action say, by their hash: what has been parsed need
 	// not be parsed again.
 	read *recent.Cache[[sha256.Size]byte, *readAction]
@@ -193,6 +197,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if options.RequestTimeout == 0 {
 		options.RequestTimeout = config.Timeout
 	}
+	adapts := options.Concurrency == 0
 	options, err := options.withDefaults()
 	if err != nil {
 		return nil, err
@@ -211,6 +216,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	looker := look.New(client)
 	return &Cluster{core: &core{
 		options: options,
+		adapts:  adapts,
 		client:  client,
 		looker:  looker,
 		applier: apply.New(client, looker, apply.Options{
@@ -237,10 +243,24 @@ func (c *Cluster) WithContext(ctx context.Context) platform.Platform {
 	return &Cluster{core: c.core, ctxs: append(slices.Clip(c.ctxs), ctx)}
 }
 
+// How many requests a call has under way at once by default, at first and at most.
+const (
+	defaultConcurrency = 16
+	maxConcurrency     = 64
+)
+
+// fewest returns how many requests a call may have under way at once at first.
+func (c *core) fewest() int {
+	if c.adapts {
+		return defaultConcurrency
+	}
+	return c.options.Concurrency
+}
+
 // call returns the context for one call of a method. The function must be called at its
 // end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
-	ctx := api.WithSlots(context.Background(), c.options.Concurrency)
+	ctx := api.WithSlots(context.Background(), api.NewSlots(c.fewest(), c.options.Concurrency))
 	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
 	for _, outer := range c.ctxs {
 		inner, end := context.WithCancelCause(ctx)

@@ -23,7 +23,7 @@ import (
 )
 
 // servicesByID returns those of the services that are there, and why some cannot be read. IDs
-// are such that componentsOf accepts.
+// are such that namespaceOf accepts.
 func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID) (map[flux.ServiceID]*foundService, map[flux.ServiceID]error, error) {
 	var (
 		now    = time.Now()

@@ -55,7 +55,7 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 		wrong  []error
 	)
 	for _, id := range ids {
-		namespace, _, err := componentsOf(id)
+		namespace, err := namespaceOf(id)
 		if err != nil {
 			wrong = append(wrong, err)
 		} else if c.offers(namespace) {
@@ -87,21 +87,21 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 	return services, nil
 }
 
-// componentsOf returns the namespace and the name that an ID is made of, or an error if no
-// service can have it.
-func componentsOf(id flux.ServiceID) (namespace, name string, err error) {
+// namespaceOf returns the namespace of the service that has an ID, or an error if none can
+// have it.
+func namespaceOf(id flux.ServiceID) (string, error) {
 	if _, err := flux.ParseServiceID(string(id)); err != nil {
-		return "", "", err
+		return "", err
 	}
-	namespace, name = id.Components()
-	err = kinds.CheckNamespace(namespace)
+	namespace, name := id.Components()
+	err := kinds.CheckNamespace(namespace)
 	if err == nil {
 		err = kinds.CheckName(name)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("the service %.100q: %w", id, err)
+		return "", fmt.Errorf("the service %.100q: %w", id, err)
 	}
-	return namespace, name, nil
+	return namespace, nil
 }
 
 // offered returns the namespaces that Options name, or nil if they name none, or by

@@ -9,31 +9,6 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// slotsKey is where the context of a call has a channel with room for as many values as
-// requests may be under way.
-type slotsKey struct{}
-
-// WithSlots returns a context for a call that has at most n requests under way at once.
-func WithSlots(ctx context.Context, n int) context.Context {
-	return context.WithValue(ctx, slotsKey{}, make(chan struct{}, n))
-}
-
-// withSlot returns ctx once there is room for another request among those of its call. The
-// function must be called at the request's end. Requests that are made with that context
-// meanwhile count as parts of it.
-func withSlot(ctx context.Context) (context.Context, func()) {
-	slots, ok := ctx.Value(slotsKey{}).(chan struct{})
-	if !ok || slots == nil {
-		return ctx, func() {}
-	}
-	select {
-	case slots <- struct{}{}:
-		return context.WithValue(ctx, slotsKey{}, nil), func() { <-slots }
-	case <-ctx.Done():
-		return ctx, func() {}
-	}
-}
-
 // overdue says that a limit of ours is over. It is a context.DeadlineExceeded, but no
 // time-out of a connection: it says nothing of the API server.
 type overdue struct {

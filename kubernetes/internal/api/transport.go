@@ -42,6 +42,9 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			warnings[i] = o.Text(warning)
 		}
 	}
+	if response.StatusCode == http.StatusTooManyRequests {
+		refuse(r.Context())
+	}
 	if response.StatusCode < http.StatusBadRequest {
 		return response, nil
 	}
