@@ -92,7 +92,6 @@ type syncCase struct {
 	manifests  func(prefix string, n, changed int) ([][]byte, error)
 	crowded    bool          // there are others' objects, as the options say
 	delay      time.Duration // of bytes to the API server, and of those from it
-	mostRuns   int           // 0 for any number
 }
 
 // All contenders take part at a hundred objects and at a thousand, although kubectl's
@@ -221,9 +220,6 @@ func (r *syncRun) measure(ctx context.Context, o options, size int) ([]row, erro
 		}
 	}
 	runs := o.runs
-	if r.mostRuns > 0 {
-		runs = min(runs, r.mostRuns)
-	}
 	if size > 1000 {
 		runs = 1 // a run takes long, and memory hardly varies
 	}

@@ -46,7 +46,7 @@ func TestTable(t *testing.T) {
 |---|---|---|---|
 | **this library** | 40 ms, 1 request, 9 KB read | 30 ms | 40 MB |
 
-| 973 objects, of them 70 large definitions of kinds: time, and memory for how much YAML | plan | client CPU | peak RSS |
+| 973 objects, some of them large definitions of kinds: time, and memory beyond that before, for how much YAML | a plan | client CPU | peak RSS |
 |---|---|---|---|
 | **this library** | 500 ms, 84 MB for 28 MB | 30 ms | 140 MB |
 

@@ -19,12 +19,13 @@ import (
 type Library struct {
 	// Sync applies documents to a cluster. It is every phase that Other has not.
 	Sync func(ctx context.Context, docs [][]byte) error
-	// Other maps other phases to what they do. Each returns the size of its result.
+	// Other maps other phases to what they do. Each returns the size in bytes of its result,
+	// or 0 if that has none.
 	Other map[string]func(ctx context.Context, docs [][]byte) (size int, err error)
 }
 
-// do does the work of a phase. It returns the size of the documents, or of what another
-// phase returned.
+// do does the work of a phase. It returns the size of its result, or that of the documents
+// if the result has none.
 func (l *Library) do(ctx context.Context, phase string, docs [][]byte) (size int, err error) {
 	if other, ok := l.Other[phase]; ok {
 		size, err = other(ctx, docs)
