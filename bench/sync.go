@@ -41,7 +41,7 @@ type access struct {
 
 // A worker is a running contender.
 type worker interface {
-	// do applies the files in dir to the cluster.
+	// do does the work of a phase with the files in dir.
 	do(ctx context.Context, phase, dir string) (contender.Measurement, error)
 	close() error
 }

@@ -77,17 +77,17 @@ func largeClusterTargets() (all []target) {
 		}
 	}
 	for _, others := range []struct {
-		number int
-		suffix string
-	}{{most, ""}, {shared, sharedSuffix}} {
+		number        int
+		suffix, where string
+	}{{most, "", ""}, {shared, sharedSuffix, " in our namespaces"}} {
 		for _, phase := range syncPhases {
 			want := 1.0
 			if phase == warm {
 				want = 30
 			}
 			all = append(all, target{
-				text: fmt.Sprintf("with %s%s others, %s: %s takes how many times as long as we",
-					thousands(float64(others.number)), others.suffix, nameOf(phase), nameOf(fluxcd10.who)),
+				text: fmt.Sprintf("with %s others%s, %s: %s takes how many times as long as we",
+					thousands(float64(others.number)), others.where, nameOf(phase), nameOf(fluxcd10.who)),
 				value: beside(others.number, compare("large-cluster", 100, phase+others.suffix, fluxcd10.who, false)),
 				want:  want,
 			})

@@ -11,7 +11,7 @@ const queueLength = 1024
 
 // Delay delays all bytes by d in each direction, so that a round trip takes 2*d longer. It
 // applies to connections that are made later. These are accepted at once. The bandwidth
-// stays as it is. The end of a direction is delayed with its bytes; Cut is not.
+// stays as it is. The end of a direction follows its bytes.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
