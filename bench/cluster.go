@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 
@@ -23,6 +25,7 @@ type cluster struct {
 	*controlplane.ControlPlane
 	typed    kubernetes.Interface
 	metadata metadata.Interface
+	shared   bool // others have objects in the namespaces of ours, which stay therefore
 }
 
 func startCluster(ctx context.Context) (*cluster, error) {
@@ -52,6 +55,7 @@ func (c *cluster) clean(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
+	group.Go(func() error { return c.cleanDefinitions(ctx) })
 	for i := range namespaces.Items {
 		group.Go(func() error { return c.cleanNamespace(ctx, &namespaces.Items[i]) })
 	}
@@ -63,13 +67,19 @@ func (c *cluster) clean(ctx context.Context) error {
 
 func (c *cluster) cleanNamespace(ctx context.Context, namespace *corev1.Namespace) error {
 	for kind, resource := range resources {
-		if kind == "Namespace" {
+		if kind == "Namespace" || resource == definitions {
 			continue
 		}
 		objects := c.metadata.Resource(resource).Namespace(namespace.Name)
-		if err := objects.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		if err := objects.DeleteCollection(ctx, metav1.DeleteOptions{}, marked); err != nil {
 			return err
 		}
+	}
+	if c.shared {
+		namespace.Labels, namespace.Annotations = nil, nil
+		namespace.ManagedFields = []metav1.ManagedFieldsEntry{{}} // which clears them
+		_, err := c.typed.CoreV1().Namespaces().Update(ctx, namespace, metav1.UpdateOptions{})
+		return err
 	}
 	if err := c.typed.CoreV1().Namespaces().Delete(ctx, namespace.Name, metav1.DeleteOptions{}); err != nil {
 		return err
@@ -82,6 +92,19 @@ func (c *cluster) cleanNamespace(ctx context.Context, namespace *corev1.Namespac
 		return nil
 	}
 	return err
+}
+
+// cleanDefinitions deletes the definitions of kinds, and waits until the API server has
+// removed their kinds.
+func (c *cluster) cleanDefinitions(ctx context.Context) error {
+	client := c.metadata.Resource(definitions)
+	if err := client.DeleteCollection(ctx, metav1.DeleteOptions{}, marked); err != nil {
+		return err
+	}
+	return wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		list, err := client.List(ctx, marked)
+		return err == nil && len(list.Items) == 0, err
+	})
 }
 
 // verify returns an error unless the cluster has size objects, of which changed are of the
@@ -106,10 +129,10 @@ func (c *cluster) verify(ctx context.Context, size, changed int) error {
 	return nil
 }
 
-var requestCount = regexp.MustCompile(`^apiserver_request_total\{.*\bresource="([^"]*)".*\bverb="([^"]*)".*\} (.*)$`)
+var requestCount = regexp.MustCompile(`^apiserver_request_total\{.*\bresource="([^"]*)".*\bsubresource="([^"]*)".*\bverb="([^"]*)".*\} (.*)$`)
 
 // requests returns the number of requests for the kinds of the manifests that the API server
-// has counted. Watches are left out: they are the server's own.
+// has counted. Watches and writes of a status are left out: they are the server's own.
 func (c *cluster) requests(ctx context.Context) (float64, error) {
 	wanted := map[string]bool{}
 	for _, resource := range resources {
@@ -123,10 +146,10 @@ func (c *cluster) requests(ctx context.Context) (float64, error) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
 		found := requestCount.FindStringSubmatch(lines.Text())
-		if found == nil || !wanted[found[1]] || found[2] == "WATCH" {
+		if found == nil || !wanted[found[1]] || found[2] == "status" || found[3] == "WATCH" {
 			continue
 		}
-		n, err := strconv.ParseFloat(found[3], 64)
+		n, err := strconv.ParseFloat(found[4], 64)
 		if err != nil {
 			return 0, err
 		}

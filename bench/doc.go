@@ -23,6 +23,25 @@
 // the process itself is included only for kubectl. Requests are those that the API server
 // counted for the kinds of the manifests, from any client, without discovery.
 //
+// # The cases
+//
+//   - sync: manifests are applied for the first time, again, and after a change.
+//   - far: the same, with a round trip of 50 ms between the contender and the API server.
+//     A proxy delays the bytes and does not limit the bandwidth.
+//   - large-cluster: the same, with eight kinds of objects in three namespaces, in clusters
+//     that hold others' objects. A part of these are large: Secrets have 40 KB, ConfigMaps
+//     4 KB. Then this library is asked for three services, and makes a plan from an Export.
+//     Each number of others' objects has its own control plane, see the flag -others. The
+//     phases that end in -shared have these objects in the same three namespaces. The figure
+//     read_kb is what a library received, encrypted; kubectl's is not measured.
+//   - large-objects: of 28 MB of YAML most is definitions of kinds. Then this library makes an
+//     Export, and parses the YAML and makes a plan. Before each phase the contender frees its
+//     memory: above_mb is the peak of its RSS less the RSS then, and yaml_mb the size of the
+//     YAML, or of the Export. This library waits until the kinds are served, as every Sync
+//     does, and the bare server-side apply does not.
+//   - services, export: a cluster with many services is read.
+//   - bus-*: calls over NATS.
+//
 // # The control plane
 //
 // It consists of etcd and kube-apiserver. Controllers would act on the Deployments during

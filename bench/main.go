@@ -23,14 +23,23 @@ type benchCase interface {
 	run(ctx context.Context, o options) ([]row, error)
 }
 
-var cases = []benchCase{syncCase{}, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase, busLostCase}
+var cases = []benchCase{ofSync, ofFar, ofLargeCluster, ofLargeObjects, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase, busLostCase}
 
 // options are the options of the measurement from the command line.
 type options struct {
 	runs    int
-	sizes   []int
-	profile string   // folder for profiles of the libraries; empty for none
-	only    []string // the contenders to measure; empty for all
+	sizes   []int        // empty for those of the case
+	others  []neighbours // of the case large-cluster
+	profile string       // folder for profiles of the libraries; empty for none
+	only    []string     // the contenders to measure; empty for all
+}
+
+// sizesOr returns the sizes of the options, or those of a case if the options have none.
+func (o options) sizesOr(usual []int) []int {
+	if len(o.sizes) > 0 {
+		return o.sizes
+	}
+	return usual
 }
 
 func main() {
@@ -48,19 +57,29 @@ func run(ctx context.Context) error {
 		o      options
 		out    = flag.String("out", "results.json", "`file` of the results")
 		readme = flag.String("readme", "", "measure nothing, and put the table of the results into this `file`")
-		sizes  = flag.String("sizes", "100,1000,10000", "numbers of objects; above 1,000 this library is alone, and runs once")
+		sizes  = flag.String("sizes", "", "`numbers` of objects instead of those of the case; above 1,000 only this library and the floor apply them, once")
+		others = flag.String("others", "0,5000,20000,2000-shared", "`numbers` of others' objects in the case large-cluster, with -shared if they are in the same namespaces")
 		who    = flag.String("who", "", "the only contenders to measure, as the results call them: `names`, with commas")
 		which  = flag.String("case", "", "the only case to measure, beside whose results those of the others stay in the file: "+strings.Join(caseNames(), ", "))
 	)
 	flag.IntVar(&o.runs, "runs", 5, "how often to measure")
 	flag.StringVar(&o.profile, "profile", "", "write profiles of the processor and of memory into this `folder`")
 	flag.Parse()
-	for size := range strings.SplitSeq(*sizes, ",") {
-		n, err := strconv.Atoi(size)
-		if err != nil || n < 1 {
-			return fmt.Errorf("-sizes: %q is not a number of objects", size)
+	if *sizes != "" {
+		for size := range strings.SplitSeq(*sizes, ",") {
+			n, err := strconv.Atoi(size)
+			if err != nil || n < 1 {
+				return fmt.Errorf("-sizes: %q is not a number of objects", size)
+			}
+			o.sizes = append(o.sizes, n)
 		}
-		o.sizes = append(o.sizes, n)
+	}
+	for number := range strings.SplitSeq(*others, ",") {
+		n, err := parseNeighbours(number)
+		if err != nil {
+			return fmt.Errorf("-others: %w", err)
+		}
+		o.others = append(o.others, n)
 	}
 	if *who != "" {
 		o.only = strings.Split(*who, ",")

@@ -43,6 +43,9 @@ var resources = map[string]schema.GroupVersionResource{
 	"Deployment":          {Group: "apps", Version: "v1", Resource: "deployments"},
 	"NetworkPolicy":       {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
 	"PodDisruptionBudget": {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
+
+	"Secret":                   {Version: "v1", Resource: "secrets"},
+	"CustomResourceDefinition": definitions,
 }
 
 // The label of all objects, and the label with the release of a Deployment.
@@ -53,10 +56,14 @@ const (
 	newVersion   = "1.5.0"
 )
 
-// manifests returns n objects. They begin with the namespaces, one for each 25 objects, whose
-// names begin with prefix. The first changed applications have the new version.
+// manifests returns n objects of all the templates, with a namespace for each 25 objects.
 func manifests(prefix string, n, changed int) ([][]byte, error) {
-	namespaces := max(1, n/25)
+	return manifestsOf(appTemplates, prefix, max(1, n/25), n, changed)
+}
+
+// manifestsOf returns n objects of templates. They begin with the namespaces, whose names
+// begin with prefix. The first changed applications have the new version.
+func manifestsOf(templates []*template.Template, prefix string, namespaces, n, changed int) ([][]byte, error) {
 	docs := make([][]byte, 0, n)
 	add := func(t *template.Template, app int) error {
 		version := oldVersion
@@ -65,7 +72,7 @@ func manifests(prefix string, n, changed int) ([][]byte, error) {
 		}
 		var b bytes.Buffer
 		err := t.Execute(&b, map[string]string{
-			"Namespace": fmt.Sprintf("%s-%03d", prefix, app%namespaces),
+			"Namespace": namespaceName(prefix, app%namespaces),
 			"Name":      fmt.Sprintf("app-%04d", app),
 			"Version":   version,
 		})
@@ -78,19 +85,17 @@ func manifests(prefix string, n, changed int) ([][]byte, error) {
 		}
 	}
 	for i := range n - namespaces {
-		if err := add(appTemplates[i%len(appTemplates)], i/len(appTemplates)); err != nil {
+		if err := add(templates[i%len(templates)], i/len(templates)); err != nil {
 			return nil, err
 		}
 	}
 	return docs, nil
 }
 
-// writeManifests creates a folder with a file for each object, in order.
-func writeManifests(dir, prefix string, n, changed int) error {
-	docs, err := manifests(prefix, n, changed)
-	if err != nil {
-		return err
-	}
+func namespaceName(prefix string, i int) string { return fmt.Sprintf("%s-%03d", prefix, i) }
+
+// writeFiles creates a folder with a file for each document, in order.
+func writeFiles(dir string, docs [][]byte) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,15 +26,24 @@ const (
 type readingCase struct {
 	what    string   // the name of the case and of the rows
 	layouts []string // the phases
-	readers []struct{ who, reader string }
+	readers []reader
 }
 
+// A reader is a contender that reads a cluster.
+type reader struct {
+	who     string
+	program string // what the program calls it
+	times   int    // it runs so many times as often as the options say
+}
+
+// Two bare lists vary more from run to run than they differ from this library's, so that
+// they are measured more often.
 var (
-	servicesCase = readingCase{"services", []string{spread, oneNamespace}, []struct{ who, reader string }{
-		{"platform", "services"}, {"floor", "services-floor"}, {"per-namespace", "services-per-namespace"},
+	servicesCase = readingCase{"services", []string{spread, oneNamespace}, []reader{
+		{"platform", "services", 3}, {"floor", "services-floor", 3}, {"per-namespace", "services-per-namespace", 1},
 	}}
-	exportCase = readingCase{"export", []string{spread}, []struct{ who, reader string }{
-		{"platform", "export"}, {"floor", "export-floor"},
+	exportCase = readingCase{"export", []string{spread}, []reader{
+		{"platform", "export", 1}, {"floor", "export-floor", 1},
 	}}
 )
 
@@ -48,7 +58,7 @@ func (c readingCase) run(ctx context.Context, o options) (rows []row, err error)
 	if err := errors.Join(buildContenders(ctx, dir), os.Mkdir(filepath.Join(dir, "empty"), 0o755)); err != nil {
 		return nil, err
 	}
-	size := slices.Max(o.sizes)
+	size := slices.Max(o.sizesOr([]int{10_000}))
 	for _, layout := range c.layouts {
 		more, err := c.measure(ctx, o, dir, size, layout)
 		if err != nil {
@@ -71,10 +81,14 @@ func (c readingCase) measure(ctx context.Context, o options, dir string, size in
 		return nil, fmt.Errorf("fill the cluster: %w", err)
 	}
 	taken := make([][]measurement, len(c.readers))
-	for round := range o.runs + 1 { // the first is to warm up
+	most := slices.MaxFunc(c.readers, func(a, b reader) int { return cmp.Compare(a.times, b.times) }).times
+	for round := range most*o.runs + 1 { // the first is to warm up
 		for i := range c.readers {
 			i = (i + round) % len(c.readers)
-			m, err := c.once(ctx, cluster, access{kubeconfig: cluster.Kubeconfig(), programs: dir, profile: o.profile}, c.readers[i].reader)
+			if round > c.readers[i].times*o.runs {
+				continue
+			}
+			m, err := c.once(ctx, cluster, access{kubeconfig: cluster.Kubeconfig(), programs: dir, profile: o.profile}, c.readers[i].program)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.readers[i].who, err)
 			}
@@ -126,22 +140,32 @@ func fill(ctx context.Context, client kubernetes.Interface, n int, layout string
 		group.Go(func() error {
 			app := fmt.Sprintf("app-%05d", i)
 			meta := metav1.ObjectMeta{Name: app, Labels: map[string]string{"app": app, "part-of": "bench"}}
-			_, err1 := client.CoreV1().Services(name(i)).Create(ctx, &corev1.Service{
-				ObjectMeta: meta,
-				Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": app, "part-of": "bench"}, Ports: []corev1.ServicePort{{Port: 80}}},
-			}, metav1.CreateOptions{})
-			_, err2 := client.AppsV1().Deployments(name(i)).Create(ctx, &appsv1.Deployment{
-				ObjectMeta: meta,
-				Spec: appsv1.DeploymentSpec{
-					Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}},
-					Template: corev1.PodTemplateSpec{
-						ObjectMeta: metav1.ObjectMeta{Labels: meta.Labels},
-						Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "registry.example.org/" + app + ":1"}}},
-					},
-				},
-			}, metav1.CreateOptions{})
+			_, err1 := client.CoreV1().Services(name(i)).Create(ctx, service(meta), metav1.CreateOptions{})
+			_, err2 := client.AppsV1().Deployments(name(i)).Create(ctx, deployment(meta), metav1.CreateOptions{})
 			return errors.Join(err1, err2)
 		})
 	}
 	return group.Wait()
+}
+
+// service returns a service that selects the pods with its own labels.
+func service(meta metav1.ObjectMeta) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: meta,
+		Spec:       corev1.ServiceSpec{Selector: meta.Labels, Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+}
+
+// deployment returns a deployment whose pods have its own labels.
+func deployment(meta metav1.ObjectMeta) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: meta,
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: meta.Labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: meta.Labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "registry.example.org/" + meta.Name + ":1"}}},
+			},
+		},
+	}
 }

@@ -29,11 +29,15 @@ type row struct {
 	Size      int     `json:"size"`
 	Phase     string  `json:"phase"`
 	Who       string  `json:"who"`
+	Others    *int    `json:"others,omitempty"` // objects beside those that are applied, in the cases that have some
 	MedianMS  float64 `json:"median_ms"`
 	Requests  float64 `json:"requests"`
 	CPUMS     float64 `json:"cpu_ms"`               // of the client, user and system
 	PeakRSSMB float64 `json:"peak_rss_mb"`          // of the client, within the phase
 	PerSecond float64 `json:"per_second,omitempty"` // operations in a second, if measured
+	ReadKB    float64 `json:"read_kb,omitempty"`    // by the client from the network, if measured
+	AboveMB   float64 `json:"above_mb,omitempty"`   // peak RSS above that before the phase, if measured
+	YAMLMB    float64 `json:"yaml_mb,omitempty"`    // of the definitions, or of what an Export returned
 	Runs      int     `json:"runs"`
 }
 
@@ -57,6 +61,11 @@ func (r row) withMedians(taken []measurement) row {
 	r.CPUMS = of(func(m measurement) float64 { return m.CPUMS })
 	r.PeakRSSMB = of(func(m measurement) float64 { return m.PeakRSSMB })
 	r.PerSecond = of(func(m measurement) float64 { return m.PerSecond })
+	r.ReadKB = of(func(m measurement) float64 { return m.ReadKB })
+	if taken[0].RSSBeforeMB > 0 {
+		r.AboveMB = of(func(m measurement) float64 { return m.PeakRSSMB - m.RSSBeforeMB })
+	}
+	r.YAMLMB = of(func(m measurement) float64 { return m.YAMLMB })
 	r.Runs = len(taken)
 	return r
 }
@@ -71,6 +80,12 @@ func median(values []float64) float64 {
 		m = (m + values[middle-1]) / 2
 	}
 	return float64(int64(m*1000+0.5)) / 1000
+}
+
+// beside returns the results of a number of others' objects.
+func (r results) beside(others int) results {
+	r.Rows = slices.DeleteFunc(slices.Clone(r.Rows), func(row row) bool { return row.Others == nil || *row.Others != others })
+	return r
 }
 
 // find returns the row of a phase and contender.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -31,12 +33,12 @@ func TestMedian(t *testing.T) {
 
 func TestWithMediansTakesTheMedianOfEachFigure(t *testing.T) {
 	got := row{Case: "sync", Size: 10, Phase: first, Who: "platform"}.withMedians([]measurement{
-		{contender.Measurement{MS: 1, CPUMS: 30, PeakRSSMB: 200}, 7},
-		{contender.Measurement{MS: 3, CPUMS: 10, PeakRSSMB: 300}, 9},
-		{contender.Measurement{MS: 2, CPUMS: 20, PeakRSSMB: 100}, 8},
+		{contender.Measurement{MS: 1, CPUMS: 30, PeakRSSMB: 200, ReadKB: 5, RSSBeforeMB: 150, YAMLMB: 4}, 7},
+		{contender.Measurement{MS: 3, CPUMS: 10, PeakRSSMB: 300, ReadKB: 6, RSSBeforeMB: 290, YAMLMB: 4}, 9},
+		{contender.Measurement{MS: 2, CPUMS: 20, PeakRSSMB: 100, ReadKB: 7, RSSBeforeMB: 80, YAMLMB: 4}, 8},
 	})
 	want := row{Case: "sync", Size: 10, Phase: first, Who: "platform",
-		MedianMS: 2, Requests: 8, CPUMS: 20, PeakRSSMB: 200, Runs: 3}
+		MedianMS: 2, Requests: 8, CPUMS: 20, PeakRSSMB: 200, ReadKB: 6, AboveMB: 20, YAMLMB: 4, Runs: 3}
 	assert.Equal(t, want, got)
 }
 
@@ -111,4 +113,31 @@ func TestMeasureAllKeepsTheOtherCases(t *testing.T) {
 	cases = []benchCase{shortCase{"one", []row{one}, nil}, shortCase{"two", nil, errors.New("broken")}}
 	assert.EqualError(t, measureAll(t.Context(), options{}, "", file), "two: broken")
 	assert.Equal(t, []row{one}, rows(), "what was measured before is written down")
+}
+
+func TestOnlyRowsBesideOthersSayHowManyThereAre(t *testing.T) {
+	for _, test := range []struct {
+		others *neighbours
+		want   string
+	}{
+		{nil, `"phase":"first","who":"floor","median_ms"`},
+		{&neighbours{}, `"phase":"first","who":"floor","others":0,"median_ms"`},
+		{&neighbours{number: 2000, shared: true}, `"phase":"first-shared","who":"floor","others":2000,"median_ms"`},
+	} {
+		text, err := json.Marshal(test.others.mark(row{Phase: first, Who: "floor"}))
+		require.NoError(t, err)
+		assert.Contains(t, string(text), test.want)
+	}
+}
+
+func TestParseNeighbours(t *testing.T) {
+	for _, text := range []string{"0", "5000", "2000-shared"} {
+		n, err := parseNeighbours(text)
+		require.NoError(t, err)
+		assert.Equal(t, text, n.String())
+	}
+	for _, text := range []string{"", "-1", "many", "2-common"} {
+		_, err := parseNeighbours(text)
+		assert.EqualError(t, err, fmt.Sprintf("%q is not a number of objects", text))
+	}
 }

@@ -20,6 +20,10 @@ var names = map[string]string{
 	"services": "services with their deployments: list them",
 	"export":   "services with their deployments: export",
 
+	"far":           "objects, 50 ms from the API server",
+	"large-cluster": "objects",
+	"large-objects": "objects, some of them large definitions of kinds: time, and memory beyond that before, for how much YAML",
+
 	"bus-ping":      "calling at once: a Ping over NATS",
 	"bus-subscribe": "instances on one connection to NATS: subscribe them",
 	"bus-export":    "MiB over NATS: an Export",
@@ -34,14 +38,20 @@ var names = map[string]string{
 	spread:       "in 100 namespaces",
 	oneNamespace: "in one namespace",
 
-	"services/floor": "two bare lists, decoded",
-	"export/floor":   "bare lists, decoded",
-	"per-namespace":  "three lists for each namespace, JSON",
+	"services/floor":       "two bare lists, decoded",
+	"export/floor":         "bare lists, decoded",
+	"large-cluster/plan":   "an Export, and a plan",
+	"large-objects/export": "an Export",
+
+	"per-namespace": "three lists for each namespace, JSON",
 
 	first:   "first apply",
 	warm:    "nothing changed, same process",
 	cold:    "nothing changed, new process",
 	changed: "1 % changed",
+
+	someServices: "ask for three services",
+	planned:      "a plan",
 
 	"platform":      "**this library**",
 	"floor":         "bare server-side apply, 16 workers",
@@ -58,6 +68,14 @@ func nameOf(key string) string {
 	return key
 }
 
+// nameIn returns the name of a phase or a contender in the table of a case.
+func nameIn(name, key string) string {
+	if special, ok := names[name+"/"+key]; ok {
+		return special
+	}
+	return nameOf(key)
+}
+
 // insert replaces the table between the marks in text.
 func insert(text []byte, table string) ([]byte, error) {
 	before, rest, ok1 := bytes.Cut(text, []byte(beginMark))
@@ -68,26 +86,27 @@ func insert(text []byte, table string) ([]byte, error) {
 	return slices.Concat(before, []byte(beginMark+"\n"+table), []byte(endMark), after), nil
 }
 
-// table returns the results in Markdown: a table for each case and size, with a line for
-// each contender and a column for each phase.
+// table returns the results in Markdown: a table for each case, size and number of others'
+// objects, with a line for each contender and a column for each phase.
 func table(r results) string {
 	type group struct {
-		name string
-		size int
+		name   string
+		size   int
+		beside string
 	}
 	var groups []group
+	rows := map[group][]row{}
 	for _, row := range r.Rows {
-		if g := (group{row.Case, row.Size}); !slices.Contains(groups, g) {
+		g := group{row.Case, row.Size, besideOthers(row)}
+		if rows[g] == nil {
 			groups = append(groups, g)
 		}
+		rows[g] = append(rows[g], row)
 	}
 	var b strings.Builder
 	for _, g := range groups {
 		var phases, contenders []string
-		for _, row := range r.Rows {
-			if row.Case != g.name || row.Size != g.size {
-				continue
-			}
+		for _, row := range rows[g] {
 			if !slices.Contains(phases, row.Phase) {
 				phases = append(phases, row.Phase)
 			}
@@ -95,20 +114,16 @@ func table(r results) string {
 				contenders = append(contenders, row.Who)
 			}
 		}
-		fmt.Fprintf(&b, "| %s %s ", thousands(float64(g.size)), nameOf(g.name))
+		fmt.Fprintf(&b, "| %s %s%s ", thousands(float64(g.size)), nameOf(g.name), g.beside)
 		for _, phase := range phases {
-			fmt.Fprintf(&b, "| %s ", nameOf(phase))
+			fmt.Fprintf(&b, "| %s ", nameIn(g.name, strings.TrimSuffix(phase, sharedSuffix)))
 		}
 		b.WriteString("| client CPU | peak RSS |\n|---|" + strings.Repeat("---|", len(phases)+2) + "\n")
 		for _, who := range contenders {
-			name := nameOf(who)
-			if special, ok := names[g.name+"/"+who]; ok {
-				name = special
-			}
-			fmt.Fprintf(&b, "| %s ", name)
+			fmt.Fprintf(&b, "| %s ", nameIn(g.name, who))
 			cpu, rss := 0.0, 0.0
 			for _, phase := range phases {
-				row, ok := r.find(g.name, g.size, phase, who)
+				row, ok := results{Rows: rows[g]}.find(g.name, g.size, phase, who)
 				if !ok {
 					b.WriteString("| ")
 					continue
@@ -124,9 +139,25 @@ func table(r results) string {
 	return b.String()
 }
 
-// figures returns the text of a cell: the time, and a count if there is one.
+// besideOthers says what else is in the cluster of a row, if the case has others' objects.
+func besideOthers(r row) string {
+	switch {
+	case r.Others == nil:
+		return ""
+	case strings.HasSuffix(r.Phase, sharedSuffix):
+		return fmt.Sprintf(", with %s others in their namespaces", thousands(float64(*r.Others)))
+	}
+	return fmt.Sprintf(", with %s others in the cluster", thousands(float64(*r.Others)))
+}
+
+// figures returns the text of a cell: the time, a count if there is one, and what else the
+// case is about.
 func figures(r row) string {
 	switch {
+	case r.Others != nil && r.ReadKB > 0:
+		return fmt.Sprintf("%s, %s, %s KB read", duration(r.MedianMS), count(r.Requests, "request"), thousands(r.ReadKB))
+	case r.AboveMB > 0:
+		return fmt.Sprintf("%s, %.0f MB for %.0f MB", duration(r.MedianMS), r.AboveMB, r.YAMLMB)
 	case r.Phase == daemonEnd || r.Phase == noInstance:
 		return fmt.Sprintf("%.0f MB", r.PeakRSSMB)
 	case r.PerSecond > 0:
@@ -137,7 +168,7 @@ func figures(r row) string {
 	return duration(r.MedianMS)
 }
 
-// runs describes the number of runs, which is the same for most rows.
+// runs describes the number of runs.
 func runs(r results) string {
 	least, most := 0, 0
 	for i, row := range r.Rows {
@@ -149,7 +180,7 @@ func runs(r results) string {
 	if least == most {
 		return count(float64(most), "run")
 	}
-	return fmt.Sprintf("%d runs, of %d where it is for memory alone", most, least)
+	return fmt.Sprintf("%d to %d runs, as bench/results.json says of each", least, most)
 }
 
 func count(n float64, what string) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ type target struct {
 	most  bool // want is an upper bound, not a lower one
 }
 
-var targets = []target{
+var targets = slices.Concat([]target{
 	ratio("floor", first, 1.15, true),
 	ratio("fluxcd-ssa-10", first, 2.2, false),
 	ratio("fluxcd-ssa-10", warm, 60, false),
@@ -28,7 +29,7 @@ var targets = []target{
 			row, ok := r.find("sync", 1000, warm, "platform")
 			return row.Requests, ok
 		},
-		want: float64(len(resources)),
+		want: float64(1 + len(appTemplates)), // the namespaces too
 		most: true,
 	},
 	memory(1000, 60),
@@ -49,6 +50,50 @@ var targets = []target{
 	{"an Export over NATS takes how many times as long as a bare copy", quotient("bus-export", exportMiB, medianTime, ours(callerEnd), rowKey{callerEnd, "nats"}), 2.5, true},
 	{"an Export of 50 MiB over NATS: peak RSS in MB of the caller", figure("bus-export", exportMiB, callerEnd, peakRSS), 3 * exportMiB, true},
 	{"an Export of 50 MiB over NATS: peak RSS in MB of the daemon", figure("bus-export", exportMiB, daemonEnd, peakRSS), 3 * exportMiB, true},
+	{"50 ms from the API server: first apply: we take how many times as long as the floor", compare("far", 1000, first, "floor", true), 1.15, true},
+	{"large objects: first apply: we take how many times as long as the floor", compare("large-objects", 973, first, "floor", true), 1.1, true},
+	{"large objects: first apply: MB above the memory before", figure("large-objects", 973, first, aboveMB), 100, true},
+	{"large objects: nothing changed, new process: MB above the memory before", figure("large-objects", 973, cold, aboveMB), 100, true},
+	{"large objects: an Export takes how many MB above its own size", figure("large-objects", 973, exported, func(r row) float64 { return r.AboveMB - r.YAMLMB }), 60, true},
+	{"large objects: a plan takes how many times the memory of its input", figure("large-objects", 973, planned, func(r row) float64 { return r.AboveMB / r.YAMLMB }), 4, true},
+}, largeClusterTargets())
+
+// largeClusterTargets returns the targets of the case large-cluster: what others have in the
+// cluster costs us little, and we stay faster than what asks for each object by its name.
+func largeClusterTargets() (all []target) {
+	const most, shared = 20_000, 2000
+	for _, phase := range append(slices.Clone(syncPhases), someServices) {
+		for _, f := range []struct {
+			text   string
+			figure func(row) float64
+		}{{"time", medianTime}, {"peak RSS", peakRSS}, {"KB read", readKB}} {
+			of := figure("large-cluster", 100, phase, f.figure)
+			all = append(all, target{
+				text:  fmt.Sprintf("with %s others instead of 0, %s: %s", thousands(most), nameOf(phase), f.text),
+				value: divided(beside(most, of), beside(0, of)),
+				want:  1.5,
+				most:  true,
+			})
+		}
+	}
+	for _, others := range []struct {
+		number        int
+		suffix, where string
+	}{{most, "", ""}, {shared, sharedSuffix, " in our namespaces"}} {
+		for _, phase := range syncPhases {
+			want := 1.0
+			if phase == warm {
+				want = 30
+			}
+			all = append(all, target{
+				text: fmt.Sprintf("with %s others%s, %s: %s takes how many times as long as we",
+					thousands(float64(others.number)), others.where, nameOf(phase), nameOf(fluxcd10.who)),
+				value: beside(others.number, compare("large-cluster", 100, phase+others.suffix, fluxcd10.who, false)),
+				want:  want,
+			})
+		}
+	}
+	return all
 }
 
 // reading is like ratio, for times at 10,000 services.
@@ -94,25 +139,41 @@ func ours(phase string) rowKey { return rowKey{phase, "platform"} }
 func medianTime(r row) float64 { return r.MedianMS }
 func peakRSS(r row) float64    { return r.PeakRSSMB }
 func perSecond(r row) float64  { return r.PerSecond }
+func readKB(r row) float64     { return r.ReadKB }
+func aboveMB(r row) float64    { return r.AboveMB }
 
 // figure returns one of our figures.
 func figure(name string, size int, phase string, of func(row) float64) func(results) (float64, bool) {
+	return figureOf(name, size, ours(phase), of)
+}
+
+func figureOf(name string, size int, key rowKey, of func(row) float64) func(results) (float64, bool) {
 	return func(r results) (float64, bool) {
-		row, ok := r.find(name, size, phase, "platform")
+		row, ok := r.find(name, size, key.phase, key.who)
 		return of(row), ok
 	}
+}
+
+// beside returns the value among the results beside a number of others' objects.
+func beside(others int, value func(results) (float64, bool)) func(results) (float64, bool) {
+	return func(r results) (float64, bool) { return value(r.beside(others)) }
 }
 
 // quotient returns a figure of the row at a divided by that of the row at b, if both were
 // measured.
 func quotient(name string, size int, figure func(row) float64, a, b rowKey) func(results) (float64, bool) {
+	return divided(figureOf(name, size, a, figure), figureOf(name, size, b, figure))
+}
+
+// divided returns the quotient of two values, if both were measured.
+func divided(a, b func(results) (float64, bool)) func(results) (float64, bool) {
 	return func(r results) (float64, bool) {
-		one, ok1 := r.find(name, size, a.phase, a.who)
-		other, ok2 := r.find(name, size, b.phase, b.who)
+		one, ok1 := a(r)
+		other, ok2 := b(r)
 		if !ok1 || !ok2 {
 			return 0, false
 		}
-		return figure(one) / figure(other), true
+		return one / other, true
 	}
 }
 

@@ -1,8 +1,9 @@
 package contender
 
 import (
-	"errors"
+	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,11 @@ type Measurement struct {
 	CPUMS     float64 // of this process, user and system
 	PeakRSSMB float64 // of this process, during the operation
 	PerSecond float64 `json:",omitempty"` // operations in a second, if measured
+	ReadKB    float64 `json:",omitempty"` // from the network, if measured
+	YAMLMB    float64 `json:",omitempty"` // the documents, or what the operation returned, if measured
+	// RSSBeforeMB is the memory of this process before the operation, without garbage, if
+	// measured.
+	RSSBeforeMB float64 `json:",omitempty"`
 }
 
 // Measure runs do and measures it.
@@ -47,16 +53,25 @@ func cpuTime() time.Duration {
 func ResetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
 // PeakRSS returns the peak of this process's memory since the last reset, in MB.
-func PeakRSS() (float64, error) {
+func PeakRSS() (float64, error) { return statusMB("VmHWM:") }
+
+// SettledRSS collects all garbage, and returns what memory this process has then, in MB.
+func SettledRSS() (float64, error) {
+	debug.FreeOSMemory()
+	return statusMB("VmRSS:")
+}
+
+// statusMB returns a value of the kernel's status of this process in MB.
+func statusMB(name string) (float64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kb, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
 			return kb / 1024, err
 		}
 	}
-	return 0, errors.New("/proc/self/status has no VmHWM")
+	return 0, fmt.Errorf("/proc/self/status has no %s", name)
 }

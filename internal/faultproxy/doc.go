@@ -1,5 +1,6 @@
 // Package faultproxy is a TCP proxy on loopback that injects network faults: limited
-// bandwidth, resets, refused connections, stalls, and lost messages of the NATS protocol.
+// bandwidth, latency, resets, refused connections, stalls, and lost messages of the NATS
+// protocol.
 //
 // It is for tests and benchmarks. Programs connect to Addr instead of the real address, and
 // need no other change.
@@ -7,10 +8,11 @@
 // # Concurrency
 //
 // A Proxy may be used by many goroutines at once. It has one goroutine for its
-// listener, one for each connection, and one for each direction of it; Close waits for all.
+// listener, one for each connection, and one for each direction of it, or two where it delays
+// bytes; Close waits for all.
 //
 // # Bounds
 //
 // It buffers at most 16 KiB per direction of a connection (64 KiB where it drops
-// messages), and serves 1024 connections at a time; further connections are reset.
+// messages, and up to 16 MiB where it delays bytes), and serves 1024 connections at a time; further connections are reset.
 package faultproxy

@@ -41,6 +41,7 @@ type Proxy struct {
 	refusing bool               // guarded by mu
 	open     chan struct{}      // guarded by mu; closed while bytes may pass, see Stall
 	loss     *loss              // guarded by mu; nil until Drop
+	delay    time.Duration      // guarded by mu
 }
 
 // A pair is the two connections of one client.
@@ -50,6 +51,7 @@ type pair struct {
 	cancel context.CancelFunc
 	number uint64
 	loss   *loss // nil if the protocol is not parsed
+	delay  time.Duration
 
 	mu     sync.Mutex
 	target *net.TCPConn // guarded by mu; nil until it is connected
@@ -200,7 +202,7 @@ func (p *Proxy) accept() {
 			continue
 		}
 		p.accepted++
-		pair := &pair{client: client, number: p.accepted, loss: p.loss}
+		pair := &pair{client: client, number: p.accepted, loss: p.loss, delay: p.delay}
 		pair.ctx, pair.cancel = context.WithCancel(p.ctx)
 		p.pairs[pair] = struct{}{}
 		p.mu.Unlock()
@@ -260,7 +262,12 @@ func (p *Proxy) serve(pair *pair) {
 
 // forward copies one direction to its end.
 func (p *Proxy) forward(pair *pair, direction int, to, from *net.TCPConn) {
-	through := &valve{proxy: p, pair: pair, direction: direction, to: to}
+	var through io.Writer = &valve{proxy: p, pair: pair, direction: direction, to: to}
+	finish := func() error { return nil }
+	if pair.delay > 0 {
+		q := newQueue(pair, through)
+		through, finish = q, q.close
+	}
 	var err error
 	if pair.loss != nil {
 		err = pair.loss.copy(through, from, pair.number*directions+uint64(direction))
@@ -268,7 +275,7 @@ func (p *Proxy) forward(pair *pair, direction int, to, from *net.TCPConn) {
 		// Without the wrapper, io.CopyBuffer would let the kernel copy and bypass the valve.
 		_, err = io.CopyBuffer(through, struct{ io.Reader }{from}, make([]byte, bufferSize))
 	}
-	if err != nil {
+	if err = errors.Join(err, finish()); err != nil {
 		pair.reset()
 		return
 	}

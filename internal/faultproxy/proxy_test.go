@@ -300,3 +300,39 @@ func TestDropBetweenClientAndServer(t *testing.T) {
 	_, err = sub.NextMsg(limit)
 	require.NoError(t, err)
 }
+
+func TestDelay(t *testing.T) {
+	p := start(t, echo)
+	before := dial(t, p)
+	require.NoError(t, asked(before))
+	const delay = 50 * time.Millisecond
+	p.Delay(delay)
+	require.NoError(t, asked(before), "existing connections keep passing")
+	conn := dial(t, p).(*net.TCPConn)
+	began := time.Now()
+	require.NoError(t, asked(conn))
+	assert.GreaterOrEqual(t, time.Since(began), 2*delay)
+
+	// If each of its 1,024 buffers waited for the one before, this would take longer than
+	// the connection's deadline.
+	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	go func() {
+		_, _ = conn.Write(data)
+		_ = conn.CloseWrite()
+	}()
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(data, got))
+}
+
+// Close does not wait until what is delayed is due.
+func TestCloseDoesNotWaitForTheDelay(t *testing.T) {
+	p := start(t, echo)
+	p.Delay(time.Hour)
+	conn := dial(t, p)
+	_, err := conn.Write(make([]byte, 100_000))
+	require.NoError(t, err)
+	p.Close()
+	_, err = io.ReadAll(conn)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+}

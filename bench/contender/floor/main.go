@@ -24,7 +24,7 @@ func main() {
 	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
 		c, err := rest.UnversionedRESTClientFor(config)
-		return library{c}, err
+		return kube.Library{Sync: library{c}.sync}, err
 	})
 }
 
@@ -37,7 +37,7 @@ type object struct {
 	body       []byte
 }
 
-func (l library) Sync(ctx context.Context, docs [][]byte) error {
+func (l library) sync(ctx context.Context, docs [][]byte) error {
 	objects := make([]object, len(docs))
 	var parsing errgroup.Group
 	parsing.SetLimit(runtime.GOMAXPROCS(0))

@@ -25,22 +25,22 @@ func main() {
 		log.SetLogger(logr.Discard())
 		c, err := client.New(config, client.Options{})
 		if err != nil {
-			return nil, err
+			return kube.Library{}, err
 		}
 		manager := ssa.NewResourceManager(c, polling.NewStatusPoller(c, c.RESTMapper(), polling.Options{}),
 			ssa.Owner{Field: "bench", Group: "bench.example.org"})
 		if *concurrency > 0 {
 			manager.SetConcurrency(*concurrency)
 		}
-		return library{manager}, nil
+		return kube.Library{Sync: library{manager}.sync}, nil
 	})
 }
 
 type library struct{ manager *ssa.ResourceManager }
 
-// Sync does the same as ApplyAllStaged, without its wait for the namespaces: they are ready
+// sync does the same as ApplyAllStaged, without its wait for the namespaces: they are ready
 // as soon as they exist.
-func (l library) Sync(ctx context.Context, docs [][]byte) error {
+func (l library) sync(ctx context.Context, docs [][]byte) error {
 	var definitions, others []*unstructured.Unstructured
 	for _, doc := range docs {
 		objects, err := utils.ReadObjects(bytes.NewReader(doc))

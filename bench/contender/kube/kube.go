@@ -15,39 +15,79 @@ import (
 	"github.com/platformbus/platform/bench/contender"
 )
 
-// A Library applies documents to a cluster. It may keep state between calls.
-type Library interface {
-	Sync(ctx context.Context, docs [][]byte) error
+// A Library does the work of the phases with documents. It may keep state between calls.
+type Library struct {
+	// Sync applies documents to a cluster. It is every phase that Other has not.
+	Sync func(ctx context.Context, docs [][]byte) error
+	// Other maps other phases to what they do. Each returns the size in bytes of its result,
+	// or 0 if that has none.
+	Other map[string]func(ctx context.Context, docs [][]byte) (size int, err error)
+}
+
+// do does the work of a phase. It returns the size of its result, or that of the documents
+// if the result has none.
+func (l *Library) do(ctx context.Context, phase string, docs [][]byte) (size int, err error) {
+	if other, ok := l.Other[phase]; ok {
+		size, err = other(ctx, docs)
+	} else {
+		err = l.Sync(ctx, docs)
+	}
+	if size == 0 {
+		for _, doc := range docs {
+			size += len(doc)
+		}
+	}
+	return size, err
 }
 
 // Main is the main function of a contender that applies manifests to a cluster: it serves
 // requests until standard input ends. The first request includes newLibrary.
 func Main(newLibrary func(*rest.Config) (Library, error)) {
-	profile := flag.String("profile", "", "`folder` for profiles of each phase")
+	var (
+		profile = flag.String("profile", "", "`folder` for profiles of each phase")
+		settle  = flag.Bool("settle", false, "free memory before each phase, and measure what is left, and the size of the documents")
+		lib     *Library
+		network meter
+	)
 	flag.Parse()
-	var lib Library
 	contender.Serve(func(ctx context.Context, o contender.Request) (m contender.Measurement, err error) {
 		config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(contender.KubeconfigVariable))
 		if err != nil {
 			return m, err
 		}
 		config.QPS = -1
+		config.Dial = network.dial
 		docs, err := readAll(o.Dir)
 		if err != nil {
 			return m, err
+		}
+		before := 0.0
+		if *settle {
+			if before, err = contender.SettledRSS(); err != nil {
+				return m, err
+			}
 		}
 		stop, err := startProfile(*profile, fmt.Sprintf("%s-%d-%s", filepath.Base(os.Args[0]), len(docs), o.Phase))
 		if err != nil {
 			return m, err
 		}
+		size := 0
+		received := network.received.Load()
 		m, err = contender.Measure(func() (err error) {
 			if lib == nil {
-				if lib, err = newLibrary(config); err != nil {
+				l, err := newLibrary(config)
+				if err != nil {
 					return err
 				}
+				lib = &l
 			}
-			return lib.Sync(ctx, docs)
+			size, err = lib.do(ctx, o.Phase, docs)
+			return err
 		})
+		if *settle {
+			m.RSSBeforeMB, m.YAMLMB = before, float64(size)/(1<<20)
+		}
+		m.ReadKB = float64(network.received.Load()-received) / 1024
 		return m, errors.Join(err, stop())
 	})
 }

@@ -2,29 +2,88 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"strconv"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/bench/contender/kube"
+	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/kubernetes"
+	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
 func main() {
 	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		c, err := kubernetes.NewCluster(config, kubernetes.Options{})
-		return library{c}, err
+		l := &library{cluster: c}
+		return kube.Library{Sync: l.sync, Other: map[string]func(context.Context, [][]byte) (int, error){
+			"some-services": l.someServices,
+			"export":        l.export,
+			"plan":          l.plan,
+		}}, err
 	})
 }
 
-type library struct{ *kubernetes.Cluster }
+type library struct {
+	cluster  *kubernetes.Cluster
+	exported []byte // the last Export; nil if there was none
+}
 
-func (l library) Sync(ctx context.Context, docs [][]byte) error {
+func (l *library) sync(ctx context.Context, docs [][]byte) error {
 	var def platform.SyncDef
 	for i, doc := range docs {
 		def.Actions = append(def.Actions, platform.SyncAction{ResourceID: strconv.Itoa(i), Apply: doc})
 	}
-	return l.WithContext(ctx).Sync(def)
+	return l.cluster.WithContext(ctx).Sync(def)
+}
+
+// someServices asks for the first three services of the documents.
+func (l *library) someServices(ctx context.Context, docs [][]byte) (int, error) {
+	const wanted = 3
+	var ids []flux.ServiceID
+	for _, doc := range docs {
+		if len(ids) == wanted || !bytes.Contains(doc, []byte("\nkind: Service\n")) {
+			continue
+		}
+		objects, err := manifest.Parse(doc)
+		if err != nil {
+			return 0, err
+		}
+		ids = append(ids, flux.MakeServiceID(objects[0].GetNamespace(), objects[0].GetName()))
+	}
+	services, err := l.cluster.WithContext(ctx).SomeServices(ids)
+	if err == nil && len(services) != wanted {
+		err = fmt.Errorf("found %d services, want %d", len(services), wanted)
+	}
+	return 0, err
+}
+
+func (l *library) export(ctx context.Context, _ [][]byte) (int, error) {
+	var err error
+	l.exported, err = l.cluster.WithContext(ctx).Export()
+	return len(l.exported), err
+}
+
+// plan parses the documents and compares them with the last Export. If there was none, it
+// exports first.
+func (l *library) plan(ctx context.Context, docs [][]byte) (int, error) {
+	if l.exported == nil {
+		if _, err := l.export(ctx, nil); err != nil {
+			return 0, err
+		}
+	}
+	var desired []manifest.Object
+	for _, doc := range docs {
+		objects, err := manifest.Parse(doc)
+		if err != nil {
+			return 0, err
+		}
+		desired = append(desired, objects...)
+	}
+	_, _, err := manifest.Plan(l.exported, desired, manifest.PlanOptions{SyncSet: "set"})
+	return 0, err
 }

@@ -24,10 +24,8 @@ import (
 // pageSize is the same as in this library, so that the results are comparable.
 const pageSize = 500
 
-// A reader reads the cluster once. It ignores the documents.
+// A reader reads the cluster once.
 type reader func(ctx context.Context) error
-
-func (r reader) Sync(ctx context.Context, _ [][]byte) error { return r(ctx) }
 
 var readers = map[string]func(*rest.Config) (reader, error){
 	"services":               services,
@@ -42,9 +40,10 @@ func main() {
 	kube.Main(func(config *rest.Config) (kube.Library, error) {
 		newReader, ok := readers[*what]
 		if !ok {
-			return nil, fmt.Errorf("-what: there is no reader %q", *what)
+			return kube.Library{}, fmt.Errorf("-what: there is no reader %q", *what)
 		}
-		return newReader(config)
+		read, err := newReader(config)
+		return kube.Library{Sync: func(ctx context.Context, _ [][]byte) error { return read(ctx) }}, err
 	})
 }
 
