@@ -127,16 +127,23 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		errs  []error // guarded by mu
 		group sync.WaitGroup
 	)
-	for res, some := range wanted {
-		group.Go(func() {
-			if err := a.detectKind(ctx, res, some); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
+	detect := func(first bool) {
+		for res, some := range wanted {
+			if look.LooksFirst(res) != first {
+				continue
 			}
-		})
+			group.Go(func() {
+				if err := a.detectKind(ctx, res, some); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, err)
+				}
+			})
+		}
+		group.Wait()
 	}
-	group.Wait()
+	detect(true)
+	detect(false)
 	redact.Sort(errs)
 	if len(errs) > 0 {
 		return errs[0]

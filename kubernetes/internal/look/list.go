@@ -40,12 +40,15 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 		return false, nil
 	}
 	isSecret := kinds.Of(s.Resource.GVK().GroupKind()).IsSecret
-	if s.Whole && !isSecret && (known || selector != "") && areFew(before.others, len(left)) {
+	if s.Whole && !isSecret && (known || selector != "" || s.isNamespaces()) && areFew(before.others, len(left)) {
 		l := listing{search: s, place: at, wanted: left, ask: s.wholePage, first: min(s.pageSize(left), int64(len(left)+peek))}
 		return l.run(ctx)
 	}
 	l := listing{search: s, place: at, wanted: left, first: min(api.PageSize, int64(Budget(len(left))))}
-	if !known && (s.Whole || namespace == "" && s.Resource.Namespaced && selector == "") {
+	switch {
+	case known && !s.Whole && len(left) <= api.PageSize:
+		l.first = 0 // what is known to be small is had faster in one piece
+	case !known && (s.Whole || namespace == "" && s.Resource.Namespaced && selector == ""):
 		l.first = peek
 	}
 	if !s.Whole {

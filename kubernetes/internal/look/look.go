@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -179,18 +180,20 @@ func (s *search) unknown(some []int) []int {
 // everywhere looks in all namespaces at once as far as that is cheap, and then in each.
 func (s *search) everywhere(ctx context.Context, left []int) error {
 	labelled := false // what has the expected labels was listed
-	if selector := s.selectorFor(left); len(s.byNamespace(left)) > 1 && selector != "" {
-		var err error
-		if labelled, err = s.list(ctx, "", selector, left); err != nil {
-			return err
+	if namespaces := len(s.byNamespace(left)); namespaces > 1 && !s.isVast(namespaces) {
+		if selector := s.selectorFor(left); selector != "" {
+			var err error
+			if labelled, err = s.list(ctx, "", selector, left); err != nil {
+				return err
+			}
+			left = s.unknown(left)
 		}
-		left = s.unknown(left)
-	}
-	if len(s.byNamespace(left)) > 1 {
-		if _, err := s.list(ctx, "", "", left); err != nil {
-			return err
+		if len(s.byNamespace(left)) > 1 {
+			if _, err := s.list(ctx, "", "", left); err != nil {
+				return err
+			}
+			left = s.unknown(left)
 		}
-		left = s.unknown(left)
 	}
 	var (
 		mu     sync.Mutex
@@ -210,6 +213,33 @@ func (s *search) everywhere(ctx context.Context, left []int) error {
 	return failed
 }
 
+const (
+	// manyObjects is so many that for the API server to pass over them costs as much as another
+	// request.
+	manyObjects = 200
+	// manyNamespaces is how many namespaces are likely to hold that many of one kind.
+	manyNamespaces = 8
+)
+
+// isVast says whether the cluster is known, or likely, to hold so much of the resource that a
+// list for each of the namespaces costs less than one of all.
+func (s *search) isVast(namespaces int) bool {
+	if before, known := s.remembered(place{resource: s.Resource.GroupVersionResource}); known {
+		return before.forbidden || before.others > manyObjects*namespaces
+	}
+	before, known := s.remembered(place{resource: namespacesResource})
+	return known && before.others > manyNamespaces*namespaces
+}
+
+// namespacesResource is looked for before others, by who looks for it: how many namespaces there
+// are tells how large the cluster is.
+var namespacesResource = corev1.SchemeGroupVersion.WithResource("namespaces")
+
+func (s *search) isNamespaces() bool { return s.Resource.GroupVersionResource == namespacesResource }
+
+// LooksFirst says whether a query of the resource is to be made before those of others.
+func LooksFirst(r api.Resource) bool { return r.GroupVersionResource == namespacesResource }
+
 func (s *search) byNamespace(some []int) map[string][]int {
 	groups := map[string][]int{}
 	for _, i := range some {
@@ -225,7 +255,7 @@ func (s *search) in(ctx context.Context, namespace string, left []int, labelled 
 			return err
 		}
 	}
-	if selector := s.selectorFor(left); len(left) > 1 && selector != "" && !labelled {
+	if selector := s.selectorFor(left); len(left) > 1 && selector != "" && !labelled && !s.isNamespaces() {
 		if _, err := s.list(ctx, namespace, selector, left); err != nil {
 			return err
 		}
