@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/jsonlist"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 	"github.com/platformbus/platform/kubernetes/internal/render"
@@ -110,146 +110,15 @@ func (c *core) listRaw(ctx context.Context, res api.Resource, namespace string, 
 	if err != nil {
 		return nil, err
 	}
-	list, err := splitList(body)
+	list := &rawList{size: len(body)}
+	var rest []byte
+	if list.items, rest, err = jsonlist.Split(body); err == nil {
+		err = kjson.Unmarshal(rest, list)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the API server's answer: %w", err)
 	}
 	return list, nil
-}
-
-var errNoList = errors.New("it is no list in JSON")
-
-// splitList cuts a list in JSON into its items. As maps they take several times their text,
-// and none but those that are being written need to be.
-func splitList(body []byte) (*rawList, error) {
-	list := &rawList{size: len(body)}
-	from, to := 0, 0 // of the items
-	at := skipSpace(body, 0)
-	if at == len(body) || body[at] != '{' {
-		return nil, errNoList
-	}
-	for more := true; more; {
-		at = skipSpace(body, at+1)
-		if at < len(body) && body[at] == '}' {
-			break
-		}
-		end := skipValue(body, at)
-		if end < 0 || body[at] != '"' || bytes.IndexByte(body[at:end], '\\') >= 0 {
-			return nil, errNoList
-		}
-		name := string(body[at:end])
-		if at = skipSpace(body, end); at == len(body) || body[at] != ':' {
-			return nil, errNoList
-		}
-		at = skipSpace(body, at+1)
-		if name == `"items"` && at < len(body) && body[at] == '[' && to == 0 {
-			from = at
-			if list.items, at = splitItems(body, at); at < 0 {
-				return nil, errNoList
-			}
-			to = at
-		} else if at = skipValue(body, at); at < 0 {
-			return nil, errNoList
-		}
-		at = skipSpace(body, at)
-		more = at < len(body) && body[at] == ','
-	}
-	rest := body
-	if to > 0 {
-		rest = slices.Concat(body[:from], []byte("[]"), body[to:])
-	}
-	return list, kjson.Unmarshal(rest, list)
-}
-
-// splitItems returns the elements of the list that begins at a byte, and where it ends, or a
-// negative number if it does not.
-func splitItems(body []byte, at int) ([][]byte, int) {
-	var items [][]byte
-	if next := skipSpace(body, at+1); next < len(body) && body[next] == ']' {
-		return nil, next + 1
-	}
-	for {
-		at = skipSpace(body, at+1)
-		end := skipValue(body, at)
-		if end < 0 {
-			return nil, -1
-		}
-		items = append(items, body[at:end])
-		if at = skipSpace(body, end); at == len(body) {
-			return nil, -1
-		}
-		switch body[at] {
-		case ']':
-			return items, at + 1
-		case ',':
-		default:
-			return nil, -1
-		}
-	}
-}
-
-func skipSpace(body []byte, at int) int {
-	for at < len(body) && (body[at] == ' ' || body[at] == '\n' || body[at] == '\t' || body[at] == '\r') {
-		at++
-	}
-	return at
-}
-
-// skipValue returns where the value ends that begins at a byte, or a negative number. What is
-// in the value may be malformed.
-func skipValue(body []byte, at int) int {
-	depth := 0
-	for start := at; at < len(body); at++ {
-		switch body[at] {
-		case '"':
-			if at = skipString(body, at); at < 0 {
-				return -1
-			}
-			at-- // the loop goes on after it
-		case '{', '[':
-			depth++
-			continue
-		case '}', ']':
-			depth--
-		case ',', ':', ' ', '\n', '\t', '\r':
-			if depth == 0 && at == start {
-				return -1
-			}
-			if depth == 0 {
-				return at
-			}
-			continue
-		default:
-			continue
-		}
-		switch {
-		case depth < 0 && at == start:
-			return -1
-		case depth < 0:
-			return at // of what is around it
-		case depth == 0:
-			return at + 1
-		}
-	}
-	return -1
-}
-
-// skipString returns where the string ends that begins at a byte, or a negative number.
-func skipString(body []byte, at int) int {
-	for at++; ; at++ {
-		i := bytes.IndexByte(body[at:], '"')
-		if i < 0 {
-			return -1
-		}
-		at += i
-		before := at
-		for body[before-1] == '\\' {
-			before--
-		}
-		if (at-before)%2 == 0 {
-			return at + 1
-		}
-	}
 }
 
 // An exportPage is what is written of the objects of one page, in the order of their
