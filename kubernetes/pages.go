@@ -135,9 +135,9 @@ const (
 	partBytes   = 256 << 10
 )
 
-// writing holds a token for whoever writes an object of more than partBytes, of which a process
-// has no more than one in memory as maps.
-var writing = make(chan struct{}, 1)
+// writing holds a token for each who writes an object of more than partBytes, of which a
+// process has no more than two in memory as maps.
+var writing = make(chan struct{}, 2)
 
 // A textPart is what is written of some of the objects of a page.
 type textPart struct {

@@ -3,6 +3,7 @@ package manifest_test
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,10 +58,11 @@ func TestPlanHoldsLittleOfTheExport(t *testing.T) {
 			"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"name": name, "namespace": "default"}, "data": map[string]any{"a": heapProbe{seen}},
 		}}}
 	}
-	desired := append(parse(t, text.String())[:20],
+	desired := slices.Concat(parse(t, text.String())[:20], []manifest.Object{
 		probe("v1", "ConfigMap", "there"),          // read at the end of the Export
 		probe("example.com/v1", "Thing1", "there"), // once all of that has been
-		probe("v1", "ConfigMap", "new"))            // at the end
+		probe("v1", "ConfigMap", "new"),            // at the end
+	})
 	current := export(t, synced(t, text.String()))
 
 	before := liveHeap()

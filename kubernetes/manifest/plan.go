@@ -293,7 +293,7 @@ func (p *planner) judge(w *desiredObject, live *definition) {
 		return
 	}
 	d.source = w.object.location()
-	w.entry = Entry{ID: w.key.String(), Source: w.object.Source, Line: w.object.Line}
+	w.entry = Entry{ID: w.String(), Source: w.object.Source, Line: w.object.Line}
 	switch {
 	case kinds.IsCertificate(d.GroupKind, d.namespace, d.name):
 		w.outcome, w.entry.Why = ignored, "each cluster has its own"
