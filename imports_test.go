@@ -40,22 +40,23 @@ var layers = map[string]layer{
 	},
 	"kubernetes": {
 		own: slices.Concat([]string{"kubernetes", ".", "flux", "internal/collector"},
-			kubernetesInternal("kinds", "parse", "redact", "api", "graph", "recent", "look", "apply", "rollout")),
+			kubernetesInternal("kinds", "parse", "redact", "api", "graph", "recent", "look", "apply", "rollout", "render")),
 		inTests: []string{"kubernetes/manifest", "internal/controlplane"},
 		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
 	// Both ask kinds and parse, so that they cannot disagree; neither needs the other.
 	"kubernetes/manifest": {
-		own:   append(kubernetesInternal("kinds", "parse", "redact"), "kubernetes/manifest", "."),
+		own:   append(kubernetesInternal("kinds", "parse", "redact", "render"), "kubernetes/manifest", "."),
 		never: []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
 	"kubernetes/internal/kinds":  {own: kubernetesInternal("kinds"), never: []string{"github.com/stretchr/testify"}},
 	"kubernetes/internal/graph":  {own: kubernetesInternal("graph"), others: []string{}},
 	"kubernetes/internal/recent": {own: kubernetesInternal("recent"), others: []string{}},
+	"kubernetes/internal/render": {own: kubernetesInternal("render"), others: []string{"go.yaml.in/yaml/v2"}},
 	"kubernetes/internal/redact": {own: append(kubernetesInternal("redact", "kinds"), "internal/oneline"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
 	"kubernetes/internal/parse":  {own: kubernetesInternal("parse", "kinds", "redact"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
 	"kubernetes/internal/api":    {own: append(kubernetesInternal("api", "kinds", "redact"), "internal/oneline"), never: []string{"github.com/stretchr/testify"}},
-	"kubernetes/internal/look": {own: kubernetesInternal("look", "api", "kinds", "recent"), never: []string{"github.com/stretchr/testify"}},
+	"kubernetes/internal/look":   {own: kubernetesInternal("look", "api", "kinds", "recent"), never: []string{"github.com/stretchr/testify"}},
 	"kubernetes/internal/apply": {
 		own:   kubernetesInternal("apply", "api", "graph", "kinds", "look", "parse", "recent", "redact"),
 		never: []string{"github.com/stretchr/testify"},

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,13 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-	"go.yaml.in/yaml/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
@@ -125,54 +121,6 @@ func comments(secrets []hiddenSecret, broken map[schema.GroupVersion][]error) st
 	return text.String() + strings.Join(lines, "")
 }
 
-const (
-	// peekSize is how many objects of a kind are asked for at first. Few kinds have more, so
-	// that those that have few can be asked for at once.
-	peekSize = 50
-	// fullPages is how many pages that may have pageSize objects are in memory at once: one
-	// that the API server is asked for, and one that is being written.
-	fullPages = 2
-)
-
-// An exportPage is what is written of the objects of one page, in the order of their
-// namespaces and names, which is that of the API server's pages too.
-type exportPage struct {
-	first  string // the sort key of its first object
-	size   int    // of the text
-	packed []byte // the text, compressed
-}
-
-// packing compresses text that has to be kept until it is known how large the result is.
-// It shrinks to a twentieth, where a slice that grows takes twice the room.
-var packing = sync.OnceValue(func() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
-	if err != nil {
-		panic(err) // it depends on the options only
-	}
-	return e
-})
-
-// joinPages returns the text of the pages after the comments. It is never nil, which not every
-// transport would tell from no answer.
-func joinPages(pages []exportPage, comments string) ([]byte, error) {
-	size := len(comments)
-	for _, page := range pages {
-		size += page.size
-	}
-	unpacking, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return []byte{}, err
-	}
-	defer unpacking.Close()
-	out := append(make([]byte, 0, size), comments...)
-	for _, page := range pages {
-		if out, err = unpacking.DecodeAll(page.packed, out); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
-}
-
 // compareKinds puts what others need first: namespaces, definitions of kinds, then the
 // rest by group and kind.
 func compareKinds(a, b api.Resource) int {
@@ -181,11 +129,6 @@ func compareKinds(a, b api.Resource) int {
 		strings.Compare(a.Group, b.Group),
 		strings.Compare(a.Kind, b.Kind),
 	)
-}
-
-// sortKey orders objects of a kind as the API server does.
-func sortKey(object *unstructured.Unstructured) string {
-	return object.GetNamespace() + "/" + object.GetName()
 }
 
 // exportable returns the resources to export, in their order, each kind once: a kind that
@@ -211,10 +154,15 @@ func (c *core) export(ctx context.Context, res api.Resource, slots chan struct{}
 	if !kinds.IsOwnGroup(res.Group) {
 		ctx = api.WithPatience(ctx, groupPatience)
 	}
+	sizes := newPaging(res.GVK().GroupKind())
 	pages, view := api.ListScope(ctx, c.client, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exportPage, metav1.ListInterface, error) {
-		if options.Limit > 0 && options.Continue == "" {
-			options.Limit = peekSize
-		} else {
+		if options.Continue == "" {
+			sizes.forget(namespace)
+		}
+		if options.Limit > 0 { // else it is to be in one piece
+			options.Limit = int64(sizes.limit(namespace))
+		}
+		if options.Limit == 0 || options.Continue != "" {
 			select {
 			case slots <- struct{}{}:
 				defer func() { <-slots }()
@@ -222,68 +170,16 @@ func (c *core) export(ctx context.Context, res api.Resource, slots chan struct{}
 				return nil, nil, context.Cause(ctx)
 			}
 		}
-		list, err := c.listObjects(ctx, res, namespace, options)
+		list, err := c.client.ListRaw(ctx, api.Target{GroupVersionResource: res.GroupVersionResource, Namespace: namespace}, options)
 		if err != nil {
 			return nil, nil, err
 		}
-		var wanted []unstructured.Unstructured
-		for _, content := range list.Items {
-			object := unstructured.Unstructured{Object: content}
-			object.SetGroupVersionKind(res.GVK()) // which lists of built-in kinds leave out
-			if c.exports(&object) {
-				wanted = append(wanted, object)
-			}
-		}
-		page, err := writePage(wanted)
+		sizes.note(namespace, len(list.Items), list.Size)
+		page, err := c.writePage(res, list)
 		return page, list, err
 	})
 	slices.SortStableFunc(pages, func(a, b exportPage) int { return strings.Compare(a.first, b.first) })
 	return pages, view
-}
-
-// An objectList is a list of objects of any kind.
-type objectList struct {
-	metav1.ListMeta `json:"metadata"`
-	Items           []map[string]any `json:"items"`
-}
-
-// listObjects lists objects whole. The dynamic client reads each answer three times: for
-// its kind, for where the objects begin, and for what is in them.
-func (c *core) listObjects(ctx context.Context, res api.Resource, namespace string, options metav1.ListOptions) (*objectList, error) {
-	body, err := c.client.ListJSON(ctx, api.Target{GroupVersionResource: res.GroupVersionResource, Namespace: namespace}, options)
-	if err != nil {
-		return nil, err
-	}
-	list := &objectList{}
-	if err := kjson.Unmarshal(body, list); err != nil {
-		return nil, fmt.Errorf("read the API server's answer: %w", err)
-	}
-	return list, nil
-}
-
-// writePage returns one page with the objects, or none if there are none.
-func writePage(objects []unstructured.Unstructured) ([]exportPage, error) {
-	if len(objects) == 0 {
-		return nil, nil
-	}
-	slices.SortFunc(objects, func(a, b unstructured.Unstructured) int { return strings.Compare(sortKey(&a), sortKey(&b)) })
-	first := sortKey(&objects[0])
-	parts := slices.Collect(slices.Chunk(objects, 32))
-	texts, errs := make([]bytes.Buffer, len(parts)), make([]error, len(parts))
-	inParallel(len(parts), func(i int) {
-		texts[i].WriteString("---\n")
-		encoder := yaml.NewEncoder(&texts[i]) // which separates the others
-		for j := range parts[i] {
-			kinds.Strip(&parts[i][j])
-			errs[i] = redact.Join(errs[i], encoder.Encode(parts[i][j].Object))
-		}
-		errs[i] = redact.Join(errs[i], encoder.Close())
-	})
-	var text bytes.Buffer
-	for i := range texts {
-		text.Write(texts[i].Bytes())
-	}
-	return []exportPage{{first, text.Len(), packing().EncodeAll(text.Bytes(), nil)}}, redact.Join(errs...)
 }
 
 // A hiddenSecret is one that an Export leaves out.

@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
@@ -31,92 +34,225 @@ const (
 
 const lastAppliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
+// A header is what a Plan keeps of an object of the cluster, however large that is.
+type header struct {
+	key
+	apiVersion string
+	line       int              // of the Export
+	set        string           // the sync set that its label names
+	mark       string           // in DefinitionHashAnnotation
+	ignored    string           // what IgnoreAnnotation lists
+	owned      bool             // another object owns it, and decides when it goes
+	defines    schema.GroupKind // if it is a CustomResourceDefinition
+}
+
 // A definition is one object, of the cluster or desired, without what only the server
 // sets and without the marks of a plan.
 type definition struct {
-	key
-	content     map[string]any
-	labels      map[string]any // of the metadata, as they were
-	annotations map[string]any // likewise
-	from        Object
-	mark        string // what DefinitionHashAnnotation has to be for this content
+	header
+	content map[string]any
+	wants   string // what DefinitionHashAnnotation has to be for this content
+	source  string // a location, or empty
 }
 
-// newDefinition copies an object into a definition of that key.
-func newDefinition(o Object, k key, s scopes) (*definition, error) {
-	text, err := json.Marshal(o.Object)
-	if err != nil {
-		return nil, err
-	}
-	content := map[string]any{}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &content); err != nil {
-		return nil, err
-	}
+// newDefinition makes a definition of that key of content, which it changes and keeps. The
+// content is such as a way over JSON leaves it, see settled and copied.
+func newDefinition(content map[string]any, k key, version schema.GroupVersionKind, s scopes) (*definition, error) {
 	meta, ok := content["metadata"].(map[string]any)
 	if !ok {
 		return nil, errors.New("metadata is not an object")
 	}
+	d := &definition{header: header{key: k}, content: content}
+	d.apiVersion, _ = content["apiVersion"].(string)
+	if k.GroupKind == kinds.CustomResourceDefinition {
+		d.defines, _ = kinds.DefinedKind(content)
+	}
 	kinds.Normalize(k.GroupKind, content)
 	delete(content, "status")
 	if kinds.Lookup(k.GroupKind) == nil && kinds.HasNulls(content) {
-		kinds.DropNulls(content, kinds.SchemaOf(s.definitions[k.GroupKind], o.GroupVersionKind().Version))
+		kinds.DropNulls(content, kinds.SchemaOf(s.definitions[k.GroupKind], version.Version))
 	}
 	delete(meta, "namespace")
 	if k.namespace != "" {
 		meta["namespace"] = k.namespace
 	}
-	d := &definition{key: k, content: content, from: o}
-	if d.labels, err = take(meta, "labels", SyncSetLabel); err != nil {
+	labels, err := take(meta, "labels", SyncSetLabel)
+	if err != nil {
 		return nil, err
 	}
-	if d.annotations, err = take(meta, "annotations", DefinitionHashAnnotation, lastAppliedAnnotation); err != nil {
+	annotations, err := take(meta, "annotations", DefinitionHashAnnotation, lastAppliedAnnotation)
+	if err != nil {
 		return nil, err
 	}
+	d.set, d.mark, d.ignored = labels[0], annotations[0], textOf(meta, "annotations", IgnoreAnnotation)
+	owners, _ := meta["ownerReferences"].([]any)
+	d.owned = len(owners) > 0
 	return d, nil
 }
 
-// take removes names from the map called field in meta, and returns the map as it was.
-func take(meta map[string]any, field string, names ...string) (map[string]any, error) {
+// copied returns a copy of an object, with the values that it has after a way over JSON.
+func copied(object map[string]any) (map[string]any, error) {
+	if value, ok := copyPlain(object, 0); ok {
+		content, _ := value.(map[string]any)
+		return content, nil
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	content := map[string]any{}
+	return content, kjson.UnmarshalCaseSensitivePreserveInts(text, &content)
+}
+
+// maxPlain is how deep values nest that copyPlain copies.
+const maxPlain = 500
+
+// copyPlain copies values of the types that a parser returns, as JSON would. Of others it
+// says that it cannot.
+func copyPlain(value any, depth int) (any, bool) {
+	switch v := value.(type) {
+	case nil, bool, int64:
+		return v, true
+	case float64:
+		return number(v)
+	case string:
+		return v, utf8.ValidString(v)
+	case map[string]any:
+		if v == nil || depth == maxPlain {
+			return nil, v == nil
+		}
+		m := make(map[string]any, len(v))
+		for name, below := range v {
+			below, ok := copyPlain(below, depth+1)
+			if !ok || !utf8.ValidString(name) {
+				return nil, false
+			}
+			m[name] = below
+		}
+		return m, true
+	case []any:
+		if v == nil || depth == maxPlain {
+			return nil, v == nil
+		}
+		list := make([]any, len(v))
+		for i, below := range v {
+			below, ok := copyPlain(below, depth+1)
+			if !ok {
+				return nil, false
+			}
+			list[i] = below
+		}
+		return list, true
+	}
+	return nil, false
+}
+
+// number returns what becomes of a number in JSON: one without a fraction is an integer.
+func number(v float64) (any, bool) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, false
+	}
+	var value any
+	err = kjson.UnmarshalCaseSensitivePreserveInts(text, &value)
+	return value, err == nil
+}
+
+// settled changes what a parser has returned to what it is after a way over JSON.
+func settled(value any) any {
+	switch v := value.(type) {
+	case float64:
+		if n, ok := number(v); ok {
+			return n
+		}
+	case map[string]any:
+		for name, below := range v {
+			switch below.(type) {
+			case float64, map[string]any, []any:
+				if below := settled(below); !isContainer(below) {
+					v[name] = below
+				}
+			}
+		}
+	case []any:
+		for i, below := range v {
+			v[i] = settled(below)
+		}
+	}
+	return value
+}
+
+func isContainer(value any) bool {
+	switch value.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return false
+}
+
+// take removes names from the map called field in meta, and returns the texts that they had.
+func take(meta map[string]any, field string, names ...string) ([]string, error) {
 	values, ok := meta[field].(map[string]any)
 	if !ok && meta[field] != nil {
 		return nil, fmt.Errorf("metadata.%s is not a map", field)
 	}
-	before := maps.Clone(values)
-	for _, name := range names {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = textOf(meta, field, name)
 		delete(values, name)
 	}
 	if len(values) == 0 {
 		delete(meta, field)
 	}
-	return before, nil
+	return texts, nil
 }
 
-// comparable returns what of the content an Export would show.
+func textOf(meta map[string]any, field, name string) string {
+	text, _ := kinds.Nested(meta, field, name).(string)
+	return text
+}
+
+// comparable returns what of the content an Export would show. It shares what is unchanged.
 func (d *definition) comparable() map[string]any {
-	content := runtime.DeepCopyJSON(d.content)
+	content := maps.Clone(d.content)
+	for name, value := range content {
+		if name == "metadata" || !kinds.StripsMetadataOnly(d.GroupKind) {
+			content[name] = runtime.DeepCopyJSONValue(value)
+		}
+	}
 	kinds.StripDefined(d.GroupKind, content)
 	return content
 }
 
-// sign sets d.mark.
+// sign sets d.wants.
 func (d *definition) sign() error {
 	content := d.content
 	if kinds.IsSecret(d.Kind) {
 		content = withoutValues(content)
 	}
-	text, err := json.Marshal(content) // in the order of the keys
-	if err != nil {
+	sum := sha256.New()
+	if err := json.NewEncoder(withoutNewline{sum}).Encode(content); err != nil { // in the order of the keys
 		return err
 	}
-	sum := sha256.Sum256(text)
-	d.mark = d.identity() + hex.EncodeToString(sum[:16])
+	d.wants = d.identity() + hex.EncodeToString(sum.Sum(nil)[:16])
 	return nil
+}
+
+// withoutNewline passes on what a json.Encoder writes, without the newline at its end. The
+// encoder writes a value as a whole.
+type withoutNewline struct{ io.Writer }
+
+func (w withoutNewline) Write(p []byte) (int, error) {
+	if _, err := w.Writer.Write(bytes.TrimSuffix(p, []byte("\n"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // identity is the part of a mark that tells which object it was made for. A label or an
 // annotation that was copied to another object does not make it ours.
-func (d *definition) identity() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{d.Group, d.Kind, d.namespace, d.name}, "\x00")))
+func (k key) identity() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{k.Group, k.Kind, k.namespace, k.name}, "\x00")))
 	return hex.EncodeToString(sum[:8]) + "-"
 }
 
@@ -139,34 +275,11 @@ func withoutValues(content map[string]any) map[string]any {
 	return copied
 }
 
-// syncSet returns the name of the sync set that the object's label names.
-func (d *definition) syncSet() string {
-	name, _ := d.labels[SyncSetLabel].(string)
-	return name
-}
-
-// currentMark returns the mark that the object carries.
-func (d *definition) currentMark() string {
-	mark, _ := d.annotations[DefinitionHashAnnotation].(string)
-	return mark
-}
-
 // markedForItself says whether the object carries a mark, and one made for itself.
-func (d *definition) markedForItself() bool {
-	return strings.HasPrefix(d.currentMark(), d.identity())
-}
+func (h *header) markedForItself() bool { return strings.HasPrefix(h.mark, h.identity()) }
 
 // ignores says whether the object's annotation lists what.
-func (d *definition) ignores(what string) bool {
-	list, _ := d.annotations[IgnoreAnnotation].(string)
-	return kinds.Ignores(list, what)
-}
-
-// isOwned says whether another object owns this one, and decides when it goes.
-func (d *definition) isOwned() bool {
-	owners, _ := kinds.Nested(d.content, "metadata", "ownerReferences").([]any)
-	return len(owners) > 0
-}
+func (h *header) ignores(what string) bool { return kinds.Ignores(h.ignored, what) }
 
 // marked returns the definition's content with the marks of a plan for a sync set. The
 // content is shared, the metadata is not.
@@ -185,7 +298,7 @@ func (d *definition) marked(syncSet string) map[string]any {
 	if syncSet != "" {
 		set("labels", SyncSetLabel, syncSet)
 	}
-	set("annotations", DefinitionHashAnnotation, d.mark)
+	set("annotations", DefinitionHashAnnotation, d.wants)
 	return content
 }
 
@@ -198,15 +311,12 @@ func encode(content map[string]any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// location returns where the definition was read.
-func (d *definition) location() string { return d.from.location() }
-
 // deletion returns what names the object, and no more.
-func (d *definition) deletion() ([]byte, error) {
+func (h *header) deletion() ([]byte, error) {
 	u := &unstructured.Unstructured{Object: map[string]any{}}
-	u.SetAPIVersion(d.from.GetAPIVersion())
-	u.SetKind(d.Kind)
-	u.SetNamespace(d.namespace)
-	u.SetName(d.name)
+	u.SetAPIVersion(h.apiVersion)
+	u.SetKind(h.Kind)
+	u.SetNamespace(h.namespace)
+	u.SetName(h.name)
 	return encode(u.Object)
 }

@@ -82,42 +82,56 @@ func (k key) check() error {
 type scopes struct {
 	namespace string // of what is in one and does not say which
 	known     map[schema.GroupKind]bool
-	// definitions has the CustomResourceDefinitions of kinds, those desired before those there.
+	// definitions has the CustomResourceDefinitions of kinds, those desired before those there,
+	// of which it has what says where nulls are values.
 	definitions map[schema.GroupKind]map[string]any
+	// seen has the kinds that nothing has defined yet, and whether the first object is in one.
+	seen map[schema.GroupKind]bool
 }
 
-// newScopes learns from the definitions of kinds among the objects, and, of kinds that
-// nothing defines, from how the cluster has them.
-func newScopes(namespace string, current, desired []Object) scopes {
-	s := scopes{namespace: namespace, known: map[schema.GroupKind]bool{}, definitions: map[schema.GroupKind]map[string]any{}}
-	for _, objects := range [][]Object{current, desired} {
-		for _, o := range objects {
-			kind := o.GroupVersionKind().GroupKind()
-			if kind != kinds.CustomResourceDefinition {
-				continue
-			}
-			if defined, namespaced := kinds.DefinedKind(o.Object); defined.Kind != "" {
-				s.definitions[defined] = o.Object
-				if _, before := s.known[defined]; !before {
-					s.known[defined] = namespaced
-				}
-			}
+func newScopes(namespace string) scopes {
+	return scopes{namespace, map[schema.GroupKind]bool{}, map[schema.GroupKind]map[string]any{}, map[schema.GroupKind]bool{}}
+}
+
+// learn learns from an object of the cluster which kind it defines, and, of a kind that
+// nothing defines, how the cluster has it.
+func (s scopes) learn(kind schema.GroupKind, u *unstructured.Unstructured) {
+	if _, ok := s.seen[kind]; !ok {
+		s.seen[kind] = u.GetNamespace() != ""
+	}
+	if kind == kinds.CustomResourceDefinition {
+		s.define(kinds.WithNulls(u.Object))
+	}
+}
+
+// finish learns from what is desired, after all that is there.
+func (s scopes) finish(desired []Object) {
+	for _, o := range desired {
+		if o.GroupVersionKind().GroupKind() == kinds.CustomResourceDefinition {
+			s.define(o.Object)
 		}
 	}
-	for _, o := range current {
-		kind := o.GroupVersionKind().GroupKind()
+	for kind, namespaced := range s.seen {
 		if _, ok := s.known[kind]; !ok {
-			s.known[kind] = o.GetNamespace() != ""
+			s.known[kind] = namespaced
 		}
 	}
-	return s
+}
+
+// define learns from the definition of a kind.
+func (s scopes) define(crd map[string]any) {
+	if defined, namespaced := kinds.DefinedKind(crd); defined.Kind != "" {
+		s.definitions[defined] = crd
+		if _, before := s.known[defined]; !before {
+			s.known[defined] = namespaced
+		}
+	}
 }
 
 // keyFor returns the key of an object, with the namespace that it belongs to. An object of
 // a kind about which nothing is known is taken to be in one: if it were not, the cluster
 // would ignore the namespace.
-func (s scopes) keyFor(u *unstructured.Unstructured) key {
-	k := keyOf(u)
+func (s scopes) keyFor(k key) key {
 	namespaced := true
 	if own := kinds.Lookup(k.GroupKind); own != nil {
 		namespaced = own.Scope == kinds.Namespaced

@@ -5,10 +5,10 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-
-	"go.yaml.in/yaml/v2"
+	"strings"
 
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/render"
 )
 
 // What is shown in place of the values of a Secret.
@@ -56,11 +56,11 @@ func asYAML(content map[string]any) string {
 	if n := countValues(content); n > maxShown {
 		return fmt.Sprintf("(%d values, too many to be shown)\n", n)
 	}
-	out, err := yaml.Marshal(content)
-	if err != nil {
+	var text strings.Builder
+	if err := render.Object(&text, content); err != nil {
 		return "(it cannot be shown)\n" // the error might hold a value
 	}
-	return string(out)
+	return text.String()
 }
 
 // mask returns copies of two contents of a Secret that tell which keys there are and

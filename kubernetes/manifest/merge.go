@@ -26,6 +26,15 @@ type fieldPath []string
 
 func (p fieldPath) to(name string) fieldPath { return append(slices.Clip(p), name) }
 
+// within is to, for who compares with the paths of metadata alone: deep within an object it is
+// some other path, which costs nothing to make.
+func (p fieldPath) within(name string) fieldPath {
+	if len(p) > 2 {
+		return p
+	}
+	return p.to(name)
+}
+
 // last returns the name n steps from the end, or "" if there are not as many.
 func (p fieldPath) last(n int) string {
 	if n >= len(p) {
@@ -81,7 +90,7 @@ func (m merge) applyMap(want, have map[string]any, shape kinds.Shape, at fieldPa
 		switch {
 		case there && field.IsFilledIn(name, w, h):
 		case there:
-			if value, differs := m.apply(w, h, field, at.to(name)); differs {
+			if value, differs := m.apply(w, h, field, at.within(name)); differs {
 				set(name, value)
 			}
 		case field.MayLack(w):

@@ -2,10 +2,12 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/platformbus/platform"
@@ -87,10 +89,8 @@ func Plan(current []byte, desired []Object, options PlanOptions) (platform.SyncD
 	if err != nil {
 		return platform.SyncDef{}, Report{}, redact.Error(fmt.Errorf("plan: %w", err))
 	}
-	for _, d := range p.desired {
-		if err := p.apply(d); err != nil {
-			return platform.SyncDef{}, Report{}, redact.Error(fmt.Errorf("plan: %v: %w", d.key, err))
-		}
+	for _, w := range p.desired {
+		p.add(w)
 	}
 	if p.options.SyncSet != "" {
 		if err := p.prune(); err != nil {
@@ -103,15 +103,41 @@ func Plan(current []byte, desired []Object, options PlanOptions) (platform.SyncD
 // A planner is one Plan under way.
 type planner struct {
 	options PlanOptions
-	current []*definition // sorted by key
-	desired []*definition // sorted by key
-	live    map[key]*definition
-	wanted  map[key]*definition
+	scopes  scopes
+	state   *state
+	current []*liveObject    // sorted by key
+	desired []*desiredObject // sorted by key
+	live    map[key]*liveObject
+	wanted  map[key]*desiredObject
 	omitted omissions
 
 	def    platform.SyncDef
 	report Report
 }
+
+// A desiredObject is a desired object, and what becomes of it. Its definition is made when that is
+// judged, and not kept.
+type desiredObject struct {
+	key
+	object Object
+	judged bool
+	err    error // what is wrong with it
+
+	outcome outcome
+	entry   Entry
+	apply   []byte // what is to be applied, if anything is
+}
+
+// An outcome is what becomes of a desired object.
+type outcome int
+
+const (
+	unchanged outcome = iota
+	ignored
+	changed
+	unseen
+	added
+)
 
 func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner, error) {
 	if options.Namespace == "" {
@@ -128,114 +154,203 @@ func newPlanner(current []byte, desired []Object, options PlanOptions) (*planner
 			return nil, fmt.Errorf("object %d of those desired is nil", i+1)
 		}
 	}
-	objects, err := Parse(current)
-	if err != nil {
+	p := &planner{
+		options: options, scopes: newScopes(options.Namespace), omitted: readComments(current), report: Report{SyncSet: options.SyncSet},
+		live: map[key]*liveObject{}, wanted: map[key]*desiredObject{},
+	}
+	if err := p.readCurrent(current, desired); err != nil {
 		return nil, fmt.Errorf("the state of the cluster: %w", err)
 	}
-	p := &planner{options: options, omitted: readComments(current), report: Report{SyncSet: options.SyncSet}}
-	s := newScopes(options.Namespace, objects, desired)
-	if p.current, p.live, err = define(objects, s); err != nil {
-		return nil, fmt.Errorf("the state of the cluster: %w", err)
-	}
-	if p.desired, p.wanted, err = define(desired, s); err != nil {
+	if err := p.readDesired(desired); err != nil {
 		return nil, err
-	}
-	for _, d := range p.desired {
-		if err := d.sign(); err != nil {
-			return nil, fmt.Errorf("%v: %w", d.key, err)
-		}
 	}
 	p.report.Notes = p.omitted.notes()
 	return p, nil
 }
 
-// define returns the objects as definitions, sorted and by key, or an error about each
-// that is wrong or is there twice.
-func define(objects []Object, s scopes) ([]*definition, map[key]*definition, error) {
-	var (
-		list   = make([]*definition, 0, len(objects))
-		byKey  = make(map[key]*definition, len(objects))
-		failed []error
-	)
-	fail := func(o Object, err error) {
-		if location := o.location(); location != "" {
-			err = fmt.Errorf("%s: %w", location, err)
+// readCurrent reads the state of the cluster, and judges what is desired of Kubernetes' own
+// kinds and is there: as long as an object is at hand, it need not be read again.
+func (p *planner) readCurrent(current []byte, desired []Object) error {
+	for _, o := range desired {
+		k := keyOf(o.Unstructured)
+		if kinds.Lookup(k.GroupKind) == nil {
+			continue
 		}
-		failed = append(failed, err)
+		if k = p.scopes.keyFor(k); p.wanted[k] == nil { // the second of two is an error, later
+			p.wanted[k] = &desiredObject{key: k, object: o}
+		}
 	}
-	for _, o := range objects {
-		k := s.keyFor(o.Unstructured)
-		if err := k.check(); err != nil {
-			fail(o, err)
-			continue
+	var err error
+	p.state, err = readState(current, p.scopes, func(d *definition) {
+		if w := p.wanted[d.key]; w != nil && !w.judged {
+			p.judge(w, d)
 		}
-		if first, twice := byKey[k]; twice {
-			location := first.location()
-			if location == "" {
-				location = "another of the objects given"
-			}
-			fail(o, fmt.Errorf("%v is defined a second time, first at %s", k, location))
-			continue
-		}
-		d, err := newDefinition(o, k, s)
-		if err != nil {
-			fail(o, fmt.Errorf("%v: %w", k, err))
-			continue
-		}
-		list, byKey[k] = append(list, d), d
+	})
+	if err != nil {
+		return err
 	}
-	slices.SortFunc(list, func(a, b *definition) int { return a.compare(b.key) })
-	return list, byKey, redact.Error(redact.Join(failed...))
+	p.scopes.finish(desired)
+	var failed []error
+	for _, o := range p.state.objects {
+		o.key = p.scopes.keyFor(o.key)
+		location := Object{Line: o.line}.location()
+		first, twice := p.live[o.key]
+		switch err := o.check(); {
+		case err != nil:
+			failed = append(failed, fmt.Errorf("%s: %w", location, err))
+		case twice:
+			failed = append(failed, twiceError(o.key, location, Object{Line: first.line}.location()))
+		case o.err != nil:
+			failed = append(failed, fmt.Errorf("%s: %v: %w", location, o.key, o.err))
+		default:
+			p.live[o.key] = o
+		}
+	}
+	p.current = slices.SortedFunc(maps.Values(p.live), func(a, b *liveObject) int { return a.compare(b.key) })
+	return redact.Error(redact.Join(failed...))
 }
 
-// apply plans what becomes of one desired object.
-func (p *planner) apply(d *definition) error {
-	entry := Entry{ID: d.String(), Source: d.from.Source, Line: d.from.Line}
-	target := d.marked(p.options.SyncSet)
-	live, there := p.live[d.key]
-	switch {
-	case kinds.IsCertificate(d.GroupKind, d.namespace, d.name):
-		entry.Why = "each cluster has its own"
-		p.report.Ignored = append(p.report.Ignored, entry)
-		return nil
-	case there && live.ignores("sync"):
-		entry.Why = "its annotation " + IgnoreAnnotation + " says so"
-		p.report.Ignored = append(p.report.Ignored, entry)
-		return nil
-	case there:
-		change, why := p.compare(d, live)
-		if change == nil {
-			p.report.Unchanged++
-			return nil
-		}
-		entry.Why, entry.Diff = why, show(d.key, shown(live, live.syncSet()), change, d.location())
-		p.report.Change = append(p.report.Change, entry)
-	default:
-		entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.location())
-		if entry.Why = p.unseen(d); entry.Why != "" {
-			entry.There = p.omitted.there[d.key]
-			p.report.Unseen = append(p.report.Unseen, entry)
-		} else {
-			if kinds.Expires(d.GroupKind, d.content) {
-				entry.Why = "a process that has applied it before does not make it again once it has finished and gone"
+// readDesired judges what has not been judged. It returns an error about each desired object
+// that is wrong or is there twice.
+func (p *planner) readDesired(desired []Object) error {
+	var (
+		early   = p.wanted
+		errs    = make([]error, len(desired)) // by the object
+		indexes = map[*desiredObject]int{}
+		again   []*liveObject
+	)
+	p.wanted = make(map[key]*desiredObject, len(desired))
+	for i, o := range desired {
+		k := p.scopes.keyFor(keyOf(o.Unstructured))
+		if err := k.check(); err != nil {
+			errs[i] = err
+			if location := o.location(); location != "" {
+				errs[i] = fmt.Errorf("%s: %w", location, err)
 			}
-			p.report.Add = append(p.report.Add, entry)
+			continue
+		}
+		if first, twice := p.wanted[k]; twice {
+			errs[i] = twiceError(k, o.location(), first.object.location())
+			continue
+		}
+		w := early[k]
+		if w == nil {
+			w = &desiredObject{key: k, object: o}
+		}
+		p.wanted[k], indexes[w] = w, i
+		p.desired = append(p.desired, w)
+		if live := p.live[k]; live != nil && !w.judged {
+			again = append(again, live)
 		}
 	}
-	body, err := encode(target)
-	p.def.Actions = append(p.def.Actions, platform.SyncAction{ResourceID: entry.ID, Apply: body})
+	err := p.state.readAgain(again, p.scopes, func(d *definition) error {
+		p.judge(p.wanted[d.key], d)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range p.desired {
+		if !w.judged {
+			p.judge(w, nil)
+		}
+		if w.err != nil {
+			errs[indexes[w]] = fmt.Errorf("%v: %w", w.key, w.err)
+			if location := w.object.location(); location != "" {
+				errs[indexes[w]] = fmt.Errorf("%s: %v: %w", location, w.key, w.err)
+			}
+		}
+	}
+	slices.SortFunc(p.desired, func(a, b *desiredObject) int { return a.compare(b.key) })
+	return redact.Error(redact.Join(errs...))
+}
+
+// twiceError says of an object, by its key, that there are two.
+func twiceError(k key, location, first string) error {
+	if first == "" {
+		first = "another of the objects given"
+	}
+	err := fmt.Errorf("%v is defined a second time, first at %s", k, first)
+	if location != "" {
+		err = fmt.Errorf("%s: %w", location, err)
+	}
 	return err
+}
+
+// judge finds out what becomes of a desired object. Its live definition is nil if the cluster
+// does not have it.
+func (p *planner) judge(w *desiredObject, live *definition) {
+	w.judged = true
+	var content map[string]any
+	var d *definition
+	if content, w.err = copied(w.object.Object); w.err != nil {
+		return
+	}
+	if d, w.err = newDefinition(content, w.key, w.object.GroupVersionKind(), p.scopes); w.err != nil {
+		return
+	}
+	if w.err = d.sign(); w.err != nil {
+		return
+	}
+	d.source = w.object.location()
+	w.entry = Entry{ID: w.String(), Source: w.object.Source, Line: w.object.Line}
+	switch {
+	case kinds.IsCertificate(d.GroupKind, d.namespace, d.name):
+		w.outcome, w.entry.Why = ignored, "each cluster has its own"
+		return
+	case live != nil && live.ignores("sync"):
+		w.outcome, w.entry.Why = ignored, "its annotation "+IgnoreAnnotation+" says so"
+		return
+	case live != nil:
+		change, why := p.compare(d, live)
+		if change == nil {
+			w.outcome = unchanged
+			return
+		}
+		w.outcome, w.entry.Why = changed, why
+		w.entry.Diff = show(d.key, shown(live, live.set), change, d.source)
+	default:
+		w.entry.Diff = show(d.key, nil, shown(d, p.options.SyncSet), d.source)
+		if w.entry.Why = p.unseen(d); w.entry.Why != "" {
+			w.outcome, w.entry.There = unseen, p.omitted.there[d.key]
+			break
+		}
+		w.outcome = added
+		if kinds.Expires(d.GroupKind, d.content) {
+			w.entry.Why = "a process that has applied it before does not make it again once it has finished and gone"
+		}
+	}
+	w.apply, w.err = encode(d.marked(p.options.SyncSet))
+}
+
+// add adds what becomes of a desired object to the plan.
+func (p *planner) add(w *desiredObject) {
+	switch w.outcome {
+	case unchanged:
+		p.report.Unchanged++
+		return
+	case ignored:
+		p.report.Ignored = append(p.report.Ignored, w.entry)
+		return
+	case changed:
+		p.report.Change = append(p.report.Change, w.entry)
+	case unseen:
+		p.report.Unseen = append(p.report.Unseen, w.entry)
+	case added:
+		p.report.Add = append(p.report.Add, w.entry)
+	}
+	p.def.Actions = append(p.def.Actions, platform.SyncAction{ResourceID: w.entry.ID, Apply: w.apply})
 }
 
 // compare returns what live becomes if d is applied to it, as it is shown, and why it is
 // to be; or nil if it is as desired.
 func (p *planner) compare(d, live *definition) (map[string]any, string) {
 	var (
-		root        = kinds.Field{Shape: kinds.ShapeOf(live.from.GroupVersionKind())}
+		root        = kinds.Field{Shape: kinds.ShapeOf(schema.FromAPIVersionAndKind(live.apiVersion, live.Kind))}
 		want        = d.comparable()
-		modified    = d.mark != live.currentMark()
+		modified    = d.wants != live.mark
 		known       = live.markedForItself()
-		sameVersion = d.from.GetAPIVersion() == live.from.GetAPIVersion()
+		sameVersion = d.apiVersion == live.apiVersion
 		reasons     []string
 	)
 	left := maxPairs
@@ -244,7 +359,7 @@ func (p *planner) compare(d, live *definition) (map[string]any, string) {
 		delete(want, "apiVersion")
 	}
 	merged, changed := m.apply(want, live.content, root, nil)
-	switch set := live.syncSet(); {
+	switch set := live.set; {
 	case p.options.SyncSet == "" || set == p.options.SyncSet && known:
 	case set == "" && known:
 		reasons = append(reasons, "it has lost the label of its sync set")
@@ -303,7 +418,7 @@ func (p *planner) unseen(d *definition) string {
 		return "the export leaves out Secrets"
 	case p.omitted.ofGroup(d.Group) != "":
 		return p.omitted.ofGroup(d.Group)
-	case d.isOwned():
+	case d.owned:
 		return "the export leaves out what other objects own"
 	case kinds.MayBeSystems(d.GroupKind, d.namespace, d.name):
 		return "the export leaves out what is the system's"

@@ -7,6 +7,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 // prune plans the deletion of what belongs to the set and is no longer desired.
@@ -17,7 +18,7 @@ func (p *planner) prune() error {
 		refused  = map[key]string{}
 	)
 	for _, d := range p.current {
-		if d.syncSet() != p.options.SyncSet {
+		if d.set != p.options.SyncSet {
 			continue
 		}
 		if d.markedForItself() {
@@ -40,6 +41,10 @@ func (p *planner) prune() error {
 		delete(toDelete, k)
 		refused[k] = why
 	}
+	diffs, err := p.deletions(toDelete)
+	if err != nil {
+		return redact.Error(fmt.Errorf("plan: %w", err))
+	}
 	var ids []string
 	for _, d := range p.current {
 		entry := Entry{ID: d.String()}
@@ -48,7 +53,7 @@ func (p *planner) prune() error {
 			entry.Why = refused[d.key]
 			p.report.Refused = append(p.report.Refused, entry)
 		case toDelete[d.key]:
-			entry.Diff = show(d.key, shown(d, d.syncSet()), nil, "")
+			entry.Diff = diffs[d.key]
 			if d.GroupKind == kinds.Namespace {
 				entry.Why = "with all that is in it, also what the export does not show"
 			}
@@ -73,6 +78,20 @@ func (p *planner) prune() error {
 	return nil
 }
 
+// deletions shows what is deleted.
+func (p *planner) deletions(toDelete map[key]bool) (map[key]string, error) {
+	var objects []*liveObject
+	for k := range toDelete {
+		objects = append(objects, p.live[k])
+	}
+	diffs := make(map[key]string, len(objects))
+	err := p.state.readAgain(objects, p.scopes, func(d *definition) error {
+		diffs[d.key] = show(d.key, shown(d, d.set), nil, "")
+		return nil
+	})
+	return diffs, err
+}
+
 func (p *planner) budget(owned int) int {
 	switch {
 	case p.options.DeleteBudget > 0:
@@ -85,11 +104,11 @@ func (p *planner) budget(owned int) int {
 }
 
 // protected says why an object with the set's label is none of the plan's business.
-func (p *planner) protected(d *definition) string {
+func (p *planner) protected(d *liveObject) string {
 	switch {
 	case d.ignores("sync"), d.ignores("prune"):
 		return "its annotation " + IgnoreAnnotation + " says so"
-	case d.isOwned():
+	case d.owned:
 		return "another object owns it"
 	case !d.markedForItself():
 		return "it has the label of the sync set, but no plan made it; the label was copied"
@@ -99,7 +118,7 @@ func (p *planner) protected(d *definition) string {
 
 // forbidden says which option an object's deletion lacks, or what is not known that would be
 // deleted with it.
-func (p *planner) forbidden(d *definition) string {
+func (p *planner) forbidden(d *liveObject) string {
 	switch {
 	case d.GroupKind == kinds.Namespace && kinds.MayBeSystems(d.GroupKind, "", d.name):
 		return "it is the system's"
@@ -112,8 +131,7 @@ func (p *planner) forbidden(d *definition) string {
 	case d.GroupKind == kinds.Namespace && len(p.omitted.groups) > 0:
 		return p.omitted.groups[0].String() + ", and what is of that group may be in it"
 	case d.GroupKind == kinds.CustomResourceDefinition:
-		defined, _ := kinds.DefinedKind(d.from.Object)
-		return p.omitted.ofGroup(defined.Group)
+		return p.omitted.ofGroup(d.defines.Group)
 	}
 	return p.omitted.ofGroup(d.Group)
 }
@@ -122,33 +140,36 @@ func (p *planner) forbidden(d *definition) string {
 // a namespace, or is of a kind.
 func (p *planner) blocked(toDelete map[key]bool) map[key]string {
 	var (
-		inNamespace = map[string]*definition{}           // one that stays
-		ofKind      = map[schema.GroupKind]*definition{} // likewise
+		inNamespace = map[string]key{}           // one that stays
+		ofKind      = map[schema.GroupKind]key{} // likewise
 	)
-	for _, list := range [][]*definition{p.current, p.desired} {
-		for _, d := range list {
-			if toDelete[d.key] {
-				continue
-			}
-			if d.namespace != "" && inNamespace[d.namespace] == nil {
-				inNamespace[d.namespace] = d
-			}
-			if ofKind[d.GroupKind] == nil {
-				ofKind[d.GroupKind] = d
-			}
+	note := func(k key) {
+		if toDelete[k] {
+			return
 		}
+		if _, ok := inNamespace[k.namespace]; !ok && k.namespace != "" {
+			inNamespace[k.namespace] = k
+		}
+		if _, ok := ofKind[k.GroupKind]; !ok {
+			ofKind[k.GroupKind] = k
+		}
+	}
+	for _, d := range p.current {
+		note(d.key)
+	}
+	for _, w := range p.desired {
+		note(w.key)
 	}
 	stays := map[key]string{}
 	for k := range toDelete {
 		switch k.GroupKind {
 		case kinds.Namespace:
-			if d := inNamespace[k.name]; d != nil {
-				stays[k] = fmt.Sprintf("%v, which stays, is in it", d.key)
+			if other, ok := inNamespace[k.name]; ok {
+				stays[k] = fmt.Sprintf("%v, which stays, is in it", other)
 			}
 		case kinds.CustomResourceDefinition:
-			kind, _ := kinds.DefinedKind(p.live[k].from.Object)
-			if d := ofKind[kind]; d != nil {
-				stays[k] = fmt.Sprintf("%v, which stays, is of that kind", d.key)
+			if other, ok := ofKind[p.live[k].defines]; ok {
+				stays[k] = fmt.Sprintf("%v, which stays, is of that kind", other)
 			}
 		}
 	}

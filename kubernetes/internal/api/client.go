@@ -121,8 +121,8 @@ func (c *Client) List(ctx context.Context, t Target, options metav1.ListOptions,
 	return c.protobuf.Get().AbsPath(at).SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.Unversioned).Do(ctx).Into(into)
 }
 
-// ListJSON lists objects of any kind, and returns the answer as it is.
-func (c *Client) ListJSON(ctx context.Context, t Target, options metav1.ListOptions) ([]byte, error) {
+// listJSON lists objects of any kind, and returns the answer as it is.
+func (c *Client) listJSON(ctx context.Context, t Target, options metav1.ListOptions) ([]byte, error) {
 	ctx, at, err := withPath(ctx, t)
 	if err != nil {
 		return nil, err

@@ -110,6 +110,27 @@ func listOne[T any](ctx context.Context, c *Client, namespace, name string, list
 	}
 }
 
+// A RawList is a page of a list of objects, which are not decoded yet.
+type RawList struct {
+	metav1.ListMeta `json:"metadata"`
+	Items           []json.RawMessage `json:"items"`
+	Size            int               `json:"-"` // of the answer, in bytes
+}
+
+// ListRaw lists objects of any kind. The dynamic client reads each answer three times: for its
+// kind, for where the objects begin, and for what is in them.
+func (c *Client) ListRaw(ctx context.Context, t Target, options metav1.ListOptions) (*RawList, error) {
+	body, err := c.listJSON(ctx, t, options)
+	if err != nil {
+		return nil, err
+	}
+	list := &RawList{Size: len(body)}
+	if err := kjson.Unmarshal(body, list); err != nil {
+		return nil, fmt.Errorf("read the API server's answer: %w", err)
+	}
+	return list, nil
+}
+
 // A SomeList tells of a page of a list of which some objects were wanted.
 type SomeList struct {
 	metav1.ListMeta
@@ -119,16 +140,9 @@ type SomeList struct {
 // ListSome lists objects of a kind, and calls seen with each of those that are wanted, by
 // namespace and name. It decodes one at a time, and of the others nothing else.
 func (c *Client) ListSome(ctx context.Context, kind schema.GroupVersionKind, t Target, options metav1.ListOptions, wanted func(namespace, name string) bool, seen func(*unstructured.Unstructured)) (*SomeList, error) {
-	body, err := c.ListJSON(ctx, t, options)
+	page, err := c.ListRaw(ctx, t, options)
 	if err != nil {
 		return nil, err
-	}
-	var page struct {
-		metav1.ListMeta `json:"metadata"`
-		Items           []json.RawMessage `json:"items"`
-	}
-	if err := kjson.Unmarshal(body, &page); err != nil {
-		return nil, fmt.Errorf("read the API server's answer: %w", err)
 	}
 	list := &SomeList{ListMeta: page.ListMeta, Listed: len(page.Items)}
 	for i, item := range page.Items {

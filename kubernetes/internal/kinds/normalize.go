@@ -200,3 +200,52 @@ func SchemaOf(crd map[string]any, version string) map[string]any {
 	}
 	return nil
 }
+
+// WithNulls returns a CustomResourceDefinition that says the same as crd about which kind it
+// defines, in which scope, and where nulls are values, and nothing else. It is far smaller.
+func WithNulls(crd map[string]any) map[string]any {
+	versions := []any{}
+	for v := range Items(crd["spec"], "versions") {
+		version := map[string]any{"name": text(v, "name")}
+		if schema := withNulls(Nested(v, "schema", "openAPIV3Schema")); len(schema) > 0 {
+			version["schema"] = map[string]any{"openAPIV3Schema": schema}
+		}
+		versions = append(versions, version)
+	}
+	return map[string]any{"spec": map[string]any{
+		"group": text(crd, "spec", "group"), "names": map[string]any{"kind": text(crd, "spec", "names", "kind")},
+		"scope": text(crd, "spec", "scope"), "versions": versions,
+	}}
+}
+
+// withNulls returns what of a schema leads to where nulls are values.
+func withNulls(schema any) map[string]any {
+	m, ok := schema.(map[string]any)
+	if !ok {
+		return nil
+	}
+	kept := map[string]any{}
+	if isNullable(schema) {
+		kept["nullable"] = true
+	}
+	for _, name := range []string{"additionalProperties", "items"} {
+		if below := withNulls(m[name]); len(below) > 0 {
+			kept[name] = below
+		}
+	}
+	properties := map[string]any{}
+	all, _ := m["properties"].(map[string]any)
+	for name, value := range all {
+		below := withNulls(value)
+		if len(below) > 0 || value != nil && kept["additionalProperties"] != nil { // which is not for fields that are named
+			if below == nil {
+				below = map[string]any{}
+			}
+			properties[name] = below
+		}
+	}
+	if len(properties) > 0 {
+		kept["properties"] = properties
+	}
+	return kept
+}

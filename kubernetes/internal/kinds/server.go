@@ -38,6 +38,12 @@ func StripDefined(kind schema.GroupKind, object map[string]any) {
 	strip(kind, object, Fields{all: true})
 }
 
+// StripsMetadataOnly says whether StripDefined changes only the metadata of a kind, of those
+// that may be large.
+func StripsMetadataOnly(kind schema.GroupKind) bool {
+	return kind == CustomResourceDefinition || kind == ConfigMap || Lookup(kind) == nil
+}
+
 func strip(kind schema.GroupKind, object map[string]any, chosen Fields) {
 	meta, _ := object["metadata"].(map[string]any)
 	dropKeys(meta, "annotations", func(name string) bool {
