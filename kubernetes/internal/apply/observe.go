@@ -218,6 +218,7 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted []*St
 		a.judge(s, meta)
 	}
 	query.SeenWhole = func(i int, live *unstructured.Unstructured) { a.judgeWhole(wanted[i], live) }
+	query.Same = func(i int) bool { return a.judgeSame(wanted[i]) }
 	found, err := a.looker.Look(ctx, query)
 	for i, finding := range found {
 		if finding == look.Absent {
@@ -296,6 +297,17 @@ func (a *Applier) judge(s *Step, meta metav1.Object) {
 	if s.Unchanged {
 		a.remember(s.Object, s.seen)
 	}
+}
+
+// judgeSame marks a step as unchanged if its object was as its definition says when it was last
+// seen. It says whether it was.
+func (a *Applier) judgeSame(s *Step) bool {
+	v, ok := a.verified.Get(s.Object.Key)
+	if !ok || v.digest != s.Object.digest || v.foreign || v.goes || v.ignored {
+		return false
+	}
+	s.seen, s.Unchanged = &v.observation, true
+	return true
 }
 
 // settleDoubt looks at an object as a whole that was as its definition says before: what was
