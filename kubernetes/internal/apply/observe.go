@@ -127,23 +127,21 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		errs  []error // guarded by mu
 		group sync.WaitGroup
 	)
-	detect := func(first bool) {
+	for _, first := range []bool{true, false} {
 		for res, some := range wanted {
-			if look.LooksFirst(res) != first {
-				continue
+			if a.looker.IsFirst(res) == first {
+				delete(wanted, res)
+				group.Go(func() {
+					if err := a.detectKind(ctx, res, some); err != nil {
+						mu.Lock()
+						defer mu.Unlock()
+						errs = append(errs, err)
+					}
+				})
 			}
-			group.Go(func() {
-				if err := a.detectKind(ctx, res, some); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = append(errs, err)
-				}
-			})
 		}
 		group.Wait()
 	}
-	detect(true)
-	detect(false)
 	redact.Sort(errs)
 	if len(errs) > 0 {
 		return errs[0]

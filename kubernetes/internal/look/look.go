@@ -258,8 +258,11 @@ var namespacesResource = corev1.SchemeGroupVersion.WithResource("namespaces")
 
 func (s *search) isNamespaces() bool { return s.Resource.GroupVersionResource == namespacesResource }
 
-// LooksFirst says whether a query of the resource is to be made before those of others.
-func LooksFirst(r api.Resource) bool { return r.GroupVersionResource == namespacesResource }
+// IsFirst says whether a query of the resource is to be made before those of others.
+func (l *Looker) IsFirst(r api.Resource) bool {
+	_, known := l.remembered(place{resource: namespacesResource})
+	return !known && r.GroupVersionResource == namespacesResource
+}
 
 func (s *search) byNamespace(some []int) map[string][]int {
 	groups := map[string][]int{}
