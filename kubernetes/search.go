@@ -173,7 +173,7 @@ func (s *selection) listAll(ctx context.Context, kind *kinds.Kind, budget int) {
 			some, page, err := list(ctx, namespace, options)
 			if err == nil && page.GetContinue() != "" && int(options.Limit)+remaining(page) > budget {
 				crowded = true
-				s.looker.Crowded(kind.Resource, namespace, int(options.Limit)+remaining(page)-len(s.sets))
+				s.looker.Holds(kind.Resource, namespace, int(options.Limit)+remaining(page))
 				page.SetContinue("")
 			}
 			return some, page, err
