@@ -25,7 +25,7 @@ import (
 var ofLargeCluster = syncCase{
 	what:       "large-cluster",
 	sizes:      []int{100},
-	contenders: []syncContender{us, fluxcd10, kubectlSSA},
+	contenders: []syncContender{us, watching, fluxcd10, kubectlSSA},
 	steps: append(slices.Clone(syncSteps),
 		step{phase: someServices, newer: true, who: []string{us.who}},
 		step{phase: planned, newer: true, who: []string{us.who}}),

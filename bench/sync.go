@@ -56,6 +56,7 @@ type syncContender struct {
 
 var (
 	us          = syncContender{who: "platform", start: library("platform")}
+	watching    = syncContender{who: "platform-watch", start: library("platform", "-watch")}
 	floor       = syncContender{who: "floor", start: library("floor"), forgetful: true}
 	fluxcd10    = syncContender{who: "fluxcd-ssa-10", start: library("fluxcd", "-concurrency=10"), largest: 1000}
 	kubectlSSA  = syncContender{who: "kubectl-ssa", start: command("apply", "--server-side"), largest: 1000, forgetful: true}

@@ -65,6 +65,14 @@ type Options struct {
 	// because the server is busy.
 	Concurrency int
 
+	// Watch lets Sync watch the metadata of what it has listed, and says for how long after the
+	// last Sync of it. A Sync of definitions whose objects are all watched, and of none of which
+	// anything was heard since, sends no request. It is as certain as the last event: what the API
+	// server has not told yet, the next Sync sees. While a watch is interrupted, a Sync looks as
+	// it does without. The credentials have to allow watch. Call Close to end all watches at once.
+	// Default: nothing is watched, and each Sync looks.
+	Watch time.Duration
+
 	// Timeout bounds each call as a whole, waiting for rollouts included. Default: 10
 	// minutes.
 	Timeout time.Duration
@@ -118,7 +126,7 @@ func (o Options) withDefaults() (Options, error) {
 		name  string
 		value int64
 	}{{"Concurrency", int64(o.Concurrency)}, {"Timeout", int64(o.Timeout)},
-		{"WaitTimeout", int64(o.WaitTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)},
+		{"Watch", int64(o.Watch)}, {"WaitTimeout", int64(o.WaitTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)},
 		{"MaxObjects", int64(o.MaxObjects)}} {
 		if field.value < 0 {
 			return o, fmt.Errorf("kubernetes: Options.%s is negative", field.name)
@@ -213,7 +221,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	looker := look.New(client)
+	looker := look.New(client, options.Watch)
 	return &Cluster{core: &core{
 		options: options,
 		adapts:  adapts,
@@ -270,6 +278,10 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	}
 	return ctx, cancel
 }
+
+// Close ends all that Options.Watch lets c, and all its views, watch, and waits for that. Calls go
+// on to work, and watch nothing.
+func (c *Cluster) Close() { c.looker.Close() }
 
 // Ping returns nil if the API server answers and accepts our credentials.
 func (c *Cluster) Ping() error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -304,4 +305,28 @@ func TestObjectThatCannotBeShown(t *testing.T) {
 	require.NoError(t, cold.Sync(configMaps(labelsOrNone["unlabelled"], 3, "2", w.namespace)))
 	assert.Equal(t, []string{patchOf(w.namespace, "c-0"), patchOf(w.namespace, "c-2")}, m.take().writes())
 	assert.Equal(t, "1", live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "c-1").Data["value"])
+}
+
+// A Cluster that watches knows of an object that it has seen by its metadata, and then as a whole,
+// that it is there.
+func TestWatchedObjectAmongOthers(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	for i := range 3 { // few, so that the list of all is complete
+		require.NoError(t, w.Sync(def(apply("other", secret(fmt.Sprintf("other-%d", i), "x"), configMap(fmt.Sprintf("other-%d", i), "x")))))
+	}
+	all := def(apply("a", secret("a", "hush"), configMap("a", "1")), apply("b", secret("b", "hush"), configMap("b", "1")))
+	require.NoError(t, w.Sync(all))
+	w.touch(t, w.namespace, "a", ignored())
+	cold, m := w.metered(t, w.cp.Config(), kubernetes.Options{Watch: time.Hour}, nil)
+	t.Cleanup(cold.Close)
+	require.NoError(t, cold.Sync(all))
+	assert.NotEmpty(t, m.take())
+	all.Actions[0].Apply = []byte(secret("a", "hush") + "\n---\n" + configMap("a", "2"))
+	require.Eventually(t, func() bool {
+		require.NoError(t, cold.Sync(all))
+		es := m.take()
+		assert.Empty(t, es.writes(), "the one is left alone, and the others are unchanged")
+		return t.Failed() || len(es.of("GET metadata /api/v1/namespaces/"+w.namespace+"/secrets")) == 0
+	}, testLimit, testTick, "what is watched is not listed")
+	assert.Equal(t, "1", live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "a").Data["value"])
 }

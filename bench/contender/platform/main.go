@@ -4,8 +4,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"strconv"
+	"time"
 
 	"k8s.io/client-go/rest"
 
@@ -17,8 +19,13 @@ import (
 )
 
 func main() {
+	watches := flag.Bool("watch", false, "watch what was listed")
 	kube.Main(func(config *rest.Config) (kube.Library, error) {
-		c, err := kubernetes.NewCluster(config, kubernetes.Options{})
+		var options kubernetes.Options
+		if *watches {
+			options.Watch = time.Hour
+		}
+		c, err := kubernetes.NewCluster(config, options)
 		l := &library{cluster: c}
 		return kube.Library{Sync: l.sync, Other: map[string]func(context.Context, [][]byte) (int, error){
 			"some-services": l.someServices,

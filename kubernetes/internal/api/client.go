@@ -178,6 +178,15 @@ func (m Metadata) List(ctx context.Context, options metav1.ListOptions) (*metav1
 	return m.next.List(ctx, options)
 }
 
+// Watch watches objects.
+func (m Metadata) Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	ctx, _, err := withPath(ctx, m.all)
+	if err != nil {
+		return nil, err
+	}
+	return m.next.Watch(ctx, options)
+}
+
 // Patch patches one object.
 func (m Metadata) Patch(ctx context.Context, name string, kind types.PatchType, patch []byte, options metav1.PatchOptions) (*metav1.PartialObjectMetadata, error) {
 	ctx, err := m.all.withObjectPath(ctx, name)

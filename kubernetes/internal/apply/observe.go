@@ -127,23 +127,21 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 		errs  []error // guarded by mu
 		group sync.WaitGroup
 	)
-	detect := func(first bool) {
+	for _, first := range []bool{true, false} {
 		for res, some := range wanted {
-			if look.LooksFirst(res) != first {
-				continue
+			if a.looker.IsFirst(res) == first {
+				delete(wanted, res)
+				group.Go(func() {
+					if err := a.detectKind(ctx, res, some); err != nil {
+						mu.Lock()
+						defer mu.Unlock()
+						errs = append(errs, err)
+					}
+				})
 			}
-			group.Go(func() {
-				if err := a.detectKind(ctx, res, some); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = append(errs, err)
-				}
-			})
 		}
 		group.Wait()
 	}
-	detect(true)
-	detect(false)
 	redact.Sort(errs)
 	if len(errs) > 0 {
 		return errs[0]
@@ -218,6 +216,7 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted []*St
 		a.judge(s, meta)
 	}
 	query.SeenWhole = func(i int, live *unstructured.Unstructured) { a.judgeWhole(wanted[i], live) }
+	query.Same = func(i int) bool { return a.judgeSame(wanted[i]) }
 	found, err := a.looker.Look(ctx, query)
 	for i, finding := range found {
 		if finding == look.Absent {
@@ -296,6 +295,17 @@ func (a *Applier) judge(s *Step, meta metav1.Object) {
 	if s.Unchanged {
 		a.remember(s.Object, s.seen)
 	}
+}
+
+// judgeSame marks a step as unchanged if its object was as its definition says when it was last
+// seen. It says whether it was.
+func (a *Applier) judgeSame(s *Step) bool {
+	v, ok := a.verified.Get(s.Object.Key)
+	if !ok || v.digest != s.Object.digest || v.foreign || v.goes || v.ignored {
+		return false
+	}
+	s.seen, s.Unchanged = &v.observation, true
+	return true
 }
 
 // settleDoubt looks at an object as a whole that was as its definition says before: what was

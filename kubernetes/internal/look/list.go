@@ -8,7 +8,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
@@ -34,7 +33,11 @@ type page struct {
 // the list is left unfinished. What is in a place without a selector, and is not in its list, is
 // absent. It says whether the list is complete.
 func (s *search) list(ctx context.Context, namespace, selector string, left []int) (complete bool, err error) {
-	at := place{s.Resource.GroupVersionResource, namespace, selector}
+	at := place{resource: s.Resource.GroupVersionResource, namespace: namespace, selector: selector}
+	all := left
+	if left = s.hears(at, left); len(left) == 0 {
+		return true, nil
+	}
 	before, known := s.remembered(at)
 	if known && (before.forbidden || before.isCrowded(len(left))) {
 		return false, nil
@@ -42,10 +45,10 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 	others := max(before.others, before.held-len(left))
 	isSecret := kinds.Of(s.Resource.GVK().GroupKind()).IsSecret
 	if s.Whole && !isSecret && (known || selector != "" || s.isNamespaces()) && areFew(others, len(left)) {
-		l := listing{search: s, place: at, wanted: left, ask: s.wholePage, first: min(s.pageSize(left), int64(len(left)+peek))}
+		l := listing{search: s, place: at, wanted: left, all: all, ask: s.wholePage, first: min(s.pageSize(left), int64(len(left)+peek))}
 		return l.run(ctx)
 	}
-	l := listing{search: s, place: at, wanted: left, first: min(api.PageSize, int64(Budget(len(left))))}
+	l := listing{search: s, place: at, wanted: left, all: all, first: min(api.PageSize, int64(Budget(len(left))))}
 	switch {
 	case known && !s.Whole && len(left) <= api.PageSize:
 		l.first = 0 // what is known to be small is had faster in one piece
@@ -71,7 +74,7 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 	if isSecret && l.others > 0 || !areFew(l.others, len(l.seen)) || len(l.seen) < 2 && complete || !complete && !l.stopped {
 		return complete, s.get(ctx, l.seen)
 	}
-	whole := listing{search: s, place: at, wanted: left, ask: s.wholePage, first: s.pageSize(left)}
+	whole := listing{search: s, place: at, wanted: left, all: all, ask: s.wholePage, first: s.pageSize(left)}
 	return whole.run(ctx)
 }
 
@@ -87,6 +90,7 @@ type listing struct {
 	*search
 	place
 	wanted []int // the objects that are looked for there
+	all    []int // with those of which a watch of the place has told
 	first  int64 // how many objects the first page may have
 	ask    func(context.Context, place, metav1.ListOptions) (page, error)
 	// enough, if set, stops it after the first page: listed and wanted say what that had,
@@ -101,8 +105,9 @@ type listing struct {
 
 // run says whether the list is complete.
 func (l *listing) run(ctx context.Context) (complete bool, err error) {
-	options := metav1.ListOptions{LabelSelector: l.selector, Limit: l.first}
-	listed, wanted := 0, 0
+	options := l.options()
+	options.Limit = l.first
+	listed, wanted, version := 0, 0, ""
 	for {
 		var p page
 		err := l.client.Retry(ctx, func(ctx context.Context) (err error) {
@@ -118,7 +123,7 @@ func (l *listing) run(ctx context.Context) (complete bool, err error) {
 		case err != nil:
 			return false, err
 		}
-		listed, wanted = listed+p.listed, wanted+p.wanted
+		listed, wanted, version = listed+p.listed, wanted+p.wanted, p.GetResourceVersion()
 		l.held, l.others = listed, listed-wanted
 		if options.Continue = p.GetContinue(); options.Continue == "" {
 			break
@@ -143,6 +148,7 @@ func (l *listing) run(ctx context.Context) (complete bool, err error) {
 	if l.selector == "" {
 		l.absent(l.wanted, l.seen...)
 	}
+	l.watch(l.place, version, l.all)
 	return true, nil
 }
 
@@ -197,18 +203,27 @@ func (s *search) wholePage(ctx context.Context, at place, options metav1.ListOpt
 // one lists one object, by its name: unlike a request for the object itself, that is answered from
 // the API server's memory.
 func (s *search) one(ctx context.Context, i int) error {
-	at := place{resource: s.Resource.GroupVersionResource, namespace: s.Objects[i].Namespace}
-	options := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", s.Objects[i].Name).String()}
-	err := s.client.Retry(ctx, func(ctx context.Context) (err error) {
-		if s.Whole {
-			_, err = s.wholePage(ctx, at, options)
-		} else {
-			_, err = s.metadataPage(ctx, at, options, s.see)
+	at := place{resource: s.Resource.GroupVersionResource, namespace: s.Objects[i].Namespace, name: s.Objects[i].Name}
+	if len(s.hears(at, []int{i})) == 0 {
+		return nil
+	}
+	version := ""
+	err := s.client.Retry(ctx, func(ctx context.Context) error {
+		ask := s.wholePage
+		if !s.Whole {
+			ask = func(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
+				return s.metadataPage(ctx, at, options, s.see)
+			}
+		}
+		p, err := ask(ctx, at, at.options())
+		if err == nil {
+			version = p.GetResourceVersion()
 		}
 		return err
 	})
 	if err == nil {
 		s.absent([]int{i})
+		s.watch(at, version, []int{i})
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -34,6 +35,9 @@ type Query struct {
 	Seen func(i int, meta *metav1.PartialObjectMetadata)
 	// SeenWhole is called likewise with whole objects, if Whole is set.
 	SeenWhole func(i int, live *unstructured.Unstructured)
+	// Same is called with the index of an object that is watched, if nothing was heard of it
+	// since it was last passed on. It says whether that is all that has to be known. It may be nil.
+	Same func(i int) bool
 }
 
 // An Object is one that is looked for.
@@ -63,8 +67,9 @@ const (
 // when it looked before. Lists are left where they turn out to hold much else. It may be used
 // by many goroutines at once.
 type Looker struct {
-	client *api.Client
-	census *recent.Cache[place, count]
+	client  *api.Client
+	census  *recent.Cache[place, count]
+	watches watches
 }
 
 // A place is what one list may hold.
@@ -72,6 +77,16 @@ type place struct {
 	resource  schema.GroupVersionResource
 	namespace string // empty for all
 	selector  string // of labels; empty for all
+	name      string // of one object; empty for all
+}
+
+// options returns the options of a list or a watch of the place.
+func (p place) options() metav1.ListOptions {
+	options := metav1.ListOptions{LabelSelector: p.selector}
+	if p.name != "" {
+		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", p.name).String()
+	}
+	return options
 }
 
 // A count is what is remembered of a place.
@@ -93,9 +108,15 @@ const (
 	groupPatience = 3 * time.Second
 )
 
-// New returns a Looker that has seen nothing yet.
-func New(client *api.Client) *Looker {
-	return &Looker{client: client, census: recent.New[place](censusLimit, func(count) int { return 1 })}
+// New returns a Looker that has seen nothing yet. If idle is not 0, it watches the places that it
+// has listed, until it has not looked at them for that long, or is closed.
+func New(client *api.Client, idle time.Duration) *Looker {
+	l := &Looker{client: client, census: recent.New[place](censusLimit, func(count) int { return 1 })}
+	if idle > 0 {
+		l.watches.idle, l.watches.all = idle, map[place]*watched{}
+		l.watches.ctx, l.watches.stop = context.WithCancel(context.Background())
+	}
+	return l
 }
 
 func (l *Looker) remembered(p place) (count, bool) {
@@ -238,8 +259,11 @@ var namespacesResource = corev1.SchemeGroupVersion.WithResource("namespaces")
 
 func (s *search) isNamespaces() bool { return s.Resource.GroupVersionResource == namespacesResource }
 
-// LooksFirst says whether a query of the resource is to be made before those of others.
-func LooksFirst(r api.Resource) bool { return r.GroupVersionResource == namespacesResource }
+// IsFirst says whether a query of the resource is to be made before those of others.
+func (l *Looker) IsFirst(r api.Resource) bool {
+	_, known := l.remembered(place{resource: namespacesResource})
+	return !known && r.GroupVersionResource == namespacesResource
+}
 
 func (s *search) byNamespace(some []int) map[string][]int {
 	groups := map[string][]int{}
