@@ -72,7 +72,7 @@ func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID) (map[flux
 	return found, failed, nil
 }
 
-// selectedBy returns the pod controllers among which are those whose pods the services select.
+// selectedBy returns the pod controllers whose pods the services select.
 // In each namespace it lists all of a kind, or, if these are far more than the services, those
 // that have the labels of their pods themselves, and those with a record of such a template.
 func (c *core) selectedBy(ctx context.Context, services []*foundService) *workloads {
@@ -99,7 +99,23 @@ func (c *core) selectedBy(ctx context.Context, services []*foundService) *worklo
 	}
 	group.Wait()
 	redact.Sort(found.hidden)
-	return found
+	return found.only(selectors)
+}
+
+// only returns an index of those that one of the selectors of their namespace selects: what else
+// was listed is nobody's concern.
+func (w *workloads) only(selectors map[string][]map[string]string) *workloads {
+	wanted := map[*workload]bool{}
+	for namespace, sets := range selectors {
+		for _, set := range sets {
+			for _, one := range w.selected(namespace, set) {
+				wanted[one] = true
+			}
+		}
+	}
+	kept := &workloads{where: w.where, byLabel: map[labelKey][]*workload{}, hidden: w.hidden}
+	kept.add(slices.Collect(maps.Keys(wanted)))
+	return kept
 }
 
 // A selection finds the pod controllers of a namespace whose pods are selected.
@@ -173,7 +189,7 @@ func (s *selection) listAll(ctx context.Context, kind *kinds.Kind, budget int) {
 			some, page, err := list(ctx, namespace, options)
 			if err == nil && page.GetContinue() != "" && int(options.Limit)+remaining(page) > budget {
 				crowded = true
-				s.looker.Crowded(kind.Resource, namespace, int(options.Limit)+remaining(page)-len(s.sets))
+				s.looker.Holds(kind.Resource, namespace, int(options.Limit)+remaining(page))
 				page.SetContinue("")
 			}
 			return some, page, err

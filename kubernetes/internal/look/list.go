@@ -39,11 +39,12 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 		return true, nil
 	}
 	before, known := s.remembered(at)
-	if known && (before.forbidden || isCrowded(before.others, len(left))) {
+	if known && (before.forbidden || before.isCrowded(len(left))) {
 		return false, nil
 	}
+	others := max(before.others, before.held-len(left))
 	isSecret := kinds.Of(s.Resource.GVK().GroupKind()).IsSecret
-	if s.Whole && !isSecret && (known || selector != "" || s.isNamespaces()) && areFew(before.others, len(left)) {
+	if s.Whole && !isSecret && (known || selector != "" || s.isNamespaces()) && areFew(others, len(left)) {
 		l := listing{search: s, place: at, wanted: left, all: all, ask: s.wholePage, first: min(s.pageSize(left), int64(len(left)+peek))}
 		return l.run(ctx)
 	}
@@ -60,9 +61,8 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 		}
 		return l.run(ctx)
 	}
-	var seen []int
 	l.ask = func(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
-		return s.metadataPage(ctx, at, options, func(i int, _ *metav1.PartialObjectMetadata) { seen = append(seen, i) })
+		return s.metadataPage(ctx, at, options, func(i int, _ *metav1.PartialObjectMetadata) { l.seen = append(l.seen, i) })
 	}
 	// Where the first page tells that hardly anything else is there, the rest is had at once.
 	l.enough = func(listed, wanted, others int) bool {
@@ -71,8 +71,8 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 	if complete, err = l.run(ctx); err != nil {
 		return complete, err
 	}
-	if isSecret && l.others > 0 || !areFew(l.others, len(seen)) || len(seen) < 2 && complete || !complete && !l.stopped {
-		return complete, s.get(ctx, seen)
+	if isSecret && l.others > 0 || !areFew(l.others, len(l.seen)) || len(l.seen) < 2 && complete || !complete && !l.stopped {
+		return complete, s.get(ctx, l.seen)
 	}
 	whole := listing{search: s, place: at, wanted: left, all: all, ask: s.wholePage, first: s.pageSize(left)}
 	return whole.run(ctx)
@@ -83,7 +83,7 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 func areFew(others, n int) bool { return others <= n/4+1 }
 
 // isCrowded says whether a place holds more than is to be listed for n objects.
-func isCrowded(others, n int) bool { return others > Budget(n)-n }
+func (c count) isCrowded(n int) bool { return c.held > Budget(n) }
 
 // A listing lists a place page by page, until it turns out to be crowded.
 type listing struct {
@@ -97,8 +97,10 @@ type listing struct {
 	// and others how many objects that are not looked for the place holds.
 	enough func(listed, wanted, others int) bool
 
-	others  int  // how many objects that are not looked for it was seen to hold, at least
-	stopped bool // enough said so
+	seen    []int // the objects that are there, as far as ask notes them
+	held    int   // how many objects it was seen to hold, at least
+	others  int   // how many of them are not looked for, at least
+	stopped bool  // enough said so
 }
 
 // run says whether the list is complete.
@@ -116,32 +118,35 @@ func (l *listing) run(ctx context.Context) (complete bool, err error) {
 		case apierrors.IsResourceExpired(err) && options.Continue != "": // the rest is found otherwise
 			return false, nil
 		case isRefused(err):
-			l.remember(l.place, 0, true)
+			l.remember(l.place, count{forbidden: true})
 			return false, nil
 		case err != nil:
 			return false, err
 		}
 		listed, wanted, version = listed+p.listed, wanted+p.wanted, p.GetResourceVersion()
-		l.others = listed - wanted
+		l.held, l.others = listed, listed-wanted
 		if options.Continue = p.GetContinue(); options.Continue == "" {
 			break
 		}
 		if remaining := p.GetRemainingItemCount(); remaining != nil {
-			l.others = max(l.others, listed+int(*remaining)-len(l.wanted))
+			l.held += int(*remaining)
+			l.others = max(l.others, l.held-len(l.wanted))
 			if listed == p.listed && l.enough != nil && l.enough(listed, wanted, l.others) {
 				l.stopped = true
 				return false, nil
 			}
 		}
-		if isCrowded(l.others, len(l.wanted)) {
-			l.remember(l.place, l.others, false)
+		budget := Budget(len(l.wanted))
+		if l.others > budget-len(l.wanted) {
+			l.remember(l.place, count{held: max(l.held, budget+1), others: l.others})
 			return false, nil
 		}
-		options.Limit = l.pageSize(l.wanted)
+		// With one more than the budget it is crowded, whatever they are.
+		options.Limit = min(l.pageSize(l.wanted), int64(max(1, budget+1-listed)))
 	}
-	l.remember(l.place, l.others, false)
+	l.remember(l.place, count{held: l.held, others: l.others})
 	if l.selector == "" {
-		l.absent(l.wanted)
+		l.absent(l.wanted, l.seen...)
 	}
 	l.watch(l.place, version, l.all)
 	return true, nil
@@ -229,11 +234,15 @@ func (s *search) see(i int, meta *metav1.PartialObjectMetadata) {
 }
 
 // absent notes that those of the objects which were not seen are not there.
-func (s *search) absent(some []int) {
+func (s *search) absent(some []int, seen ...int) {
+	there := make(map[int]bool, len(seen))
+	for _, i := range seen {
+		there[i] = true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, i := range some {
-		if s.found[i] == Unknown {
+		if s.found[i] == Unknown && !there[i] {
 			s.found[i] = Absent
 		}
 	}

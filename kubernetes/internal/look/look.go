@@ -91,7 +91,8 @@ func (p place) options() metav1.ListOptions {
 
 // A count is what is remembered of a place.
 type count struct {
-	others    int  // how many objects it held that were not looked for
+	held      int  // how many objects it held, at least
+	others    int  // how many of them were not looked for, at least; that depends on who looked
 	forbidden bool // it may not be listed
 	at        time.Time
 }
@@ -123,9 +124,10 @@ func (l *Looker) remembered(p place) (count, bool) {
 	return c, ok && time.Since(c.at) < censusAge
 }
 
-// remember notes how much else than what was looked for a place holds.
-func (l *Looker) remember(p place, others int, forbidden bool) {
-	l.census.Put(p, count{others, forbidden, time.Now()})
+// remember notes what a place holds.
+func (l *Looker) remember(p place, c count) {
+	c.at = time.Now()
+	l.census.Put(p, c)
 }
 
 // few is how many objects of a namespace are asked for by name if they are Named.
@@ -135,13 +137,12 @@ const few = 4
 // is to be listed for n objects.
 func (l *Looker) IsCrowded(resource schema.GroupVersionResource, namespace string, n int) bool {
 	before, known := l.remembered(place{resource: resource, namespace: namespace})
-	return known && isCrowded(before.others, n)
+	return known && before.isCrowded(n)
 }
 
-// Crowded notes that a namespace holds at least so many objects of a resource beside those that
-// were looked for.
-func (l *Looker) Crowded(resource schema.GroupVersionResource, namespace string, others int) {
-	l.remember(place{resource: resource, namespace: namespace}, others, false)
+// Holds notes that a namespace holds at least so many objects of a resource.
+func (l *Looker) Holds(resource schema.GroupVersionResource, namespace string, held int) {
+	l.remember(place{resource: resource, namespace: namespace}, count{held: held, others: held})
 }
 
 // Budget is how many objects a list may hold, for one of n that are looked for to be better

@@ -28,7 +28,10 @@ func (s *search) selectorFor(some []int) string {
 
 // Selector returns the narrowest selector that selects whatever has all labels of one of the
 // sets, or "" if these have none in common.
-func Selector(sets []map[string]string) string {
+func Selector(sets []map[string]string) string { return selectorBy("", sets) }
+
+// selectorBy is Selector, which names the label first even if its values are many.
+func selectorBy(first string, sets []map[string]string) string {
 	if len(sets) == 0 {
 		return ""
 	}
@@ -47,17 +50,23 @@ func Selector(sets []map[string]string) string {
 	}
 	var requirements labels.Requirements
 	size := 0
+	count := func(label string) int { // those with few values go first
+		if label == first {
+			return 0
+		}
+		return len(common[label])
+	}
 	for _, label := range slices.SortedFunc(maps.Keys(common), func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(common[a]), len(common[b])), strings.Compare(a, b)) // those with few values first
+		return cmp.Or(cmp.Compare(count(a), count(b)), strings.Compare(a, b))
 	}) {
 		one, err := labels.NewRequirement(label, selection.In, slices.Sorted(maps.Keys(common[label])))
 		if err != nil { // the API server will refuse the definition
 			continue
 		}
-		if size += len(one.String()); size > maxSelector {
-			break
+		if n := len(one.String()); size+n <= maxSelector {
+			size += n
+			requirements = append(requirements, *one)
 		}
-		requirements = append(requirements, *one)
 	}
 	if len(requirements) == 0 {
 		return ""
@@ -68,7 +77,7 @@ func Selector(sets []map[string]string) string {
 // Selectors returns a few selectors that together select whatever has all labels of one of the
 // sets, none of which may be empty.
 func Selectors(sets []map[string]string) []string {
-	values := map[string]map[string]bool{}
+	values := map[string]map[string]bool{} // of each label
 	for _, set := range sets {
 		for label, value := range set {
 			if values[label] == nil {
@@ -77,16 +86,40 @@ func Selectors(sets []map[string]string) []string {
 			values[label][value] = true
 		}
 	}
-	byLabel := map[string][]map[string]string{} // by the label that tells a set best from others
+	byLabel := map[string]map[string][]map[string]string{} // by the label that tells a set best from others, and its value
 	for _, set := range sets {
 		best := slices.MinFunc(slices.Sorted(maps.Keys(set)), func(a, b string) int { return cmp.Compare(len(values[b]), len(values[a])) })
-		byLabel[best] = append(byLabel[best], set)
+		if byLabel[best] == nil {
+			byLabel[best] = map[string][]map[string]string{}
+		}
+		byLabel[best][set[best]] = append(byLabel[best][set[best]], set)
 	}
 	var all []string
 	for _, label := range slices.Sorted(maps.Keys(byLabel)) {
-		for some := range slices.Chunk(byLabel[label], maxValues) {
-			all = append(all, Selector(some))
+		for _, values := range chunks(label, slices.Sorted(maps.Keys(byLabel[label]))) {
+			var some []map[string]string
+			for _, value := range values {
+				some = append(some, byLabel[label][value]...)
+			}
+			all = append(all, selectorBy(label, some))
 		}
+	}
+	return all
+}
+
+// chunks cuts the values of a label into as many as a selector may name.
+func chunks(label string, values []string) [][]string {
+	var (
+		all  [][]string
+		room = 0
+	)
+	for _, value := range values {
+		if room -= len(value) + 1; room < 0 || len(all[len(all)-1]) == maxValues {
+			all = append(all, nil)
+			room = maxSelector - len(label) - len(" in ()") - len(value) - 1
+		}
+		last := &all[len(all)-1]
+		*last = append(*last, value)
 	}
 	return all
 }
