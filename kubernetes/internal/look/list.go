@@ -49,10 +49,7 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 		return l.run(ctx)
 	}
 	l := listing{search: s, place: at, wanted: left, all: all, first: min(api.PageSize, int64(Budget(len(left))))}
-	switch {
-	case known && !s.Whole && len(left) <= api.PageSize:
-		l.first = 0 // what is known to be small is had faster in one piece
-	case !known && (s.Whole || namespace == "" && s.Resource.Namespaced && selector == ""):
+	if !known && (s.Whole || namespace == "" && s.Resource.Namespaced && selector == "") {
 		l.first = peek
 	}
 	if !s.Whole {
