@@ -62,11 +62,25 @@
 // other writer who changes one takes it out of that record. So it is enough that the
 // record is exactly the definition's set of fields, and that these have the definition's
 // values. Of an object that this Cluster has applied or verified before, the metadata
-// tells as much; of any other, one look at it as a whole. Each takes one list for each
-// kind of object. Any doubt is settled by applying.
+// tells as much; of any other, one look at it as a whole. Any doubt is settled by applying.
 //
 // A Job with ttlSecondsAfterFinished goes by itself. A Cluster that has applied it as it is
 // defined does not make it again when it is gone; a new process, which does not know, does.
+//
+// # Cost
+//
+// What a call reads follows what it is asked about, and not what else the cluster holds. Export,
+// and AllServices for the namespace or namespaces that it is asked for, read all that they return.
+// Sync looks at what it wants by lists, where these hold little else, and by name
+// otherwise. Nothing changed and definitions that have labels in common take one list for each
+// kind; in a vast cluster, one for each kind and namespace. With Options.Watch, and nothing heard
+// since the last Sync, no request is sent. In a namespace with many pod controllers, SomeServices
+// and Apply find those that have the labels of their pods themselves, or have made a ReplicaSet or
+// ControllerRevision; one that has neither is found only if there are few of its kind.
+//
+// Sync needs the rights to patch and create and, for deletions, to get and delete. If it may list, it looks
+// at many objects at once; if it may only get, at each; if neither, it sends each definition
+// as a dry run first, and sends it again only if that would change something.
 //
 // # Ownership
 //
@@ -86,5 +100,6 @@
 // Two annotations say how an object is to be dealt with. "platform/recreate", if "true" in
 // a definition, lets Sync delete the object and make it again where a field is changed
 // that cannot be; without it that is an error. "platform/ignore", if it lists "sync" on the
-// live object, makes Sync leave the object alone.
+// live object, makes Sync leave the object alone, also where the object may not be read. Only
+// where an admission webhook refuses dry runs too is the annotation not seen.
 package kubernetes

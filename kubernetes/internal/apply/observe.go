@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"slices"
 	"sync"
 
 	"github.com/pkg/errors"
@@ -141,6 +142,9 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 			}
 		}
 		group.Wait()
+		if first && !a.looker.Watches() { // which begin with a list
+			a.passEmpty(wanted, steps)
+		}
 	}
 	redact.Sort(errs)
 	if len(errs) > 0 {
@@ -222,9 +226,30 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted []*St
 		if finding == look.Absent {
 			a.passExpired(wanted[i])
 		}
-		wanted[i].hidden = finding == look.Unknown
+		wanted[i].hidden, wanted[i].absent = finding == look.Unknown, finding == look.Absent
 	}
 	return err
+}
+
+// passEmpty takes out of wanted what would be in namespaces that are not there: nor is it.
+func (a *Applier) passEmpty(wanted map[api.Resource][]*Step, steps []*Step) {
+	empty := map[string]bool{}
+	for _, s := range steps {
+		if s.absent && s.Object.Key.GroupKind == kinds.Namespace {
+			empty[s.Object.Key.Name] = true
+		}
+	}
+	for res, some := range wanted {
+		wanted[res] = slices.DeleteFunc(some, func(s *Step) bool {
+			if empty[s.Object.Key.Namespace] {
+				a.passExpired(s)
+			}
+			return empty[s.Object.Key.Namespace]
+		})
+		if len(wanted[res]) == 0 {
+			delete(wanted, res)
+		}
+	}
 }
 
 // passExpired marks as unchanged a Job that was applied as it is defined, and has gone by itself

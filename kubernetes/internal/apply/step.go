@@ -27,6 +27,7 @@ type Step struct {
 	seen    *observation // what was seen of the live object; nil if nothing was
 	doubt   bool         // it was as defined before, and has been written since
 	hidden  bool         // it may not be looked at
+	absent  bool         // it was looked for, and is not there
 	follows bool         // a step before it is about the same object
 	awaited bool         // another step waits for it
 	progress

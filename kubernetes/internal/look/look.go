@@ -238,19 +238,20 @@ func (s *search) everywhere(ctx context.Context, left []int) error {
 const (
 	// manyObjects is so many that for the API server to pass over them costs as much as another
 	// request.
-	manyObjects = 200
+	manyObjects = 350
 	// manyNamespaces is how many namespaces are likely to hold that many of one kind.
-	manyNamespaces = 8
+	manyNamespaces = 25
 )
 
 // isVast says whether the cluster is known, or likely, to hold so much of the resource that a
 // list for each of the namespaces costs less than one of all.
 func (s *search) isVast(namespaces int) bool {
+	more := namespaces - 1 // requests
 	if before, known := s.remembered(place{resource: s.Resource.GroupVersionResource}); known {
-		return before.forbidden || before.others > manyObjects*namespaces
+		return before.forbidden || before.others > manyObjects*more
 	}
 	before, known := s.remembered(place{resource: namespacesResource})
-	return known && before.others > manyNamespaces*namespaces
+	return known && before.others > manyNamespaces*more
 }
 
 // namespacesResource is looked for before others, by who looks for it: how many namespaces there

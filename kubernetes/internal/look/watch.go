@@ -61,6 +61,9 @@ func (l *Looker) Close() {
 	l.watches.group.Wait()
 }
 
+// Watches says whether the Looker watches what it has listed.
+func (l *Looker) Watches() bool { return l.watches.idle > 0 }
+
 // Wrote notes that an object was just written by who looks: what was heard of it before is old.
 func (l *Looker) Wrote(resource schema.GroupVersionResource, namespace, object string) {
 	l.watches.mu.Lock()
