@@ -245,12 +245,13 @@ func (s *selection) findOwners(ctx context.Context, selectors []string) {
 			}
 		}
 	}
+	var group sync.WaitGroup
 	for kind, names := range owners {
 		for name := range names {
-			some, err := s.getWorkload(ctx, kind, name)
-			s.add(some, err)
+			group.Go(func() { s.add(s.getWorkload(ctx, kind, name)) })
 		}
 	}
+	group.Wait()
 }
 
 // controllerOf returns the pod controller that a record is of, which may be itself, or nil.
