@@ -133,7 +133,13 @@ type selection struct {
 type workloadKey struct{ kind, name string }
 
 func (s *selection) run(ctx context.Context) {
-	s.each(kinds.Workloads(), func(kind *kinds.Kind) { s.listAll(ctx, kind, look.Budget(len(s.sets))) })
+	s.each(kinds.Workloads(), func(kind *kinds.Kind) {
+		if s.looker.IsCrowded(kind.Resource, s.namespace, len(s.sets)) {
+			s.noteCrowded(kind)
+		} else {
+			s.listAll(ctx, kind, look.Budget(len(s.sets)))
+		}
+	})
 	if len(s.crowded) == 0 {
 		return
 	}
@@ -142,13 +148,15 @@ func (s *selection) run(ctx context.Context) {
 	s.findOwners(ctx, selectors)
 	for _, set := range s.sets {
 		if !s.isSelected(set) { // by a controller without labels that has no record yet
-			crowded := s.crowded
-			s.crowded = nil
-			s.each(crowded, func(kind *kinds.Kind) { s.listAll(ctx, kind, api.PageSize) })
+			s.each(slices.Clone(s.crowded), func(kind *kinds.Kind) { s.listAll(ctx, kind, lastResort) })
 			return
 		}
 	}
 }
+
+// lastResort is how many controllers of each kind are listed if a service selects none of those
+// that are found otherwise.
+const lastResort = 64
 
 // each calls do for each kind, at once.
 func (s *selection) each(some []*kinds.Kind, do func(*kinds.Kind)) {
@@ -179,28 +187,27 @@ func (s *selection) add(some []*workload, err error) {
 	}
 }
 
-// listAll lists all of a kind, unless they turn out to be more than budget.
+// noteCrowded notes that there are too many of a kind to list all.
+func (s *selection) noteCrowded(kind *kinds.Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.crowded = append(s.crowded, kind)
+}
+
+// listAll lists all of a kind, or the first if they turn out to be more than budget.
 func (s *selection) listAll(ctx context.Context, kind *kinds.Kind, budget int) {
-	crowded := s.looker.IsCrowded(kind.Resource, s.namespace, len(s.sets)) && budget < api.PageSize
-	if !crowded {
-		list := s.workloadsOf(kind, "")
-		some, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, kind.Resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-			options.Limit = min(api.PageSize, int64(budget))
-			some, page, err := list(ctx, namespace, options)
-			if err == nil && page.GetContinue() != "" && int(options.Limit)+remaining(page) > budget {
-				crowded = true
-				s.looker.Holds(kind.Resource, namespace, int(options.Limit)+remaining(page))
-				page.SetContinue("")
-			}
-			return some, page, err
-		})
-		s.add(some, redact.Join(view.Hidden...))
-	}
-	if crowded {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.crowded = append(s.crowded, kind)
-	}
+	list := s.workloadsOf(kind, "")
+	some, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, kind.Resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
+		options.Limit = min(api.PageSize, int64(budget))
+		some, page, err := list(ctx, namespace, options)
+		if err == nil && page.GetContinue() != "" && int(options.Limit)+remaining(page) > budget {
+			s.noteCrowded(kind)
+			s.looker.Holds(kind.Resource, namespace, int(options.Limit)+remaining(page))
+			page.SetContinue("")
+		}
+		return some, page, err
+	})
+	s.add(some, redact.Join(view.Hidden...))
 }
 
 // remaining returns how many objects a list has after a page, at least.
