@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -59,19 +58,6 @@ func (c *discoverer) ping(ctx context.Context) error {
 	defer cancel()
 	_, err := c.discovery.(discovery.ServerVersionInterfaceWithContext).ServerVersionWithContext(ctx)
 	return causeOf(ctx, err)
-}
-
-// serves says whether the server lists a resource among those of its group and version.
-func (c *discoverer) serves(ctx context.Context, r schema.GroupVersionResource, kind string) (bool, error) {
-	d := c.discovery.(discovery.ServerResourcesInterfaceWithContext)
-	list, err := d.ServerResourcesForGroupVersionWithContext(ctx, r.GroupVersion().String())
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(list.APIResources, func(one metav1.APIResource) bool { return one.Name == r.Resource && one.Kind == kind }), nil
 }
 
 // after returns what the server serves, from an answer later than old. Of many callers

@@ -22,12 +22,14 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
+	"github.com/platformbus/platform/kubernetes/internal/recent"
 )
 
 // A Client asks an API server. All its methods may be called by many goroutines at once.
 type Client struct {
 	requestTimeout time.Duration
 	discoverer     *discoverer
+	served         *recent.Cache[schema.GroupVersion, *servedList]
 
 	protobuf rest.Interface // built-in kinds
 	metadata metadata.Interface
@@ -56,7 +58,7 @@ func NewClient(config *rest.Config, requestTimeout time.Duration) (*Client, erro
 }
 
 func newClient(config *rest.Config, transport *http.Client, requestTimeout time.Duration) (*Client, error) {
-	c := Client{requestTimeout: requestTimeout}
+	c := Client{requestTimeout: requestTimeout, served: newServed()}
 	discovering, err := discovery.NewDiscoveryClientForConfigAndClient(config, transport)
 	if err != nil {
 		return nil, err
@@ -93,11 +95,6 @@ func (c *Client) KindsAfter(ctx context.Context, old *Catalog) (*Catalog, error)
 // LatestKinds asks the server what it serves now.
 func (c *Client) LatestKinds(ctx context.Context) (*Catalog, error) {
 	return c.discoverer.after(ctx, c.discoverer.get())
-}
-
-// Serves says whether the server serves a resource now, under that kind.
-func (c *Client) Serves(ctx context.Context, r schema.GroupVersionResource, kind string) (bool, error) {
-	return c.discoverer.serves(ctx, r, kind)
 }
 
 // ForgetKinds makes the next caller of Kinds ask anew.

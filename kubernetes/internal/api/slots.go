@@ -8,7 +8,8 @@ import (
 
 // Slots bound how many requests of a call are under way at once. Where requests take no longer
 // for being more, as they do far away from an idle API server, there come to be more of them,
-// until one is refused because the server is busy.
+// until one is refused because the server is busy. There are fewer while the server has much to do
+// on its own that the call waits for.
 type Slots struct {
 	free chan struct{} // a token for each request that may be begun
 	low  int           // how many there are at first, and at least
@@ -20,6 +21,7 @@ type Slots struct {
 	fastest time.Duration // of all requests; guarded by mu
 	total   time.Duration // of the requests since the number was last judged; guarded by mu
 	ended   int           // how many these are; guarded by mu
+	burden  int           // see Burden; guarded by mu
 }
 
 // NewSlots returns slots for low requests at once, which may come to be high.
@@ -69,6 +71,34 @@ func refuse(ctx context.Context) {
 	}
 }
 
+// heavy is the burden, in bytes, with which requests become fewer.
+const heavy = 1 << 20
+
+// Burden notes that the server has to process so many bytes that a call has sent and waits for,
+// such as definitions of kinds; or, if that is negative, that it has. Where it competes for
+// processors with many requests, it takes longer than these do.
+func Burden(ctx context.Context, bytes int) {
+	var s *Slots
+	switch held := ctx.Value(slotsKey{}).(type) {
+	case *Slots:
+		s = held
+	case slot:
+		s = held.Slots
+	default:
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.burden
+	s.burden += bytes
+	switch {
+	case s.burden >= heavy:
+		s.setLocked(s.now)
+	case before >= heavy:
+		s.setLocked(s.low)
+	}
+}
+
 // release gives a slot back after a request that took so long.
 func (s *Slots) release(took time.Duration) {
 	s.mu.Lock()
@@ -110,6 +140,9 @@ func (s *Slots) judgeLocked(took time.Duration) {
 // setLocked changes the number of slots to n, or the next that is allowed.
 func (s *Slots) setLocked(n int) {
 	n = max(s.low, min(n, cap(s.free)))
+	if s.burden >= heavy {
+		n = (s.low + 1) / 2
+	}
 	for ; s.now < n; s.now++ {
 		if s.debt > 0 {
 			s.debt--

@@ -84,3 +84,29 @@ func TestSlotWithinAnother(t *testing.T) {
 	inner()
 	release()
 }
+
+// While the server has much to do that the call waits for, there are half as many requests.
+func TestBurden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		same := func(int) time.Duration { return time.Millisecond }
+		slots := NewSlots(16, 16)
+		ctx := WithSlots(t.Context(), slots)
+		Burden(t.Context(), heavy) // no call
+		Burden(ctx, heavy-1)
+		assert.Equal(t, 16, work(ctx, 200, same), "less than is heavy")
+		Burden(ctx, heavy)
+		assert.Equal(t, 8, work(ctx, 200, same))
+		Burden(ctx, -heavy)
+		assert.Equal(t, 16, work(ctx, 200, same), "it is done")
+
+		ctx = WithSlots(t.Context(), NewSlots(1, 1))
+		Burden(ctx, heavy)
+		assert.Equal(t, 1, work(ctx, 10, same), "one remains")
+
+		ctx = WithSlots(t.Context(), NewSlots(16, 64))
+		Burden(ctx, heavy)
+		assert.Equal(t, 8, work(ctx, 500, same), "there come to be no more")
+		Burden(ctx, -heavy)
+		assert.Greater(t, work(ctx, 500, same), 16)
+	})
+}

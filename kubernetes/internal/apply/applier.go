@@ -4,6 +4,7 @@ package apply
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -34,6 +35,9 @@ type Applier struct {
 	verified *recent.Cache[api.Key, verified]
 	// wipes counts how often a namespace was deleted here.
 	wipes *recent.Cache[string, int]
+
+	installing  atomic.Int64 // how many definitions of kinds are waited for
+	established atomic.Int64 // when one was last found to be served, in nanoseconds since 1970
 }
 
 // verifiedLimit is how many objects an Applier remembers. What is forgotten costs another

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pkg/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/graph"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
@@ -18,40 +20,98 @@ func (a *Applier) awaitServed(ctx context.Context, s *Step) error {
 	const what = "until it is established"
 	if s.waiting != what {
 		a.options.Waiting(s.Object, what)
+		a.installing.Add(1)
+		api.Burden(ctx, s.Object.size)
 	}
-	missing, err := a.unserved(ctx, s.Object)
+	over := func() {
+		a.installing.Add(-1)
+		api.Burden(ctx, -s.Object.size)
+	}
+	err := a.seeServed(ctx, s, what)
+	if again := (&graph.Again{}); errors.As(err, &again) {
+		ended := again.Ended
+		again.Ended = func(cause error) error {
+			over()
+			return ended(cause)
+		}
+		return again
+	}
+	over()
+	return err
+}
+
+func (a *Applier) seeServed(ctx context.Context, s *Step, what string) error {
+	missing, err := a.unserved(ctx, s, what)
 	if err != nil && !api.IsTransient(err) {
 		return fmt.Errorf("wait until it is established: %w", err)
 	}
 	if err == nil && missing == "" {
+		a.established.Store(time.Now().UnixNano())
 		return nil
 	}
-	if err == nil && s.attempts >= patience {
+	if err == nil && a.doubtsNames(s) {
+		s.checkAt = 2 * s.attempts
 		if err := a.checkNames(ctx, s.Object); err != nil {
 			return fmt.Errorf("wait until it is established: %w", err)
 		}
 	}
-	return s.wait(what, a.options.WaitTimeout, installBackoff, func(cause error) error {
+	return s.wait(what, a.options.WaitTimeout, a.installBackoff(s), func(cause error) error {
 		return fmt.Errorf("wait until it is established: %s is not served yet: %w", missing, redact.Join(cause, err))
 	})
 }
 
-// installBackoff makes few requests until a definition is served, which takes up to some
-// seconds.
-var installBackoff = backoff{50 * time.Millisecond, 5 * time.Second}
+// installBackoff makes requests often enough that the wait is hardly longer than it must be, and
+// few, however many definitions are waited for: the API server establishes one after the other,
+// with all that it has to do for other requests at the same time.
+func (a *Applier) installBackoff(s *Step) backoff {
+	const (
+		first = 50 * time.Millisecond
+		last  = 5 * time.Second
+		each  = 20 * time.Millisecond // for each definition that is waited for
+		part  = 20                    // of the wait so far
+	)
+	pause := time.Duration(a.installing.Load()) * each
+	if s.attempts > 0 {
+		pause = max(pause, time.Since(s.since)/part)
+	}
+	return backoff{first, max(first, min(pause, last))}
+}
 
-// patience is after how many requests it is asked whether the names of a kind are taken.
-const patience = 4
+// How long is waited, at least, until it is asked whether the names of a kind are taken: where one
+// definition is waited for, and since the API server has established the last one where there
+// are several.
+const (
+	patience       = 700 * time.Millisecond
+	patienceOfMany = 3 * time.Second
+)
+
+// doubtsNames says whether it is time to ask whether the names that a definition defines are
+// taken, which only the whole definition tells. As long as the API server establishes others,
+// this one may be next.
+func (a *Applier) doubtsNames(s *Step) bool {
+	waited := time.Since(s.since)
+	switch {
+	case s.attempts == 0:
+		return false
+	case waited >= a.options.WaitTimeout: // it will not be asked again
+		return true
+	case s.attempts < s.checkAt || waited < patience:
+		return false
+	}
+	return a.installing.Load() == 1 ||
+		min(waited, time.Since(time.Unix(0, a.established.Load()))) >= patienceOfMany
+}
 
 // unserved returns a kind that a CustomResourceDefinition defines and the API server does not
 // serve yet. It asks for the lists of resources of the group's versions, which are small.
-func (a *Applier) unserved(ctx context.Context, t *Target) (string, error) {
-	for _, d := range t.Defines {
-		var served bool
-		err := a.client.Once(ctx, func(ctx context.Context) (err error) {
-			served, err = a.client.Serves(ctx, d.GroupVersion().WithResource(d.Plural), d.Kind)
-			return err
-		})
+func (a *Applier) unserved(ctx context.Context, s *Step, what string) (string, error) {
+	const age = 100 * time.Millisecond // of answers that others got
+	yes, no := time.Now(), time.Now().Add(-age)
+	if s.waiting == what {
+		yes, no = s.since, time.Now().Add(-min(age, s.next/4)) // the last pause was at least half of next
+	}
+	for _, d := range s.Object.Defines {
+		served, err := a.client.Serves(ctx, d.GroupVersion().WithResource(d.Plural), d.Kind, yes, no)
 		if err != nil || !served {
 			return d.Kind + " in " + d.GroupVersion().String(), err
 		}

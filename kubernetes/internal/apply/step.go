@@ -41,6 +41,7 @@ type progress struct {
 	since    time.Time
 	next     time.Duration // how long the next pause is; 0 before the first
 	attempts int           // how many pauses there were
+	checkAt  int           // after how many of them it is next asked whether names are taken
 }
 
 // String names what the step does, as in "apply Deployment default/web".
@@ -83,7 +84,7 @@ func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(caus
 	if s.waiting != what || s.next == 0 {
 		s.waiting, s.since, s.next, s.attempts = what, time.Now(), b.first, 0
 	}
-	pause := s.next
+	pause := min(s.next, b.last)
 	if limit > 0 {
 		left := limit - time.Since(s.since)
 		if left <= 0 {
@@ -91,7 +92,7 @@ func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(caus
 		}
 		pause = min(pause, left)
 	}
-	s.next = min(2*s.next, b.last)
+	s.next = 2 * pause
 	s.attempts++
 	return &graph.Again{After: pause, Ended: ended}
 }

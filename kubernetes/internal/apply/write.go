@@ -218,7 +218,7 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 	a.verified.Forget(t.Key)
 	return a.client.Once(ctx, func(ctx context.Context) error {
 		live, err := a.metadata(t).Patch(ctx, t.Key.Name, types.ApplyPatchType, t.body,
-			metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force})
+			metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force, FieldValidation: t.fieldValidation()})
 		if err == nil && live.DeletionTimestamp != nil {
 			return &goingError{}
 		}
@@ -238,6 +238,16 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 		}
 		return err
 	})
+}
+
+// fieldValidation says how the API server validates fields. Of its own kinds it refuses those
+// that it does not know, whatever this says; unless it ignores the rest, it reads the body a
+// second time, to find keys that are there twice, which none of ours is.
+func (d *Definition) fieldValidation() string {
+	if kinds.Lookup(d.GVK.GroupKind()) != nil {
+		return metav1.FieldValidationIgnore
+	}
+	return "" // it warns of fields that are dropped
 }
 
 // delete deletes the object; one that is gone already is fine. If other steps depend on it
