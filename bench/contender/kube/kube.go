@@ -22,6 +22,9 @@ type Library struct {
 	// Other maps other phases to what they do. Each returns the size in bytes of its result,
 	// or 0 if that has none.
 	Other map[string]func(ctx context.Context, docs [][]byte) (size int, err error)
+	// Prepare maps phases to what comes before them, and is not measured. They are not the first
+	// of a process.
+	Prepare map[string]func(docs [][]byte) error
 }
 
 // do does the work of a phase. It returns the size of its result, or that of the documents
@@ -60,6 +63,11 @@ func Main(newLibrary func(*rest.Config) (Library, error)) {
 		docs, err := readAll(o.Dir)
 		if err != nil {
 			return m, err
+		}
+		if lib != nil && lib.Prepare[o.Phase] != nil {
+			if err := lib.Prepare[o.Phase](docs); err != nil {
+				return m, err
+			}
 		}
 		before := 0.0
 		if *settle {

@@ -31,13 +31,14 @@ func main() {
 			"some-services": l.someServices,
 			"export":        l.export,
 			"plan":          l.plan,
-		}}, err
+		}, Prepare: map[string]func([][]byte) error{"plan": l.parse}}, err
 	})
 }
 
 type library struct {
 	cluster  *kubernetes.Cluster
-	exported []byte // the last Export; nil if there was none
+	exported []byte            // the last Export; nil if there was none
+	desired  []manifest.Object // what the documents for a plan define
 }
 
 func (l *library) sync(ctx context.Context, docs [][]byte) error {
@@ -75,22 +76,26 @@ func (l *library) export(ctx context.Context, _ [][]byte) (int, error) {
 	return len(l.exported), err
 }
 
-// plan parses the documents and compares them with the last Export. If there was none, it
-// exports first.
+func (l *library) parse(docs [][]byte) error {
+	l.desired = nil
+	for _, doc := range docs {
+		objects, err := manifest.Parse(doc)
+		if err != nil {
+			return err
+		}
+		l.desired = append(l.desired, objects...)
+	}
+	return nil
+}
+
+// plan compares what the documents define with the last Export. If there was none, it exports
+// first.
 func (l *library) plan(ctx context.Context, docs [][]byte) (int, error) {
 	if l.exported == nil {
 		if _, err := l.export(ctx, nil); err != nil {
 			return 0, err
 		}
 	}
-	var desired []manifest.Object
-	for _, doc := range docs {
-		objects, err := manifest.Parse(doc)
-		if err != nil {
-			return 0, err
-		}
-		desired = append(desired, objects...)
-	}
-	_, _, err := manifest.Plan(l.exported, desired, manifest.PlanOptions{SyncSet: "set"})
+	_, _, err := manifest.Plan(l.exported, l.desired, manifest.PlanOptions{SyncSet: "set"})
 	return 0, err
 }
