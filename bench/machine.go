@@ -52,7 +52,8 @@ func describeMachine() (machine, error) {
 	if err != nil {
 		return m, fmt.Errorf("describe the machine: %w", err)
 	}
-	m.Kernel = strings.TrimSpace(string(kernel))
+	// What follows the version differs between builds of one kernel.
+	m.Kernel, _, _ = strings.Cut(strings.TrimSpace(string(kernel)), "-")
 	return m, nil
 }
 

@@ -110,7 +110,7 @@ var ofSync = syncCase{
 var ofFar = syncCase{
 	what:       "far",
 	sizes:      []int{1000},
-	contenders: []syncContender{us, floor, fluxcd10},
+	contenders: []syncContender{us, floor},
 	steps:      syncSteps,
 	manifests:  manifests,
 	delay:      25 * time.Millisecond,
