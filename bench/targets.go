@@ -84,6 +84,12 @@ func largeClusterTargets() (all []target) {
 			want := 1.0
 			if phase == warm {
 				want = 30
+				all = append(all, target{
+					text: fmt.Sprintf("with %s others%s, %s, watching: %s takes how many times as long as we",
+						thousands(float64(others.number)), others.where, nameOf(phase), nameOf(fluxcd10.who)),
+					value: beside(others.number, quotient("large-cluster", 100, medianTime, rowKey{phase + others.suffix, fluxcd10.who}, rowKey{phase + others.suffix, watching.who})),
+					want:  want,
+				})
 			}
 			all = append(all, target{
 				text: fmt.Sprintf("with %s others%s, %s: %s takes how many times as long as we",

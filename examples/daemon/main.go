@@ -57,6 +57,7 @@ type config struct {
 	version    string
 	listen     string
 	call       time.Duration
+	watch      time.Duration
 	drain      time.Duration
 }
 
@@ -69,6 +70,7 @@ func parse(args []string) (c config, err error) {
 	flags.StringVar(&c.version, "announce", program.Version(), "`version` that services see")
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8081", "`address` of /metrics, /healthz and /livez")
 	flags.DurationVar(&c.call, "call-timeout", 10*time.Minute, "limit of each call, waiting for rollouts included")
+	flags.DurationVar(&c.watch, "watch", 0, "watch what Syncs look at until none has needed it for so `long`, so that they cost nothing while it is quiet; 0 watches nothing")
 	flags.DurationVar(&c.drain, "drain-timeout", 10*time.Minute, "limit of the wait for calls in progress on SIGTERM")
 	if err := program.Parse(flags, args); err != nil {
 		return c, err
@@ -100,6 +102,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer cluster.Close()
 	conn, _, err := c.nats.Connect("daemon of "+c.instance, log)
 	if err != nil {
 		return err
@@ -149,7 +152,7 @@ func (c *config) cluster(metrics kubernetes.Metrics, log *slog.Logger) (*kuberne
 		return nil, fmt.Errorf("find the cluster: %w", err)
 	}
 	return kubernetes.NewCluster(access, kubernetes.Options{
-		Version: c.version, Namespace: c.namespace, Timeout: c.call, Metrics: metrics, Logger: log,
+		Version: c.version, Namespace: c.namespace, Timeout: c.call, Watch: c.watch, Metrics: metrics, Logger: log,
 	})
 }
 

@@ -2,6 +2,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,24 +24,16 @@ type Library struct {
 	// or 0 if that has none.
 	Other map[string]func(ctx context.Context, docs [][]byte) (size int, err error)
 	// Prepare maps phases to what comes before them, and is not measured. They are not the first
-	// of a process.
+	// of a process, and get no documents themselves.
 	Prepare map[string]func(docs [][]byte) error
 }
 
-// do does the work of a phase. It returns the size of its result, or that of the documents
-// if the result has none.
+// do does the work of a phase. It returns the size of its result, or 0 if that has none.
 func (l *Library) do(ctx context.Context, phase string, docs [][]byte) (size int, err error) {
 	if other, ok := l.Other[phase]; ok {
-		size, err = other(ctx, docs)
-	} else {
-		err = l.Sync(ctx, docs)
+		return other(ctx, docs)
 	}
-	if size == 0 {
-		for _, doc := range docs {
-			size += len(doc)
-		}
-	}
-	return size, err
+	return 0, l.Sync(ctx, docs)
 }
 
 // Main is the main function of a contender that applies manifests to a cluster: it serves
@@ -64,10 +57,16 @@ func Main(newLibrary func(*rest.Config) (Library, error)) {
 		if err != nil {
 			return m, err
 		}
+		given := 0 // bytes
+		for _, doc := range docs {
+			given += len(doc)
+		}
+		name := fmt.Sprintf("%s-%d-%s", filepath.Base(os.Args[0]), len(docs), o.Phase)
 		if lib != nil && lib.Prepare[o.Phase] != nil {
 			if err := lib.Prepare[o.Phase](docs); err != nil {
 				return m, err
 			}
+			docs = nil // they would be counted as memory that is in use
 		}
 		before := 0.0
 		if *settle {
@@ -75,7 +74,7 @@ func Main(newLibrary func(*rest.Config) (Library, error)) {
 				return m, err
 			}
 		}
-		stop, err := startProfile(*profile, fmt.Sprintf("%s-%d-%s", filepath.Base(os.Args[0]), len(docs), o.Phase))
+		stop, err := startProfile(*profile, name)
 		if err != nil {
 			return m, err
 		}
@@ -93,7 +92,7 @@ func Main(newLibrary func(*rest.Config) (Library, error)) {
 			return err
 		})
 		if *settle {
-			m.RSSBeforeMB, m.YAMLMB = before, float64(size)/(1<<20)
+			m.RSSBeforeMB, m.YAMLMB = before, float64(cmp.Or(size, given))/(1<<20)
 		}
 		m.ReadKB = float64(network.received.Load()-received) / 1024
 		return m, errors.Join(err, stop())

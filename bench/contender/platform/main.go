@@ -31,7 +31,10 @@ func main() {
 			"some-services": l.someServices,
 			"export":        l.export,
 			"plan":          l.plan,
-		}, Prepare: map[string]func([][]byte) error{"plan": l.parse}}, err
+		}, Prepare: map[string]func([][]byte) error{
+			"export": func([][]byte) error { return nil },
+			"plan":   l.parse,
+		}}, err
 	})
 }
 

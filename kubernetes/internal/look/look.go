@@ -281,7 +281,11 @@ func (s *search) in(ctx context.Context, namespace string, left []int, labelled 
 			return err
 		}
 	}
-	if selector := s.selectorFor(left); len(left) > 1 && selector != "" && !labelled && !s.isNamespaces() {
+	_, known := s.remembered(place{resource: s.Resource.GroupVersionResource, namespace: namespace})
+	if s.isNamespaces() && !known { // their number matters to others
+		labelled = true
+	}
+	if selector := s.selectorFor(left); len(left) > 1 && selector != "" && !labelled {
 		if _, err := s.list(ctx, namespace, selector, left); err != nil {
 			return err
 		}
