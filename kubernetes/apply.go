@@ -70,7 +70,7 @@ func (a *application) match(ctx context.Context, defs []platform.ServiceDefiniti
 		}
 	}
 	ids := slices.Sorted(maps.Keys(wanted))
-	found, failed, err := a.servicesByID(ctx, ids)
+	found, failed, err := a.servicesByID(ctx, ids, false)
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ import (
 )
 
 // servicesByID returns those of the services that are there, and why some cannot be read. IDs
-// are such that namespaceOf accepts.
-func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID) (map[flux.ServiceID]*foundService, map[flux.ServiceID]error, error) {
+// are such that namespaceOf accepts. Unless it may list, it gets each: whoever may only list a
+// service is not to change what is behind it.
+func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID, mayList bool) (map[flux.ServiceID]*foundService, map[flux.ServiceID]error, error) {
 	var (
 		now    = time.Now()
 		mu     sync.Mutex
@@ -51,24 +52,34 @@ func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID) (map[flux
 		}
 		found[ids[i]] = newFoundService(service, now)
 	}
-	findings, err := c.looker.Look(ctx, query)
-	if err != nil {
-		return nil, nil, err
+	findings := make([]look.Finding, len(ids))
+	if mayList {
+		var err error
+		if findings, err = c.looker.Look(ctx, query); err != nil {
+			return nil, nil, err
+		}
 	}
+	var group sync.WaitGroup
 	for i, finding := range findings {
 		if finding != look.Unknown {
 			continue
 		}
 		// To ask for it by name tells why.
 		at := api.Target{GroupVersionResource: serviceResource, Namespace: query.Objects[i].Namespace, Name: query.Objects[i].Name}
-		service := &corev1.Service{}
-		switch err := c.client.Once(ctx, func(ctx context.Context) error { return c.client.Get(ctx, at, service) }); {
-		case err == nil:
-			found[ids[i]] = newFoundService(service, now)
-		case !apierrors.IsNotFound(err):
-			failed[ids[i]] = fmt.Errorf("get the service: %w", err)
-		}
+		group.Go(func() {
+			service := &corev1.Service{}
+			err := c.client.Retry(ctx, func(ctx context.Context) error { return c.client.Get(ctx, at, service) })
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				found[ids[i]] = newFoundService(service, now)
+			case !apierrors.IsNotFound(err):
+				failed[ids[i]] = fmt.Errorf("get the service: %w", err)
+			}
+		})
 	}
+	group.Wait()
 	return found, failed, nil
 }
 

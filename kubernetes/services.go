@@ -66,7 +66,7 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 	if len(wanted) > 0 {
 		ctx, cancel := c.call()
 		defer cancel()
-		found, failed, err := c.servicesByID(ctx, slices.Sorted(maps.Keys(wanted)))
+		found, failed, err := c.servicesByID(ctx, slices.Sorted(maps.Keys(wanted)), true)
 		if err != nil {
 			return services, clusterError(redact.Join(append(wrong, err)...))
 		}
