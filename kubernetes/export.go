@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,10 +88,6 @@ func (c *Cluster) Export() ([]byte, error) {
 	return out, nil
 }
 
-// groupPatience is how long what cannot be listed of a group that is not Kubernetes' own is
-// asked for again.
-const groupPatience = 3 * time.Second
-
 // concernsGroupOnly says whether a list failed because what serves or converts a group that is
 // not Kubernetes' own is down: the API server itself is there, and allows the list.
 func concernsGroupOnly(ctx context.Context, gv schema.GroupVersion, err error) bool {
@@ -151,9 +146,7 @@ func (c *core) export(ctx context.Context, res api.Resource, slots chan struct{}
 	if res.Namespaced {
 		where = c.offered()
 	}
-	if !kinds.IsOwnGroup(res.Group) {
-		ctx = api.WithPatience(ctx, groupPatience)
-	}
+	ctx = api.ForGroup(ctx, res.Group)
 	sizes := newPaging(res.GVK().GroupKind())
 	pages, view := api.ListScope(ctx, c.client, where, res.GroupResource().String(), func(ctx context.Context, namespace string, options metav1.ListOptions) ([]exportPage, metav1.ListInterface, error) {
 		if options.Continue == "" {

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -291,7 +292,7 @@ func (s *selection) controllerOf(record *metav1.PartialObjectMetadata, resource 
 func (s *selection) getWorkload(ctx context.Context, kind *kinds.Kind, name string) ([]*workload, error) {
 	list := s.workloadsOf(kind, "")
 	some, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, kind.Resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*workload, metav1.ListInterface, error) {
-		options.FieldSelector = "metadata.name=" + name
+		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
 		return list(ctx, namespace, options)
 	})
 	return some, redact.Join(view.Hidden...)

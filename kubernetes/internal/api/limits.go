@@ -7,6 +7,8 @@ import (
 
 	"github.com/pkg/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
 
 // overdue says that a limit of ours is over. It is a context.DeadlineExceeded, but no
@@ -72,9 +74,22 @@ func (c *Client) Once(ctx context.Context, request func(context.Context) error) 
 // patienceKey is where a context has how long a request is sent again.
 type patienceKey struct{}
 
-// WithPatience returns a context with which Retry sends no request again that was first sent
+// groupPatience is how long a request for objects of a group that is not Kubernetes' own is sent
+// again: what serves or converts them may be down for good.
+const groupPatience = 3 * time.Second
+
+// ForGroup returns a context for requests for objects of a group. Retry does not try for ever what
+// concerns that group only.
+func ForGroup(ctx context.Context, group string) context.Context {
+	if kinds.IsOwnGroup(group) {
+		return ctx
+	}
+	return withPatience(ctx, groupPatience)
+}
+
+// withPatience returns a context with which Retry sends no request again that was first sent
 // longer than d ago, unless the API server itself is not there.
-func WithPatience(ctx context.Context, d time.Duration) context.Context {
+func withPatience(ctx context.Context, d time.Duration) context.Context {
 	return context.WithValue(ctx, patienceKey{}, d)
 }
 

@@ -53,9 +53,7 @@ func (s *search) list(ctx context.Context, namespace, selector string, left []in
 		l.first = peek
 	}
 	if !s.Whole {
-		l.ask = func(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
-			return s.metadataPage(ctx, at, options, s.see)
-		}
+		l.ask = s.seenPage
 		return l.run(ctx)
 	}
 	l.ask = func(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
@@ -165,6 +163,7 @@ func (s *search) averageSize(some []int) int64 {
 	return 1 + size/int64(max(1, len(some)))
 }
 
+// metadataPage lists metadata, and calls seen with what is looked for.
 func (s *search) metadataPage(ctx context.Context, at place, options metav1.ListOptions, seen func(int, *metav1.PartialObjectMetadata)) (page, error) {
 	list, err := s.client.Metadata(at.resource, at.namespace).List(ctx, options)
 	if err != nil {
@@ -181,6 +180,12 @@ func (s *search) metadataPage(ctx context.Context, at place, options metav1.List
 	return p, nil
 }
 
+// seenPage lists metadata, and passes on what is looked for.
+func (s *search) seenPage(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
+	return s.metadataPage(ctx, at, options, s.see)
+}
+
+// wholePage lists whole objects, and passes on what is looked for.
 func (s *search) wholePage(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
 	of := api.Target{GroupVersionResource: at.resource, Namespace: at.namespace}
 	list, err := s.client.ListSome(ctx, s.Resource.GVK(), of, options, func(namespace, object string) bool {
@@ -204,14 +209,12 @@ func (s *search) one(ctx context.Context, i int) error {
 	if len(s.hears(at, []int{i})) == 0 {
 		return nil
 	}
+	ask := s.seenPage
+	if s.Whole {
+		ask = s.wholePage
+	}
 	version := ""
 	err := s.client.Retry(ctx, func(ctx context.Context) error {
-		ask := s.wholePage
-		if !s.Whole {
-			ask = func(ctx context.Context, at place, options metav1.ListOptions) (page, error) {
-				return s.metadataPage(ctx, at, options, s.see)
-			}
-		}
 		p, err := ask(ctx, at, at.options())
 		if err == nil {
 			version = p.GetResourceVersion()

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
-	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/recent"
 )
 
@@ -103,9 +102,6 @@ const (
 	// censusAge is for how long a count holds. A place that has changed since costs more than it
 	// need, and no more than bounded lists do.
 	censusAge = 10 * time.Minute
-	// groupPatience is how long a request for objects of a group that is not Kubernetes' own is
-	// sent again: what serves or converts them may be down for good.
-	groupPatience = 3 * time.Second
 )
 
 // New returns a Looker that has seen nothing yet. If idle is not 0, it watches the places that it
@@ -152,9 +148,7 @@ func Budget(n int) int { return 2*n + 8 }
 // Look looks for the objects of a query, and returns what it finds of each, in their order. It
 // fails only if the API server cannot be reached at all, or if ctx ends.
 func (l *Looker) Look(ctx context.Context, q Query) ([]Finding, error) {
-	if !kinds.IsOwnGroup(q.Resource.Group) {
-		ctx = api.WithPatience(ctx, groupPatience)
-	}
+	ctx = api.ForGroup(ctx, q.Resource.Group)
 	s := &search{Looker: l, Query: q, index: make(map[name]int, len(q.Objects)), found: make([]Finding, len(q.Objects))}
 	left := make([]int, len(q.Objects))
 	for i, o := range q.Objects {
