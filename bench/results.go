@@ -37,7 +37,7 @@ type row struct {
 	PerSecond float64 `json:"per_second,omitempty"` // operations in a second, if measured
 	ReadKB    float64 `json:"read_kb,omitempty"`    // by the client from the network, if measured
 	AboveMB   float64 `json:"above_mb,omitempty"`   // peak RSS above that before the phase, if measured
-	YAMLMB    float64 `json:"yaml_mb,omitempty"`    // of the definitions, or of what an Export returned
+	YAMLMB    float64 `json:"yaml_mb,omitempty"`    // of the definitions; with the Export, for a plan; or of what an Export returned
 	Runs      int     `json:"runs"`
 }
 

@@ -17,7 +17,7 @@ type Measurement struct {
 	PeakRSSMB float64 // of this process, during the operation
 	PerSecond float64 `json:",omitempty"` // operations in a second, if measured
 	ReadKB    float64 `json:",omitempty"` // from the network, if measured
-	YAMLMB    float64 `json:",omitempty"` // the documents, or what the operation returned, if measured
+	YAMLMB    float64 `json:",omitempty"` // what the operation was given, or returned, if measured
 	// RSSBeforeMB is the memory of this process before the operation, without garbage, if
 	// measured.
 	RSSBeforeMB float64 `json:",omitempty"`

@@ -42,6 +42,7 @@ type library struct {
 	cluster  *kubernetes.Cluster
 	exported []byte            // the last Export; nil if there was none
 	desired  []manifest.Object // what the documents for a plan define
+	given    int               // the size of those documents
 }
 
 func (l *library) sync(ctx context.Context, docs [][]byte) error {
@@ -80,8 +81,9 @@ func (l *library) export(ctx context.Context, _ [][]byte) (int, error) {
 }
 
 func (l *library) parse(docs [][]byte) error {
-	l.desired = nil
+	l.desired, l.given = nil, 0
 	for _, doc := range docs {
+		l.given += len(doc)
 		objects, err := manifest.Parse(doc)
 		if err != nil {
 			return err
@@ -92,7 +94,7 @@ func (l *library) parse(docs [][]byte) error {
 }
 
 // plan compares what the documents define with the last Export. If there was none, it exports
-// first.
+// first. Its size is that of both.
 func (l *library) plan(ctx context.Context, docs [][]byte) (int, error) {
 	if l.exported == nil {
 		if _, err := l.export(ctx, nil); err != nil {
@@ -100,5 +102,5 @@ func (l *library) plan(ctx context.Context, docs [][]byte) (int, error) {
 		}
 	}
 	_, _, err := manifest.Plan(l.exported, l.desired, manifest.PlanOptions{SyncSet: "set"})
-	return 0, err
+	return len(l.exported) + l.given, err
 }

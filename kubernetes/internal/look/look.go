@@ -116,8 +116,10 @@ func New(client *api.Client, idle time.Duration) *Looker {
 }
 
 func (l *Looker) remembered(p place) (count, bool) {
-	c, ok := l.census.Get(p)
-	return c, ok && time.Since(c.at) < censusAge
+	if c, ok := l.census.Get(p); ok && time.Since(c.at) < censusAge {
+		return c, true
+	}
+	return count{}, false
 }
 
 // remember notes what a place holds.
@@ -244,9 +246,18 @@ func (s *search) isVast(namespaces int) bool {
 	if before, known := s.remembered(place{resource: s.Resource.GroupVersionResource}); known {
 		return before.forbidden || before.others > manyObjects*more
 	}
-	before, known := s.remembered(place{resource: namespacesResource})
-	return known && before.others > manyNamespaces*more
+	return s.others(place{resource: namespacesResource}) > manyNamespaces*more
 }
+
+// others returns how many objects that were not looked for a place is remembered to hold.
+func (l *Looker) others(p place) int {
+	before, _ := l.remembered(p)
+	return before.others
+}
+
+// IsLarge says whether the cluster is known to have many namespaces beside those that are looked
+// for.
+func (l *Looker) IsLarge() bool { return l.others(place{resource: namespacesResource}) > manyNamespaces }
 
 // namespacesResource is looked for before others, by who looks for it: how many namespaces there
 // are tells how large the cluster is.
@@ -254,10 +265,11 @@ var namespacesResource = corev1.SchemeGroupVersion.WithResource("namespaces")
 
 func (s *search) isNamespaces() bool { return s.Resource.GroupVersionResource == namespacesResource }
 
-// IsFirst says whether a query of the resource is to be made before those of others.
-func (l *Looker) IsFirst(r api.Resource) bool {
+// IsFirst says whether a query of the resource, for n objects, is to be made before those of others.
+// One Namespace is had by its name, which tells nothing of others.
+func (l *Looker) IsFirst(r api.Resource, n int) bool {
 	_, known := l.remembered(place{resource: namespacesResource})
-	return !known && r.GroupVersionResource == namespacesResource
+	return !known && n > 1 && r.GroupVersionResource == namespacesResource
 }
 
 func (s *search) byNamespace(some []int) map[string][]int {
