@@ -16,18 +16,18 @@ import (
 func work(ctx context.Context, n int, took func(under int) time.Duration) int {
 	var (
 		under, most atomic.Int64
-		left        atomic.Int64
+		begun       atomic.Int64
 		workers     sync.WaitGroup
 	)
 	for range 64 {
 		workers.Go(func() {
-			for left.Add(1) <= int64(n) {
+			for request := begun.Add(1); request <= int64(n); request = begun.Add(1) {
 				inner, release := withSlot(ctx)
 				now := under.Add(1)
 				for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
 				}
 				time.Sleep(took(int(now)))
-				if ctx.Value(refusedAt{}) == int(left.Load()) {
+				if ctx.Value(refusedAt{}) == request {
 					refuse(inner)
 				}
 				under.Add(-1)
@@ -39,6 +39,7 @@ func work(ctx context.Context, n int, took func(under int) time.Duration) int {
 	return int(most.Load())
 }
 
+// refusedAt is where a context has the number of the request that is refused.
 type refusedAt struct{}
 
 func TestSlots(t *testing.T) {
@@ -71,7 +72,7 @@ func TestSlotsAfterARefusal(t *testing.T) {
 		slots := NewSlots(16, 64)
 		ctx := WithSlots(t.Context(), slots)
 		far := func(int) time.Duration { return 50 * time.Millisecond }
-		work(context.WithValue(ctx, refusedAt{}, 300), 500, far)
+		work(context.WithValue(ctx, refusedAt{}, int64(300)), 500, far)
 		assert.Equal(t, 16, work(ctx, 500, far))
 		assert.Len(t, slots.free, 16)
 	})

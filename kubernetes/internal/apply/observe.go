@@ -216,11 +216,7 @@ func (a *Applier) detectKind(ctx context.Context, res api.Resource, wanted []*St
 		}
 	}
 	query.Whole = 10*unknown > len(wanted) // for a few, applying them costs less than seeing all
-	query.Seen = func(i int, meta *metav1.PartialObjectMetadata) {
-		s := wanted[i]
-		s.seen = a.observe(meta, meta.ManagedFields)
-		a.judge(s, meta)
-	}
+	query.Seen = func(i int, meta *metav1.PartialObjectMetadata) { a.judge(wanted[i], meta, meta.ManagedFields) }
 	query.SeenWhole = func(i int, live *unstructured.Unstructured) { a.judgeWhole(wanted[i], live) }
 	query.Same = func(i int) bool { return a.judgeSame(wanted[i]) }
 	found, err := a.looker.Look(ctx, query)
@@ -281,9 +277,10 @@ func (a *Applier) observeOne(ctx context.Context, s *Step) error {
 	case err != nil:
 		return errors.Wrap(err, "look at what is there")
 	}
-	s.seen = a.observe(live, live.ManagedFields)
-	if !s.Delete {
-		a.judge(s, live)
+	if s.Delete {
+		s.seen = a.observe(live, live.ManagedFields)
+	} else {
+		a.judge(s, live, live.ManagedFields)
 	}
 	return nil
 }
@@ -313,13 +310,19 @@ func (a *Applier) observeByDryRun(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// judge decides by the metadata of a live object, which was observed, whether to apply the
-// definition would change nothing.
-func (a *Applier) judge(s *Step, meta metav1.Object) {
+// judge observes the metadata of a live object, whose managed fields are given, and decides by
+// that whether to apply the definition would change nothing.
+func (a *Applier) judge(s *Step, meta metav1.Object, entries []metav1.ManagedFieldsEntry) {
 	v, ok := a.verified.Get(s.Object.Key)
+	isKnown := ok && v.uid == meta.GetUID() && v.version == meta.GetResourceVersion()
+	if isKnown {
+		s.seen = &v.observation
+	} else {
+		s.seen = a.observe(meta, entries)
+	}
 	s.Unchanged = ok && v.holds(s.Object.Definition, s.seen, meta)
 	s.doubt = ok && !s.Unchanged && v.digest == s.Object.digest && v.uid == s.seen.uid && !s.seen.foreign && !s.seen.goes
-	if s.Unchanged {
+	if s.Unchanged && !isKnown {
 		a.remember(s.Object, s.seen)
 	}
 }
@@ -357,8 +360,7 @@ func (a *Applier) settleDoubt(ctx context.Context, s *Step) error {
 // judgeWhole decides by a live object as a whole.
 func (a *Applier) judgeWhole(s *Step, live *unstructured.Unstructured) {
 	entries := live.GetManagedFields()
-	s.seen = a.observe(live, entries)
-	a.judge(s, live)
+	a.judge(s, live, entries)
 	if !s.Unchanged && !s.seen.foreign && !s.seen.goes && isNoOp(s.Object.Definition, live, a.ours(entries), s.Object.Resource.HasStatus) {
 		s.Unchanged = true
 		a.remember(s.Object, s.seen)

@@ -37,15 +37,8 @@ func selectorBy(first string, sets []map[string]string) string {
 	}
 	common := map[string]map[string]bool{} // the values of the labels that all have
 	for label := range sets[0] {
-		common[label] = map[string]bool{}
-	}
-	for _, set := range sets {
-		for label, values := range common {
-			if value, ok := set[label]; !ok {
-				delete(common, label)
-			} else if values[value] = true; len(values) > maxValues {
-				delete(common, label)
-			}
+		if values := valuesOf(label, sets); values != nil {
+			common[label] = values
 		}
 	}
 	var requirements labels.Requirements
@@ -72,6 +65,26 @@ func selectorBy(first string, sets []map[string]string) string {
 		return ""
 	}
 	return labels.NewSelector().Add(requirements...).String()
+}
+
+// valuesOf returns the values that a label has in the sets, or nil if one lacks it or they are
+// many.
+func valuesOf(label string, sets []map[string]string) map[string]bool {
+	values, last := map[string]bool{}, ""
+	for i, set := range sets {
+		value, ok := set[label]
+		if !ok {
+			return nil
+		}
+		if i > 0 && value == last {
+			continue
+		}
+		if values[value] = true; len(values) > maxValues {
+			return nil
+		}
+		last = value
+	}
+	return values
 }
 
 // Selectors returns a few selectors that together select whatever has all labels of one of the
