@@ -257,7 +257,9 @@ func (l *Looker) others(p place) int {
 
 // IsLarge says whether the cluster is known to have many namespaces beside those that are looked
 // for.
-func (l *Looker) IsLarge() bool { return l.others(place{resource: namespacesResource}) > manyNamespaces }
+func (l *Looker) IsLarge() bool {
+	return l.others(place{resource: namespacesResource}) > manyNamespaces
+}
 
 // namespacesResource is looked for before others, by who looks for it: how many namespaces there
 // are tells how large the cluster is.
@@ -287,23 +289,32 @@ func (s *search) in(ctx context.Context, namespace string, left []int, labelled 
 			return err
 		}
 	}
-	_, known := s.remembered(place{resource: s.Resource.GroupVersionResource, namespace: namespace})
-	if s.isNamespaces() && !known { // their number matters to others
-		labelled = true
-	}
-	if selector := s.selectorFor(left); len(left) > 1 && selector != "" && !labelled {
-		if _, err := s.list(ctx, namespace, selector, left); err != nil {
-			return err
+	for _, selector := range s.selectors(left, labelled) {
+		if len(left) > 1 {
+			if _, err := s.list(ctx, namespace, selector, left); err != nil {
+				return err
+			}
+			left = s.unknown(left)
 		}
-		left = s.unknown(left)
-	}
-	if len(left) > 1 && (!s.Named || len(left) > few) {
-		if _, err := s.list(ctx, namespace, "", left); err != nil {
-			return err
-		}
-		left = s.unknown(left)
 	}
 	return s.get(ctx, left)
+}
+
+// selectors returns those by which objects of one namespace are to be listed, in this order.
+func (s *search) selectors(left []int, labelled bool) (all []string) {
+	if s.isNamespaces() { // how many there are matters to others; once they are too many, all are not listed
+		all = append(all, "")
+		if _, known := s.remembered(place{resource: namespacesResource}); !known {
+			return all
+		}
+	}
+	if selector := s.selectorFor(left); selector != "" && !labelled {
+		all = append(all, selector)
+	}
+	if !s.isNamespaces() && (!s.Named || len(left) > few) {
+		all = append(all, "")
+	}
+	return all
 }
 
 // isRefused says whether what a request asks for is not allowed, or nowhere.
