@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -43,9 +44,15 @@ const (
 	callerEnd    = ""
 	daemonEnd    = "daemon"
 
+	besideSlow = "beside-slow" // large calls of other instances, whose daemons are behind slow links
+
 	exportMiB     = 50
+	farMiB        = 16
+	fairMiB       = 4
 	instances     = 100_000
 	slowLinkBytes = 10 << 20 // a second
+	stalledBytes  = 64 << 10 // a second, of a link that hardly moves
+	farDelay      = 75 * time.Millisecond
 
 	serverLimit = 10 * time.Second // until a NATS server is ready
 )
@@ -59,6 +66,17 @@ var (
 	busSubscribeCase = busCase{"bus-subscribe", []busRound{
 		{instances, "", bothEnds, subscribeAll},
 		{instances, noInstance, bothEnds, subscribeNone},
+	}}
+	busFarCase = busCase{"bus-far", []busRound{
+		{farMiB, "", bothEnds, exportFar("export")},
+		{farMiB, duringExport, bothEnds[:1], exportFar("ping-during-export")},
+	}}
+	busUnfairCase = busCase{"bus-unfair", []busRound{
+		{fairMiB, "", bothEnds[:1], syncFairly("sync")},
+		{fairMiB, besideSlow, bothEnds[:1], syncFairly("sync-beside-slow")},
+	}}
+	busRestartCase = busCase{"bus-restart", []busRound{
+		{instances, "", bothEnds, restart},
 	}}
 	busLostCase = busCase{"bus-lost", []busRound{
 		{1, killed, bothEnds[:1], loseDaemon(syscall.SIGKILL)},
@@ -113,18 +131,11 @@ type busRun struct {
 }
 
 func (c busCase) once(ctx context.Context, dir string, round busRound, who string) (m measurement, err error) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+	s, err := startServer(nil)
 	if err != nil {
 		return m, err
 	}
-	s.Start()
-	defer func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	}()
-	if !s.ReadyForConnections(serverLimit) {
-		return m, errors.New("the NATS server is not ready")
-	}
+	defer stopServers(s)
 	r := &busRun{dir: dir, url: s.ClientURL()}
 	defer func() {
 		for _, e := range r.ends {
@@ -132,6 +143,33 @@ func (c busCase) once(ctx context.Context, dir string, round busRound, who strin
 		}
 	}()
 	return round.once(ctx, r, who)
+}
+
+// startServer starts a NATS server with options that change may change.
+func startServer(change func(*server.Options)) (*server.Server, error) {
+	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}
+	if change != nil {
+		change(o)
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(serverLimit) {
+		stopServers(s)
+		return nil, errors.New("the NATS server is not ready")
+	}
+	return s, nil
+}
+
+func stopServers(servers ...*server.Server) {
+	for _, s := range servers {
+		s.Shutdown()
+	}
+	for _, s := range servers {
+		s.WaitForShutdown()
+	}
 }
 
 // end starts the process of one end, which connects to url.
@@ -179,6 +217,126 @@ func pingDuringExport(ctx context.Context, r *busRun, who string) (m measurement
 	}
 	m.Measurement, err = caller.call(contender.Request{Phase: "ping-during-export", Size: exportMiB << 20})
 	return m, err
+}
+
+// exportFar has a caller far away make an Export, once it has seen the daemon.
+func exportFar(phase string) func(context.Context, *busRun, string) (measurement, error) {
+	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+		proxy, err := faultproxy.Start(strings.TrimPrefix(r.url, "nats://"))
+		if err != nil {
+			return m, err
+		}
+		defer proxy.Close()
+		proxy.Delay(farDelay)
+		_, caller, err := r.both(ctx, who, "nats://"+proxy.Addr(), farMiB<<20)
+		if err != nil {
+			return m, err
+		}
+		if _, err := caller.call(contender.Request{Phase: "greet"}); err != nil {
+			return m, err
+		}
+		m.Measurement, err = caller.call(contender.Request{Phase: phase, Size: farMiB << 20})
+		return m, err
+	}
+}
+
+// syncFairly measures a Sync while daemons of other instances are behind links that hardly move.
+func syncFairly(phase string) func(context.Context, *busRun, string) (measurement, error) {
+	return func(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+		proxy, err := faultproxy.Start(strings.TrimPrefix(r.url, "nats://"))
+		if err != nil {
+			return m, err
+		}
+		defer proxy.Close()
+		proxy.Limit(stalledBytes)
+		slow, err := r.end(ctx, who, "nats://"+proxy.Addr())
+		if err != nil {
+			return m, err
+		}
+		if _, err := slow.call(contender.Request{Phase: "slow"}); err != nil {
+			return m, err
+		}
+		_, caller, err := r.both(ctx, who, r.url, 0)
+		if err != nil {
+			return m, err
+		}
+		m.Measurement, err = caller.call(contender.Request{Phase: phase, Size: fairMiB << 20})
+		return m, err
+	}
+}
+
+// restart measures how long it takes after all servers of a cluster have come back until they
+// know all instances again. Then it makes sure that each can be called.
+func restart(ctx context.Context, r *busRun, who string) (m measurement, err error) {
+	cluster, err := startNATSCluster(nil)
+	defer func() { stopServers(cluster...) }()
+	if err != nil {
+		return m, err
+	}
+	urls := make([]string, len(cluster))
+	for i, s := range cluster {
+		urls[i] = s.ClientURL()
+	}
+	end, err := r.end(ctx, who, strings.Join(urls, ","))
+	if err != nil {
+		return m, err
+	}
+	if _, err := end.call(contender.Request{Phase: "spread", Size: instances}); err != nil {
+		return m, err
+	}
+	var known []uint32
+	for _, s := range cluster {
+		known = append(known, s.NumSubscriptions())
+	}
+	before := cluster
+	stopServers(before...)
+	begin := time.Now()
+	if cluster, err = startNATSCluster(before); err != nil {
+		return m, err
+	}
+	for i, s := range cluster {
+		for s.NumSubscriptions() < known[i] {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return m, context.Cause(ctx)
+			}
+		}
+	}
+	m.MS = contender.Milliseconds(time.Since(begin))
+	if who == bothEnds[0] {
+		caller, err := r.end(ctx, who, urls[0])
+		if err != nil {
+			return m, err
+		}
+		if _, err := caller.call(contender.Request{Phase: "ping-all", Size: instances}); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// startNATSCluster starts three servers that know each other, on the ports of those before if there
+// are any.
+func startNATSCluster(before []*server.Server) (cluster []*server.Server, err error) {
+	for i := range 3 {
+		s, err := startServer(func(o *server.Options) {
+			o.ServerName = fmt.Sprint("server-", i)
+			o.Cluster = server.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT}
+			if before != nil {
+				o.Port = before[i].Addr().(*net.TCPAddr).Port
+				o.Cluster.Port = before[i].ClusterAddr().Port
+			}
+			if i > 0 {
+				o.Routes = server.RoutesFromStr("nats://" + cluster[0].ClusterAddr().String())
+			}
+		})
+		if err != nil {
+			return cluster, err
+		}
+		cluster = append(cluster, s)
+	}
+	return cluster, nil
 }
 
 // loseDaemon measures the time until a call fails after its daemon has received a signal.

@@ -23,7 +23,7 @@ type benchCase interface {
 	run(ctx context.Context, o options) ([]row, error)
 }
 
-var cases = []benchCase{ofSync, ofFar, ofLargeCluster, ofLargeObjects, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase, busLostCase}
+var cases = []benchCase{ofSync, ofFar, ofLargeCluster, ofLargeObjects, servicesCase, exportCase, busPingCase, busSubscribeCase, busExportCase, busLostCase, busFarCase, busUnfairCase, busRestartCase}
 
 // options are the options of the measurement from the command line.
 type options struct {

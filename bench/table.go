@@ -28,12 +28,18 @@ var names = map[string]string{
 	"bus-subscribe": "instances on one connection to NATS: subscribe them",
 	"bus-export":    "MiB over NATS: an Export",
 	"bus-lost":      "call over NATS: taken for lost when its daemon is",
+	"bus-far":       "MiB over NATS from 150 ms away: an Export",
+	"bus-unfair":    "MiB over NATS: a Sync",
+	"bus-restart":   "instances on 100 connections: all known again after three NATS servers restarted",
 	"":              "time",
 	daemonEnd:       "memory of the daemon",
 	noInstance:      "memory before",
 	absent:          "not there",
 	duringExport:    "99th percentile, during an Export of 50 MiB on a link of 10 MiB/s",
+	besideSlow:      "beside larger ones to ten daemons on links of 64 KiB/s in all",
 	"nats":          "nats.go alone",
+
+	"bus-far/" + duringExport: "99th percentile of a Ping, during the Export",
 
 	spread:       "in 100 namespaces",
 	oneNamespace: "in one namespace",

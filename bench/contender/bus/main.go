@@ -25,36 +25,67 @@ type end interface {
 	ping() error
 	// export returns the number of bytes received.
 	export() (int, error)
-	// subscribe subscribes n instances, and returns when the server knows all of them.
-	subscribe(n int) error
+	// subscribe subscribes n instances from the one with that number on, and returns when the
+	// server knows all of them.
+	subscribe(from, n int) error
 	// hold makes a call that the daemon does not answer, and returns when the daemon is
 	// detected to be lost. At the other end, held returns when the call has arrived.
 	hold() error
 	held(ctx context.Context) error
 }
 
+// An opener makes ends, each with a connection of its own.
+type opener struct{ who, url string }
+
+func (o opener) open() (end, error) {
+	conn, err := nats.Connect(o.url, natsbus.ConnectOptions()...)
+	if err != nil {
+		return nil, err
+	}
+	if o.who == "nats" {
+		return &bare{conn: conn}, nil
+	}
+	return newBus(conn)
+}
+
 func main() {
-	var (
-		who = flag.String("who", "platform", "the library to use: platform or nats")
-		url = flag.String("url", "", "of the NATS server")
-	)
+	var o opener
+	flag.StringVar(&o.who, "who", "platform", "the library to use: platform or nats")
+	flag.StringVar(&o.url, "url", "", "of the NATS servers, separated by commas")
 	flag.String("profile", "", "not used")
 	flag.Parse()
 	var e end
-	contender.Serve(func(ctx context.Context, o contender.Request) (m contender.Measurement, err error) {
+	contender.Serve(func(ctx context.Context, r contender.Request) (m contender.Measurement, err error) {
+		if r.Phase == "spread" {
+			return contender.Measure(func() error { return spread(o, r.Size) })
+		}
 		if e == nil {
-			conn, err := nats.Connect(*url, natsbus.ConnectOptions()...)
-			if err != nil {
-				return m, err
-			}
-			if *who == "nats" {
-				e = &bare{conn: conn}
-			} else if e, err = newBus(conn); err != nil {
+			if e, err = o.open(); err != nil {
 				return m, err
 			}
 		}
-		return handle(ctx, e, o)
+		return handle(ctx, e, r)
 	})
+}
+
+// spread subscribes n instances on a hundred connections.
+func spread(o opener, n int) error {
+	const connections = 100
+	var (
+		errs [connections]error
+		all  sync.WaitGroup
+	)
+	for i := range connections {
+		all.Go(func() {
+			e, err := o.open()
+			if err == nil {
+				err = e.subscribe(i*n/connections, n/connections)
+			}
+			errs[i] = err
+		})
+	}
+	all.Wait()
+	return errors.Join(errs[:]...)
 }
 
 func handle(ctx context.Context, e end, o contender.Request) (m contender.Measurement, err error) {
@@ -77,7 +108,21 @@ func handle(ctx context.Context, e end, o contender.Request) (m contender.Measur
 	case "held":
 		return m, e.held(ctx)
 	case "subscribe":
-		return contender.Measure(func() error { return e.subscribe(o.Size) })
+		return contender.Measure(func() error { return e.subscribe(0, o.Size) })
+	case "greet":
+		return contender.Measure(e.ping)
+	}
+	if b, ok := e.(*bus); ok {
+		switch o.Phase {
+		case "slow":
+			return m, b.serveSlow()
+		case "ping-all":
+			return contender.Measure(func() error { return b.pingAll(o.Size) })
+		case "sync":
+			return contender.Measure(func() error { return b.sync(instance, noise(o.Size)) })
+		case "sync-beside-slow":
+			return b.syncBesideSlow(ctx, noise(o.Size))
+		}
 	}
 	return m, fmt.Errorf("there is no phase %q", o.Phase)
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/bench/contender"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/natsbus"
 )
@@ -67,7 +69,7 @@ func (b *bus) export() (int, error) {
 	return len(body), err
 }
 
-func (b *bus) subscribe(n int) error {
+func (b *bus) subscribe(from, n int) error {
 	var (
 		cluster platform.MockPlatform // the bus does not use it
 		ended   = make(chan error, 1)
@@ -76,7 +78,7 @@ func (b *bus) subscribe(n int) error {
 	for s := range subscribers {
 		all.Go(func() {
 			for i := s; i < n; i += subscribers {
-				b.Subscribe(flux.InstanceID(fmt.Sprint("instance-", i)), &cluster, ended)
+				b.Subscribe(numbered(from+i), &cluster, ended)
 			}
 		})
 	}
@@ -85,4 +87,75 @@ func (b *bus) subscribe(n int) error {
 		return fmt.Errorf("a subscription has ended: %w", <-ended)
 	}
 	return nil
+}
+
+func numbered(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprint("instance-", i)) }
+
+// pingAll makes a Ping of each of n instances that are subscribed.
+func (b *bus) pingAll(n int) error {
+	const callers = 64
+	var (
+		lost [callers]error
+		all  sync.WaitGroup
+	)
+	for c := range callers {
+		all.Go(func() {
+			for i := c; i < n; i += callers {
+				if err := b.Ping(numbered(i)); err != nil {
+					lost[c] = errors.Join(lost[c], err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(lost[:]...)
+}
+
+// slowInstances is the number of instances whose daemons are behind a slow link.
+const slowInstances = 10
+
+func (b *bus) serveSlow() error {
+	for i := range slowInstances {
+		b.Subscribe(numbered(i), &platform.MockPlatform{}, nil)
+	}
+	return nil
+}
+
+func (b *bus) sync(inst flux.InstanceID, body []byte) error {
+	p, err := b.Connect(inst)
+	if err != nil {
+		return err
+	}
+	return p.Sync(definition(body))
+}
+
+func definition(body []byte) platform.SyncDef {
+	return platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: "noise", Apply: body}}}
+}
+
+// syncBesideSlow measures a Sync of the body while one of many times its size is on its way to
+// each of the slow daemons.
+func (b *bus) syncBesideSlow(ctx context.Context, body []byte) (m contender.Measurement, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		large = noise(4 * len(body))
+		ended = make(chan error, slowInstances)
+	)
+	for i := range slowInstances {
+		p, err := b.Connect(numbered(i))
+		if err != nil {
+			return m, err
+		}
+		go func() { ended <- platform.WithContext(ctx, p).Sync(definition(large)) }()
+	}
+	select { // they send as much as they may
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
+	m, err = contender.Measure(func() error { return b.sync(instance, body) })
+	if len(ended) > 0 {
+		err = errors.Join(err, fmt.Errorf("a daemon was not slow enough: %w", <-ended))
+	}
+	return m, err
 }
