@@ -304,8 +304,8 @@ func (s *search) in(ctx context.Context, namespace string, left []int, labelled 
 func (s *search) selectors(left []int, labelled bool) (all []string) {
 	if s.isNamespaces() { // how many there are matters to others; once they are too many, all are not listed
 		all = append(all, "")
-		if _, known := s.remembered(place{resource: namespacesResource}); !known {
-			return all
+		if _, known := s.remembered(place{resource: namespacesResource}); !known && !s.Watches() {
+			return all // a list by label does not tell what is absent
 		}
 	}
 	if selector := s.selectorFor(left); selector != "" && !labelled {
