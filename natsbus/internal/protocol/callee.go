@@ -50,6 +50,7 @@ type Callee struct {
 	daemon *Daemon
 	write  bool
 	inline bool // the request was in what opened it
+	quiet  bool // nothing was said to the caller yet
 	state  CalleeState
 	ticket wire.Ticket
 	proof  wire.Ticket // the ticket's hash
@@ -109,19 +110,23 @@ func (c *Callee) NextChunk(now time.Duration) (Message, bool) {
 // Request returns the request, once.
 func (c *Callee) Request() (wire.Body, error) {
 	body := c.in.body
-	c.in.body = wire.Body{}
+	if c.shared.Fault != BeginTwice {
+		c.in.body = wire.Body{}
+	}
 	return body, c.in.err
 }
 
 // Begin says whether the call may begin now, which must follow at once. It does not if the
 // registration, the caller, or the call has ended since Execute was asked for.
 func (c *Callee) Begin(now time.Duration) (ok bool, out CalleeOutput) {
-	if c.state != CalleeReady {
+	if c.state != CalleeReady && (c.shared.Fault != BeginTwice || c.state != CalleeExecuting) {
 		return false, out
 	}
 	if c.refused(now) {
 		c.refuse(&out)
-		return false, out
+		if c.shared.Fault != ExecuteGone {
+			return false, out
+		}
 	}
 	c.state = CalleeExecuting
 	return true, out
@@ -161,8 +166,8 @@ func (c *Callee) Answer(body wire.Body, now time.Duration) (out CalleeOutput, er
 	}
 	c.state = CalleeAnswering
 	c.out.start(body, now)
-	if c.inline && body.Size() <= min(c.peer.chunk, c.shared.Chunk) {
-		// A read is asked for again if the answer is lost.
+	if c.inline && c.quiet && body.Size() <= min(c.peer.chunk, c.shared.Chunk) {
+		// The caller knows of no daemon yet, and asks again if the answer is lost.
 		m, _ := c.NextChunk(now)
 		m.Back = ""
 		out.Send = append(out.Send, m)
@@ -180,6 +185,7 @@ func (c *Callee) message(f wire.Frame) Message {
 }
 
 func (c *Callee) send(out *CalleeOutput, frames ...wire.Frame) {
+	c.quiet = c.quiet && len(frames) == 0
 	for _, f := range frames {
 		out.Send = append(out.Send, c.message(f))
 	}
@@ -202,8 +208,9 @@ func (c *Callee) onFrame(out *CalleeOutput, f *wire.Frame, now time.Duration) {
 		return
 	}
 	if c.state == CalleeAccepted && c.refused(now) {
-		c.refuse(out)
-		return
+		if c.refuse(out); c.shared.Fault != ExecuteGone {
+			return
+		}
 	}
 	c.hear(f, now)
 	switch {

@@ -111,7 +111,7 @@ type Caller struct {
 	wait    time.Duration // before asking them again
 	attempt time.Duration // when the call was made, by its present name
 	gone    time.Duration // when it was first certain that an attempt was not begun; zero if never
-	answer  wire.Body
+	direct  bool          // the last frame was the first of the daemon
 }
 
 const (
@@ -287,7 +287,8 @@ func (e lostDaemon) Unwrap() error { return e.reason }
 
 func (c *Caller) onFrame(out *Output, f *wire.Frame, now time.Duration) {
 	fault := c.shared.Fault
-	if !c.state.accepted() {
+	c.direct = !c.state.accepted()
+	if c.direct {
 		switch {
 		case f.Kind == wire.Refuse:
 			c.end(out, Outcome{Verdict: Answered, Answer: bodyOf(f)})
@@ -375,7 +376,7 @@ func (c *Caller) lose(out *Output, err error) {
 // end is the only way to CallerOver. What is under way at the daemon is cancelled, and what
 // it keeps is let go.
 func (c *Caller) end(out *Output, o Outcome) {
-	if c.state.accepted() && (!c.inline() || o.Verdict != Answered || o.Answer.Digest != nil) {
+	if c.state.accepted() && !(c.direct && o.Verdict == Answered) {
 		c.send(out, wire.Frame{Kind: wire.End})
 	}
 	out.Outcome = o

@@ -13,7 +13,7 @@ type ClaimState uint8
 // The states of a claim. See the package comment for how they follow each other.
 const (
 	ClaimAsking  ClaimState = iota // has not heard yet what the present holder says
-	ClaimFresh                     // an older holder may not have heard of it yet
+	ClaimFresh                     // is confirmed; an older holder may still not have heard of it
 	ClaimSettled                   // holds the instance, as far as anybody has said
 	ClaimLost                      // another daemon holds it
 )
@@ -27,10 +27,14 @@ func (s ClaimState) String() string {
 // ends, and whoever hears an earlier one says that it holds the instance. Claims are
 // repeated, so that one is left however the network was parted.
 //
-// An epoch is the time at the claimant, in milliseconds. Clocks differ, so a claim also
-// says how old it is, and one that has not settled outbids a later one that is older. It
-// is compared with the age that the own claim has when the other's comes, so of two
-// claims at most one can take itself for the younger.
+// An epoch is the time at the claimant, in milliseconds. Clocks differ, so of two claims the
+// later one may be from before. A claim therefore says whether it is still asking, which
+// one that was there before is not: who is asking outbids who is not. Of two that both
+// are, one that is older by far is outbid. Ages are no finer than that, since messages
+// take time: two that came at once would each take the other for the older.
+//
+// A claim that is asking ends only if it is told so in answer to it: what else it hears may
+// be from a daemon that has ended since.
 //
 // A bus may have very many claims, so a Claim has little in it.
 type Claim struct {
@@ -134,7 +138,7 @@ func (c *Claim) Settle(s *Shared, now time.Duration) (out ClaimOutput) {
 
 // claim says that the instance is held.
 func (c *Claim) claim(s *Shared, by Claimant, out *ClaimOutput, now time.Duration) {
-	f := wire.Frame{Kind: wire.Claim, Session: by.Session, Epoch: c.epoch, Age: c.age(s, now)}
+	f := c.frame(s, wire.Claim, by, now)
 	out.Send = append(out.Send, Message{s.Subjects.Claim(by.Token), s.Subjects.Claimant(by.Token, by.Session), f})
 }
 
@@ -154,15 +158,13 @@ func (c *Claim) next(s *Shared) time.Duration {
 	return 5*s.Beat + s.Random(10*s.Beat)
 }
 
-// age returns how old the claim is, in microseconds.
-func (c *Claim) age(s *Shared, now time.Duration) int64 {
-	switch {
-	case c.state == ClaimSettled && s.Fault != HoldersOutbid:
-		return settledAge
-	case s.Fault == CoarseAges:
-		return (now.Milliseconds() - c.born.Milliseconds()) * 1000
+// frame returns what says of the claim what others must know.
+func (c *Claim) frame(s *Shared, kind wire.Kind, by Claimant, now time.Duration) wire.Frame {
+	f := wire.Frame{Kind: kind, Session: by.Session, Epoch: c.epoch, Age: settledAge, Asking: c.state == ClaimAsking}
+	if c.state != ClaimSettled || s.Fault == HoldersOutbid {
+		f.Age = (now - c.born).Microseconds()
 	}
-	return (now - c.born).Microseconds()
+	return f
 }
 
 // hear compares another's claim with this one.
@@ -171,33 +173,39 @@ func (c *Claim) hear(s *Shared, by Claimant, f *wire.Frame, out *ClaimOutput, no
 	if s.Fault == LowerClaimWins {
 		later = f.Epoch < c.epoch || f.Epoch == c.epoch && f.Session > by.Session && f.Kind == wire.Claim
 	}
-	answer := wire.Frame{Session: by.Session, Kind: wire.Held}
+	claimant := s.Subjects.Claimant(by.Token, f.Session)
 	switch {
-	case later && c.outbids < maxOutbids && c.isYounger(s, f, now):
+	case later && c.outbids < maxOutbids && c.precedes(s, f, now):
 		c.outbids++
 		if s.Fault != NeverOutbid {
 			c.epoch = f.Epoch + 1
 		}
 		c.claim(s, by, out, now)
-		return
+	case later && f.Kind == wire.Claim && c.state == ClaimAsking && s.Fault != CompareAges:
+		c.claim(s, by, out, now)
 	case later:
 		c.state, out.Lost, out.Settled = ClaimLost, true, true
-		answer.Kind = wire.Ended
-	case f.Kind == wire.Held: // of an epoch that was outbid already
-		return
-	default:
-		answer.Epoch, answer.Age = c.epoch, c.age(s, now)
+		out.Send = append(out.Send, Message{To: claimant, Frame: wire.Frame{Kind: wire.Ended, Session: by.Session}})
+	case f.Kind == wire.Claim: // and not what holds by an epoch that was outbid already
+		out.Send = append(out.Send, Message{To: claimant, Frame: c.frame(s, wire.Held, by, now)})
 	}
-	out.Send = append(out.Send, Message{To: s.Subjects.Claimant(by.Token, f.Session), Frame: answer})
 }
 
-// isYounger says whether the claim is certainly younger than another.
-func (c *Claim) isYounger(s *Shared, f *wire.Frame, now time.Duration) bool {
-	switch s.Fault {
-	case CoarseAges:
-		return c.state != ClaimSettled && f.Age > c.age(s, now)
-	case HoldersOutbid:
+// precedes says whether the claim must outbid a later one.
+func (c *Claim) precedes(s *Shared, f *wire.Frame, now time.Duration) bool {
+	age := now - c.born
+	older := f.Age >= settledAge || time.Duration(f.Age)*time.Microsecond > age+s.Beat/4
+	switch {
+	case s.Fault == HoldersOutbid:
 		return true
+	case s.Fault == CompareAges:
+		return c.state != ClaimSettled && f.Age > age.Microseconds()
 	}
-	return c.state != ClaimSettled && (f.Age >= settledAge || f.Age > c.age(s, now)+1)
+	switch c.state {
+	case ClaimAsking:
+		return !f.Asking || older
+	case ClaimFresh:
+		return !f.Asking && older
+	}
+	return false
 }

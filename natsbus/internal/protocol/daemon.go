@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,8 +45,10 @@ func (d *Daemon) Calls() int { return len(d.calls) }
 // Call returns a call by its name, or nil.
 func (d *Daemon) Call(name string) *Callee { return d.calls[name] }
 
-// All returns all calls.
-func (d *Daemon) All() []*Callee { return slices.Collect(maps.Values(d.calls)) }
+// All returns all calls, by their names.
+func (d *Daemon) All() []*Callee {
+	return slices.SortedFunc(maps.Values(d.calls), func(a, b *Callee) int { return cmp.Compare(a.call, b.call) })
+}
 
 // End has nothing begin any more, and callers whose calls have not begun told so.
 func (d *Daemon) End() (out CalleeOutput) {
@@ -96,7 +99,7 @@ func (d *Daemon) Open(m Method, f *wire.Frame, now time.Duration) (c *Callee, ou
 			peer:   newPeer(now),
 			beatAt: now + d.shared.Beat,
 		},
-		Method: m.Name, daemon: d, write: m.Write, inline: f.Last && !m.Write, ticket: ticket, proof: ticket.Hash(),
+		Method: m.Name, daemon: d, write: m.Write, inline: f.Last && !m.Write, quiet: true, ticket: ticket, proof: ticket.Hash(),
 	}
 	d.calls[f.Call] = c
 	if !c.inline {
@@ -157,4 +160,3 @@ func GoneFor(s *Shared, token string, f *wire.Frame) Message {
 func unavailable(inst flux.InstanceID, method string, err error) error {
 	return platform.UnavailableError(fmt.Errorf("instance %q: %w", string(inst), fmt.Errorf("%s: %w", method, err)))
 }
-

@@ -104,3 +104,6 @@ func (r recent) has(s string) bool {
 	_, there := r[s]
 	return there
 }
+
+// InFlight returns how many bytes are sent and not acknowledged.
+func (s *Shared) InFlight() int64 { return s.window.used }

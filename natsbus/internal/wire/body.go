@@ -195,6 +195,14 @@ func SizeError(size, limit int64) error {
 
 var errDigest = errors.New("body does not match its digest")
 
+// Check compares the body with its digest, if it has one.
+func (b *Body) Check() error {
+	if b.Digest != nil && !bytes.Equal(b.Data.digest(), b.Digest) {
+		return errDigest
+	}
+	return nil
+}
+
 // itemSize is about what an empty value of a body takes once it is decoded: a Service has
 // 96 bytes.
 const itemSize = 128
@@ -208,10 +216,8 @@ type Memory interface {
 // Decode reads what Encode wrote into v, and lets go of the body. What that takes
 // meanwhile is taken from q, as far as it may be more than what came.
 func (b *Body) Decode(v any, limit int64, q Memory) error {
-	if b.Digest != nil {
-		if !bytes.Equal(b.Data.digest(), b.Digest) {
-			return errDigest
-		}
+	if err := b.Check(); err != nil {
+		return err
 	}
 	var data []byte
 	if b.Zstd {

@@ -48,6 +48,7 @@ type Frame struct {
 	Window  int64  // how many bytes the sender can be sent before it acknowledges any
 	Epoch   uint64 // of a claim
 	Age     int64  // of a claim, in microseconds
+	Asking  bool   // the claimant has not heard yet what the holder says
 
 	Trace      string // W3C traceparent
 	TraceState string // W3C tracestate

@@ -31,6 +31,7 @@ const (
 	keyWindow
 	keyEpoch
 	keyAge
+	keyAsking
 	keyTrace
 	keyTraceState
 	keyIdentity
@@ -75,6 +76,7 @@ func (f *Frame) AppendTo(b []byte) []byte {
 	h.uint(keyWindow, uint64(f.Window))
 	h.uint(keyEpoch, f.Epoch)
 	h.uint(keyAge, uint64(f.Age))
+	h.bool(keyAsking, f.Asking)
 	h.text(keyTrace, f.Trace)
 	h.text(keyTraceState, f.TraceState)
 	h.text(keyIdentity, f.Identity)
@@ -260,6 +262,8 @@ func parseHead(data []byte) (f Frame, err error) {
 			f.Epoch = r.uint()
 		case keyAge:
 			f.Age = int64(r.uint())
+		case keyAsking:
+			f.Asking = r.bool()
 		case keyTrace:
 			f.Trace = string(r.bytes(majorText))
 		case keyTraceState:
