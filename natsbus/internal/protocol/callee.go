@@ -57,6 +57,9 @@ type Callee struct {
 	answer int64       // what the answer takes of the memory
 }
 
+// Token returns the token of the instance.
+func (c *Callee) Token() string { return c.token }
+
 // State returns how far the call has come.
 func (c *Callee) State() CalleeState { return c.state }
 
@@ -160,7 +163,7 @@ func (c *Callee) Answer(body wire.Body, now time.Duration) (out CalleeOutput, er
 	}
 	if size := body.Size(); size > c.peer.chunk {
 		if !c.shared.Memory.Take(c.token, size) {
-			return out, memoryError(size, c.shared.MaxBytes)
+			return out, MemoryError(size, c.shared.MaxBytes)
 		}
 		c.answer = size
 	}

@@ -93,7 +93,8 @@ type Call struct {
 	Write   bool // it must not be made twice
 	Request wire.Body
 	// Settle bounds for how long a server is asked again that knows of no daemon, since it
-	// may only not know of it yet.
+	// may only not know of it yet. If the instance has answered this bus before, that is
+	// not likely, and the bound a fifth.
 	Settle time.Duration
 }
 
@@ -109,8 +110,8 @@ type Caller struct {
 	again   time.Duration
 	settled time.Duration // until when no responders are asked again
 	wait    time.Duration // before asking them again
-	attempt time.Duration // when the call was made, by its present name
 	gone    time.Duration // when it was first certain that an attempt was not begun; zero if never
+	inline  bool          // the request is in what opens the call: a small read's is
 	direct  bool          // the last frame was the first of the daemon
 }
 
@@ -131,9 +132,6 @@ func (c *Caller) Name() string { return c.call }
 
 // State returns how far the call has come.
 func (c *Caller) State() CallerState { return c.state }
-
-// inline says whether the request is in what opens the call: a small read's is.
-func (c *Caller) inline() bool { return !c.Write && c.Request.Size() <= c.shared.Chunk }
 
 // begun says whether the call may have begun.
 func (c *Caller) begun() bool {
@@ -214,7 +212,11 @@ func (c *Caller) send(out *Output, frames ...wire.Frame) {
 func (c *Caller) open(out *Output, now time.Duration) {
 	c.call = c.shared.NewName()
 	c.back = c.shared.Subjects.Reply(c.token, c.shared.Service, c.shared.Bus, c.call)
-	c.peer, c.attempt, c.settled, c.wait = newPeer(now), now, now+c.Settle, firstWait
+	c.peer, c.settled, c.wait = newPeer(now), now+c.Settle, firstWait
+	if c.shared.seen.has(c.token) {
+		c.settled = now + c.Settle/5
+	}
+	c.inline = !c.Write && c.Request.Size() <= c.shared.Chunk
 	c.ask(out, now)
 }
 
@@ -222,8 +224,8 @@ func (c *Caller) open(out *Output, now time.Duration) {
 func (c *Caller) ask(out *Output, now time.Duration) {
 	c.state, c.beatAt, c.peer.state = CallerOpening, now+c.shared.Beat, peerHeard
 	f := wire.Frame{Kind: wire.Open}
-	if c.inline() {
-		f = c.Request.Frame(0, c.shared.Chunk)
+	if c.inline {
+		f = c.Request.Frame(0, wire.MaxChunk)
 		f.Kind = wire.Open
 	}
 	f = c.announce(f)
@@ -248,7 +250,7 @@ func (c *Caller) onNobody(out *Output, now time.Duration) {
 	case c.state.accepted():
 		c.absent(now)
 	case c.state == CallerOpening:
-		if c.shared.seen.has(c.token) || now+c.wait > c.settled {
+		if now+c.wait > c.settled {
 			c.end(out, Outcome{Verdict: NotBegun, Err: errNoDaemon})
 			return
 		}
@@ -296,7 +298,7 @@ func (c *Caller) onFrame(out *Output, f *wire.Frame, now time.Duration) {
 		case f.Kind == wire.Gone:
 			c.pause(now, replaced)
 			return
-		case f.Session == "" || f.Ticket.IsZero() || f.Kind != wire.Accept && f.Kind != wire.Beat && (f.Kind != wire.Data || !c.inline()):
+		case f.Session == "" || f.Ticket.IsZero() || f.Kind != wire.Accept && f.Kind != wire.Beat && (f.Kind != wire.Data || !c.inline):
 			return
 		}
 		c.accept(f, now)
@@ -340,7 +342,7 @@ func (c *Caller) accept(f *wire.Frame, now time.Duration) {
 	c.session, c.ticket, c.proof = f.Session, f.Ticket, f.Ticket.Hash()
 	c.to = c.shared.Subjects.InCall(c.token, c.session, c.call)
 	c.beatAt = now + c.shared.Beat
-	if c.inline() {
+	if c.inline {
 		c.state = CallerWaiting
 	} else {
 		c.state = CallerSending

@@ -121,7 +121,7 @@ func (d *Daemon) admit(m Method, f *wire.Frame) error {
 	case !m.Known:
 		return platform.UpgradeNeededError(fmt.Errorf("the daemon does not know the method %s", m.Name))
 	}
-	i := class(m.Write)
+	i := Class(m.Write)
 	switch limits := &d.shared.Config; {
 	case d.classes[i] >= limits.MaxCallsPerInstance:
 		return unavailable(d.inst, m.Name, fmt.Errorf("%d such calls are under way, which is the limit of its daemon", limits.MaxCallsPerInstance))
@@ -136,8 +136,8 @@ func (d *Daemon) admit(m Method, f *wire.Frame) error {
 func (d *Daemon) remove(c *Callee) {
 	if d.calls[c.call] == c {
 		delete(d.calls, c.call)
-		d.classes[class(c.write)]--
-		d.shared.Served[class(c.write)].Give(d.token, 1)
+		d.classes[Class(c.write)]--
+		d.shared.Served[Class(c.write)].Give(d.token, 1)
 	}
 }
 

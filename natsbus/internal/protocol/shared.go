@@ -35,10 +35,11 @@ func (c *Config) stall() time.Duration { return 6 * c.Silence } // without progr
 // time.
 type Shared struct {
 	Config
-	Chunk  int64 // the largest chunk that the connection takes now
-	Memory Pool  // what bodies take
-	Made   [2]Pool
-	Served [2]Pool
+	Chunk  int64   // the largest chunk that the connection takes now
+	Resent int64   // how many chunks were sent again
+	Memory Pool    // what bodies take
+	Made   [2]Pool // reads and writes made, see Class
+	Served [2]Pool // reads and writes served
 	window window
 	seen   recent // instances that have answered
 }
@@ -58,8 +59,8 @@ func NewShared(c Config) *Shared {
 	}
 }
 
-// class returns the index of the limits of reads or of writes.
-func class(write bool) int {
+// Class returns the index of the limits of reads or of writes.
+func Class(write bool) int {
 	if write {
 		return 1
 	}

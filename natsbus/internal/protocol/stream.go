@@ -65,6 +65,9 @@ func (s *sender) nextChunk(e *endpoint, now time.Duration) (wire.Frame, bool) {
 		s.held += n
 	}
 	f := s.body.Frame(s.next, n)
+	if s.next < s.sent {
+		e.shared.Resent++
+	}
 	s.next += int64(len(f.Body))
 	if s.next > s.sent {
 		s.sent = s.next
@@ -197,7 +200,7 @@ func (r *receiver) take(e *endpoint, f *wire.Frame) error {
 	}
 	if f.Offset > 0 || !f.Last { // what came in one frame is there anyway
 		if !e.shared.Memory.Take(e.token, size) {
-			return memoryError(size, e.shared.MaxBytes)
+			return MemoryError(size, e.shared.MaxBytes)
 		}
 		r.reserved += size
 	}
@@ -215,6 +218,7 @@ func (r *receiver) take(e *endpoint, f *wire.Frame) error {
 	return nil
 }
 
-func memoryError(size, limit int64) error {
+// MemoryError says that there is no memory for a body.
+func MemoryError(size, limit int64) error {
 	return fmt.Errorf("body of %d bytes is over what is left of the limit of %d for all calls together", size, limit)
 }

@@ -16,7 +16,6 @@ const (
 	keyKind = 1 + iota
 	keyVersion
 	keyCall
-	keyService
 	keyBus
 	keySession
 	keyTicket
@@ -27,10 +26,11 @@ const (
 	keyZstd
 	keyDigest
 	keyBeat
-	keyChunk
-	keyWindow
 	keyEpoch
 	keyAge
+	keyService
+	keyChunk
+	keyWindow
 	keyAsking
 	keyTrace
 	keyTraceState

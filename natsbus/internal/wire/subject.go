@@ -59,20 +59,21 @@ func isToken(s string) bool {
 // can talk with this one keeps it, and says what it is in the frame.
 const subjectVersion = "v1"
 
-// A Direction is the fourth token of a subject: who speaks to whom.
+// A Direction is the fourth token of a subject, and for claims the fifth too: who speaks to
+// whom. A daemon hears calls and claims by one pattern, but who may make calls need not be
+// permitted to make claims, nor the other way round.
 type Direction string
 
-// The directions, each with the names that follow it. No two can be subscribed to by one
-// pattern of the same length but calls and claims, which daemons hear and nobody else.
+// The directions, each with the names that follow it.
 const (
-	Calls   Direction = "rpc"   // method: caller to daemon; what begins a call
-	Replies Direction = "re"    // service, bus, call: daemon to caller
-	InCall  Direction = "in"    // session, call: caller to daemon, during a call
-	Claims  Direction = "claim" // "all" or session: daemon to daemons, or to the claimant
+	Calls   Direction = "rpc"       // method: caller to daemon; what begins a call
+	Claims  Direction = "rpc.claim" // "all" or session: daemon to daemons, or to the claimant
+	Replies Direction = "re"        // service, bus, call: daemon to caller
+	InCall  Direction = "in"        // session, call: caller to daemon, during a call
 )
 
-// allClaimants is where a session is in the subject of a claim that all daemons are to hear.
-const allClaimants = "all"
+// AllClaimants is where a session is in the subject of a claim that all daemons are to hear.
+const AllClaimants = "all"
 
 // An Address is a subject in its parts. Names that a direction does not have are empty.
 type Address struct {
@@ -107,7 +108,7 @@ func (s Subjects) InCall(tok, session, call string) string {
 }
 
 // Claim returns where all daemons of an instance hear claims.
-func (s Subjects) Claim(tok string) string { return s.Claimant(tok, allClaimants) }
+func (s Subjects) Claim(tok string) string { return s.Claimant(tok, AllClaimants) }
 
 // Claimant returns where one of them hears what is said of its claim.
 func (s Subjects) Claimant(tok, session string) string {
@@ -115,7 +116,7 @@ func (s Subjects) Claimant(tok, session string) string {
 }
 
 // Registration returns the pattern by which a daemon hears calls and claims.
-func (s Subjects) Registration(tok string) string { return s.root + tok + ".*.*" }
+func (s Subjects) Registration(tok string) string { return s.root + tok + "." + string(Calls) + ".>" }
 
 // TokenIn returns the part of a subject of an instance that is its token, so that both can
 // share their memory.
@@ -135,6 +136,9 @@ func (s Subjects) Parse(subject string) (a Address, ok bool) {
 	a.Token, rest, _ = strings.Cut(rest, ".")
 	direction, rest, _ := strings.Cut(rest, ".")
 	a.Direction = Direction(direction)
+	if session, claims := strings.CutPrefix(rest, "claim."); claims && a.Direction == Calls {
+		a.Direction, rest = Claims, session
+	}
 	names := [...]*string{nil, nil, nil}
 	switch a.Direction {
 	case Calls:
