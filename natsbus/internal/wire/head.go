@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -265,11 +266,11 @@ func parseHead(data []byte) (f Frame, err error) {
 		case keyAsking:
 			f.Asking = r.bool()
 		case keyTrace:
-			f.Trace = string(r.bytes(majorText))
+			f.Trace = r.text()
 		case keyTraceState:
-			f.TraceState = string(r.bytes(majorText))
+			f.TraceState = r.text()
 		case keyIdentity:
-			f.Identity = string(r.bytes(majorText))
+			f.Identity = r.text()
 		default:
 			r.skip()
 		}
@@ -322,6 +323,15 @@ func (r *headReader) bytes(want byte) []byte {
 	}
 	r.data = rest[n:]
 	return rest[:n:n]
+}
+
+// text takes text that somebody may read.
+func (r *headReader) text() string {
+	text := r.bytes(majorText)
+	if !utf8.Valid(text) {
+		r.err = errHead
+	}
+	return string(text)
 }
 
 // skip takes a value of any kind.
