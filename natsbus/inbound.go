@@ -48,7 +48,7 @@ func (i *inbound) onCall(a wire.Address, f *wire.Frame) {
 		return
 	}
 	d := i.deskLocked(r)
-	callee, out := d.daemon.Open(known, f, i.now())
+	callee, out := d.daemon.Open(known, f, i.overloaded(), i.now())
 	c, _ := tagOf(callee)
 	if callee != nil && c == nil {
 		c = &inboundCall{Callee: callee, signal: make(signal, 1), registration: r, desk: d, platform: r.platform, method: m}

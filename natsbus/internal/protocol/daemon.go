@@ -68,9 +68,10 @@ type Method struct {
 	Write bool
 }
 
-// Open begins a call, or says why it does not. It is asked again until the caller has heard
-// of it, so what is there already answers again. The callee is nil if there is none.
-func (d *Daemon) Open(m Method, f *wire.Frame, now time.Duration) (c *Callee, out CalleeOutput) {
+// Open begins a call, or says why it does not, if there is time for that. It is asked again
+// until the caller has heard of it, so what is there already answers again. The callee is nil
+// if there is none.
+func (d *Daemon) Open(m Method, f *wire.Frame, overloaded bool, now time.Duration) (c *Callee, out CalleeOutput) {
 	if f.Call == "" || f.Bus == "" || f.Service == "" {
 		return nil, out
 	}
@@ -82,8 +83,10 @@ func (d *Daemon) Open(m Method, f *wire.Frame, now time.Duration) (c *Callee, ou
 		c.onOpen(&out, f, now)
 		return c, out
 	}
-	err := d.admit(m, f)
-	if err != nil {
+	if overloaded && d.classes[Class(m.Write)] >= d.shared.MaxCallsPerInstance {
+		return nil, out
+	}
+	if err := d.admit(m, f); err != nil {
 		out.Send = d.refuse(f, err)
 		return nil, out
 	}

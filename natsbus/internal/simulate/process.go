@@ -264,7 +264,7 @@ func (p *process) onCall(a wire.Address, e protocol.Event) {
 		p.publish([]protocol.Message{protocol.GoneFor(p.shared, a.Token, e.Frame)})
 		return
 	}
-	callee, out := r.daemon.Open(protocol.Method{Name: a.Method, Known: true, Write: a.Method == "Sync"}, e.Frame, p.world.now)
+	callee, out := r.daemon.Open(protocol.Method{Name: a.Method, Known: true, Write: a.Method == "Sync"}, e.Frame, false, p.world.now)
 	p.handle(r, callee, out)
 }
 
