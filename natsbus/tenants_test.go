@@ -30,7 +30,7 @@ func withTenants(o *server.Options) {
 		return user(name, []string{p + "re.>", p + "rpc.claim.*"}, []string{p + "rpc.>", p + "in.*.*"})
 	}
 	o.Users = []*server.User{
-		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
+		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.*.*"}, []string{"flux.v1.*.re.>"}),
 		daemon("a"), daemon("b"),
 		{Username: "admin", Password: "admin"},
 	}
