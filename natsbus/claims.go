@@ -43,8 +43,8 @@ func (r *registry) stepClaim(of *registration, e protocol.Event) {
 	if e.Kind == protocol.Received && !out.Lost && r.overloaded() {
 		out.Send = nil
 	}
+	finish()                // before the claimant is told, whose Subscribe then returns
 	_ = r.send(out.Send...) // claims are repeated
-	finish()
 }
 
 // settleClaimLocked does what a step of a claim has asked for, but for what is to be done

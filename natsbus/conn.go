@@ -70,7 +70,7 @@ func (b *Bus) onDenied(err error) {
 		}
 		return
 	case !subscribing && a.Direction == wire.Calls:
-		b.outbound.stepAll(failed, func(c *outboundCall) bool { return c.Call.Token == a.Token && c.Method == a.Method })
+		b.outbound.stepAll(failed, func(c *outboundCall) bool { return c.Token == a.Token && c.Method == a.Method })
 		return
 	case !subscribing && a.Direction == wire.InCall:
 		b.outbound.stepAll(failed, func(c *outboundCall) bool { return c.Name() == a.Call })

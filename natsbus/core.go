@@ -79,7 +79,7 @@ func (s signal) wakeUp() {
 	}
 }
 
-// stepped is called after each step, still with the lock.
+// steppedLocked is called after each step, still with the lock.
 func (c *core) steppedLocked() {
 	for _, tag := range c.shared.Unblocked() {
 		if w, ok := tag.(waker); ok {

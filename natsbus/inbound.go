@@ -49,7 +49,7 @@ func (i *inbound) onCall(a wire.Address, f *wire.Frame) {
 	}
 	d := i.deskLocked(r)
 	callee, out := d.daemon.Open(known, f, i.overloaded(), i.now())
-	c, _ := tagOf(callee)
+	c := tagOf(callee)
 	if callee != nil && c == nil {
 		c = &inboundCall{Callee: callee, signal: make(signal, 1), registration: r, desk: d, platform: r.platform, method: m}
 		c.ctx, c.cancel = context.WithCancelCause(i.base)
@@ -65,12 +65,13 @@ func (i *inbound) onCall(a wire.Address, f *wire.Frame) {
 	i.carry(c, d, out)
 }
 
-func tagOf(callee *protocol.Callee) (*inboundCall, bool) {
+// tagOf returns the call that a machine is of, or nil.
+func tagOf(callee *protocol.Callee) *inboundCall {
 	if callee == nil {
-		return nil, false
+		return nil
 	}
-	c, ok := callee.Tag.(*inboundCall)
-	return c, ok
+	c, _ := callee.Tag.(*inboundCall)
+	return c
 }
 
 // onInCall does what a caller asks of a call that it has with a daemon here.
@@ -83,7 +84,7 @@ func (i *inbound) onInCall(a wire.Address, e protocol.Event) {
 	}
 	var c *inboundCall
 	if d := i.desks[r]; d != nil {
-		c, _ = tagOf(d.daemon.Call(a.Call))
+		c = tagOf(d.daemon.Call(a.Call))
 	}
 	i.mu.Unlock()
 	if c != nil {
@@ -121,12 +122,7 @@ func (i *inbound) carry(c *inboundCall, d *desk, out protocol.CalleeOutput) {
 	}
 	switch out.Task {
 	case protocol.Execute:
-		if i.start() {
-			i.pool.add(func() { // Close waits for it
-				defer i.running.Done()
-				i.execute(c)
-			})
-		}
+		i.start(c)
 	case protocol.CancelRun:
 		c.cancel(out.Err)
 	}
@@ -134,15 +130,32 @@ func (i *inbound) carry(c *inboundCall, d *desk, out protocol.CalleeOutput) {
 	c.wakeUp()
 }
 
-// start notes one more call that is executed.
-func (i *inbound) start() bool {
+// start has a goroutine execute a call, for which Close waits, unless the bus is closing.
+func (i *inbound) start(c *inboundCall) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.stopped {
-		return false
+	closing := i.closing
+	if !closing {
+		i.running.Add(1)
 	}
-	i.running.Add(1)
-	return true
+	i.mu.Unlock()
+	if closing {
+		_ = i.begin(c) // which refuses it
+		return
+	}
+	i.pool.add(func() {
+		defer i.running.Done()
+		i.execute(c)
+	})
+}
+
+// begin says whether a call may begin now, and tells the caller if it may not.
+func (i *inbound) begin(c *inboundCall) bool {
+	i.mu.Lock()
+	begun, out := c.Begin(i.now())
+	i.steppedLocked()
+	i.mu.Unlock()
+	i.carry(c, c.desk, out)
+	return begun
 }
 
 // forgetIfOver forgets a call that is over.
@@ -188,10 +201,8 @@ func (i *inbound) execute(c *inboundCall) {
 	for i.pump(c); i.answering(c); i.pump(c) {
 		select {
 		case <-c.signal:
-		case <-c.ctx.Done():
-			if context.Cause(c.ctx) != protocol.ErrEnded { // the bus is closed
-				i.step(c, protocol.Event{Kind: protocol.Failed, Err: context.Cause(c.ctx)})
-			}
+		case <-c.ctx.Done(): // the bus is closed
+			i.step(c, protocol.Event{Kind: protocol.Failed, Err: context.Cause(c.ctx)})
 		}
 	}
 }
@@ -239,17 +250,12 @@ func (i *inbound) call(c *inboundCall) (a wire.Answer, err error) {
 	i.mu.Unlock()
 	var req wire.Request
 	if err == nil {
-		err = body.Decode(&req, i.options.MaxBody, memory{i.core, c.Callee.Token()})
+		err = body.Decode(&req, i.options.MaxBody, memory{i.core, c.Token()})
 	}
 	if err != nil {
 		return a, fmt.Errorf("%s was not begun, since its request cannot be read: %w", c.method.name, err)
 	}
-	i.mu.Lock()
-	begun, out := c.Begin(i.now())
-	i.steppedLocked()
-	i.mu.Unlock()
-	i.carry(c, c.desk, out)
-	if !begun {
+	if !i.begin(c) {
 		return a, errNotBegun
 	}
 	a, err = c.method.call(platform.WithContext(c.ctx, c.platform), &req)

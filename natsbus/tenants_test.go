@@ -66,12 +66,12 @@ func TestTenantsAreDenied(t *testing.T) {
 	}
 	for _, subject := range []string{
 		"flux.v1.b.re.service.BUS.CALL", // answer for b, forge replies to the service
-		"flux.v1.b.rpc.claim.all",      // kick b
-		"flux.v1.a.rpc.Kick",       // as the first daemons did
-		"flux.v1.a.in.SESSION.ID",  // say what a caller says, if only to another daemon of a
-		"flux.v1.b.rpc.Apply",     // call b
-		"flux.v1.a.rpc.Apply",     // be a service, if only for itself
-		"flux.v1.b.in.SESSION.ID", // join b's calls
+		"flux.v1.b.rpc.claim.all",       // kick b
+		"flux.v1.a.rpc.Kick",            // as the first daemons did
+		"flux.v1.a.in.SESSION.ID",       // say what a caller says, if only to another daemon of a
+		"flux.v1.b.rpc.Apply",           // call b
+		"flux.v1.a.rpc.Apply",           // be a service, if only for itself
+		"flux.v1.b.in.SESSION.ID",       // join b's calls
 		"flux.v1.=2a.re.service.BUS.CALL", "$SYS.REQ.SERVER.PING",
 	} {
 		require.NoError(t, hostile.Publish(subject, nil))

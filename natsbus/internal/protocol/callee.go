@@ -253,7 +253,7 @@ func (c *Callee) lose(out *CalleeOutput, err error) {
 func (c *Callee) end() {
 	c.shared.Memory.Give(c.token, c.answer)
 	c.answer = 0
-	c.endpoint.close()
+	c.close()
 	c.state = CalleeOver
 	c.daemon.remove(c)
 }

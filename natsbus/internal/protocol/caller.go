@@ -360,7 +360,7 @@ func (c *Caller) restart(out *Output, now time.Duration) {
 		c.end(out, Outcome{Verdict: NotBegun, Err: errReplaced})
 		return
 	}
-	c.endpoint.close()
+	c.close()
 	c.open(out, now)
 	out.Send = nil
 	c.pause(now, replaced)
@@ -378,12 +378,12 @@ func (c *Caller) lose(out *Output, err error) {
 // end is the only way to CallerOver. What is under way at the daemon is cancelled, and what
 // it keeps is let go.
 func (c *Caller) end(out *Output, o Outcome) {
-	if c.state.accepted() && !(c.direct && o.Verdict == Answered) {
+	if c.state.accepted() && (!c.direct || o.Verdict != Answered) {
 		c.send(out, wire.Frame{Kind: wire.End})
 	}
 	out.Outcome = o
 	c.state = CallerOver
-	c.endpoint.close()
+	c.close()
 }
 
 // bodyOf returns the body that is in one frame.

@@ -195,10 +195,10 @@ func (c *Claim) hear(s *Shared, by Claimant, f *wire.Frame, out *ClaimOutput, no
 func (c *Claim) precedes(s *Shared, f *wire.Frame, now time.Duration) bool {
 	age := now - c.born
 	older := f.Age >= settledAge || time.Duration(f.Age)*time.Microsecond > age+s.Beat/4
-	switch {
-	case s.Fault == HoldersOutbid:
+	switch s.Fault {
+	case HoldersOutbid:
 		return true
-	case s.Fault == CompareAges:
+	case CompareAges:
 		return c.state != ClaimSettled && f.Age > age.Microseconds()
 	}
 	switch c.state {

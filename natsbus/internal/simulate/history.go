@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -87,7 +88,7 @@ func (h *history) end(c *call, o protocol.Outcome) {
 	case protocol.Answered:
 		text, err := open(&o.Answer)
 		switch {
-		case err == errDamaged:
+		case errors.Is(err, errDamaged):
 			c.verdict = protocol.Unknown // as a caller is told
 		case err != nil:
 			h.violate("%s: its answer is wrong: %v", c.id, err)

@@ -43,7 +43,6 @@ type process struct {
 	calls         map[string]*call // by their names now
 	registrations map[string]*registration
 	sessions      map[string]*registration
-	unheard       []string // sessions of registrations that are over
 }
 
 func newProcess(w *world, name string, fault protocol.Fault) *process {
@@ -356,9 +355,6 @@ func (p *process) tick() {
 		}
 		p.tick()
 	})
-	if p.dead {
-		return
-	}
 }
 
 const (

@@ -30,7 +30,7 @@ func Run(seed uint64, fault protocol.Fault, verbose bool) Result {
 	scenarios := []struct {
 		name string
 		run  func(*world, protocol.Fault)
-	}{{"storm", storm}, {"loss", lossOnly}, {"take-overs", takeOvers}, {"forgery", forgery}}
+	}{{"storm", storm}, {"loss", lossOnly}, {"take-overs", takeOvers}, {"forgery", forgery}, {"freezes", freezes}}
 	s := scenarios[w.chance.IntN(len(scenarios))]
 	s.run(w, fault)
 	w.history.check()
@@ -202,6 +202,24 @@ func lossOnly(w *world, fault protocol.Fault) {
 			w.history.violate("%s is not answered, though only some messages were lost: %v %v", c.id, c.verdict, c.err)
 		}
 	}
+}
+
+// freezes has a daemon stand still while it is called, for longer than anybody waits for it.
+func freezes(w *world, fault protocol.Fault) {
+	w.weather = weather{latency: w.between(time.Millisecond, 50*time.Millisecond)}
+	newServers(w, 1)
+	services, daemons := w.populate(1, 1, fault)
+	for _, inst := range instances {
+		daemons[0].register(inst)
+	}
+	for i := range 40 {
+		c := w.anyCall(i)
+		w.after(w.between(5*beat, 60*beat), func() { services[0].make(c, 0) })
+	}
+	for range 6 {
+		w.after(w.between(5*beat, 60*beat), func() { daemons[0].freeze(w.between(4*beat, 15*beat)) })
+	}
+	w.runUntil(250 * beat)
 }
 
 // takeOvers has daemons take an instance from each other, each as soon as the one before has

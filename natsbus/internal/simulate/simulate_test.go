@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 4000, "how many seeds TestSeeds runs")
+	seeds = flag.Uint64("seeds", defaultSeeds, "how many seeds TestSeeds runs")
 	first = flag.Uint64("first", 1, "the first of them")
 	only  = flag.Uint64("seed", 0, "the only seed that TestSeeds runs, with its history; 0 is none")
 	fault = flag.Int("fault", 0, "the fault that -seed is run with")
@@ -73,6 +73,7 @@ func TestSeeds(t *testing.T) {
 func TestFaultsAreFound(t *testing.T) {
 	for _, fault := range protocol.Faults() {
 		t.Run(fmt.Sprint(int(fault)), func(t *testing.T) {
+			t.Parallel()
 			const most = 20_000
 			for seed := uint64(1); seed <= most; seed++ {
 				if r := Run(seed, fault, false); len(r.Violations) > 0 {
