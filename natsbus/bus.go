@@ -207,10 +207,11 @@ func (b *Bus) finishCalls(ctx context.Context) error {
 }
 
 func (b *Bus) dispatchAll() {
+	var f wire.Frame // each in turn; no machine keeps it
 	for {
 		select {
 		case m := <-b.frames:
-			b.dispatch(m)
+			b.dispatch(m, &f)
 		case <-b.stop:
 			return
 		}
@@ -218,23 +219,24 @@ func (b *Bus) dispatchAll() {
 }
 
 // dispatch does what a frame asks for, or has another goroutine do it. It never waits.
-// What it does not understand it leaves alone: it may come from anybody.
-func (b *Bus) dispatch(m *nats.Msg) {
+// What it does not understand it leaves alone: it may come from anybody. It puts the frame
+// into f.
+func (b *Bus) dispatch(m *nats.Msg, f *wire.Frame) {
 	a, ok := b.subjects.Parse(m.Subject)
 	if !ok {
 		return
 	}
 	e := protocol.Event{Kind: protocol.Nobody}
 	if !noResponders(m) {
-		f, err := wire.Parse(m.Data)
-		if err != nil {
+		var err error
+		if *f, err = wire.Parse(m.Data); err != nil {
 			b.options.Logger.Debug("natsbus: frame left alone", "subject", m.Subject, "err", err)
 			return
 		}
 		if f.Kind == wire.Data || f.Kind == wire.Open {
 			b.countBytes(received, len(f.Body))
 		}
-		e = protocol.Event{Kind: protocol.Received, Frame: &f}
+		e = protocol.Event{Kind: protocol.Received, Frame: f}
 	}
 	switch a.Direction {
 	case wire.Replies:

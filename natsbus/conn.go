@@ -119,7 +119,7 @@ func (b *Bus) watchStatus() {
 			case nats.RECONNECTING: // also with each attempt that fails
 				if !down {
 					b.options.Logger.Warn("natsbus: the NATS connection is down")
-					b.outbound.stepAll(protocol.Event{Kind: protocol.Disconnected, Err: b.connectionError(fmt.Errorf("the NATS connection is down: %v", status))}, nil)
+					b.outbound.stepAll(protocol.Event{Kind: protocol.Disconnected, Err: b.connectionError(b.downError(status))}, nil)
 				}
 				down = true
 			case nats.CONNECTED:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -201,10 +203,24 @@ func (c *core) connectionError(err error) error {
 // connectionDown returns an error if nothing can be sent now.
 func (c *core) connectionDown() error {
 	if status := c.conn.Status(); status != nats.CONNECTED && status != nats.DRAINING_SUBS {
-		return c.connectionError(fmt.Errorf("the NATS connection is down: %v", status))
+		return c.connectionError(c.downError(status))
 	}
 	return nil
 }
+
+// downError says which servers the connection is to, without the credentials in their URLs.
+func (c *core) downError(status nats.Status) error {
+	var servers []string
+	for _, server := range c.conn.Servers() {
+		if u, err := url.Parse(server); err == nil && len(servers) < maxServers {
+			servers = append(servers, u.Scheme+"://"+u.Host)
+		}
+	}
+	return fmt.Errorf("the NATS connection is down: %v, to %s", status, strings.Join(servers, ", "))
+}
+
+// maxServers is how many servers an error names.
+const maxServers = 3
 
 func (c *core) countBytes(direction string, n int) {
 	c.counters.bytes[direction].Add(float64(n))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -95,9 +97,11 @@ func orDefault[N ~int | ~int64](n *N, value N) {
 // ConnectOptions returns the settings of a connection that a Bus works best with, for
 // users to start from. A connection without them works too; it takes longer to come
 // back, and, since requests are then kept while it is down, a read may be carried out
-// after its caller has given up.
+// after its caller has given up. The name of the connection is that of the program and
+// the host; nats.Name sets another.
 func ConnectOptions() []nats.Option {
 	return []nats.Option{
+		nats.Name(connectionName()),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.CustomReconnectDelay(reconnectDelay),
@@ -118,4 +122,13 @@ const (
 func reconnectDelay(attempts int) time.Duration {
 	wait := min(lastReconnect, firstReconnect<<min(max(attempts-1, 0), 10))
 	return wait/2 + rand.N(wait/2)
+}
+
+// connectionName is what the server's operator sees of the connection.
+func connectionName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return filepath.Base(os.Args[0]) + " on " + host
 }

@@ -240,4 +240,6 @@ func TestNewRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "negative")
 	_, err = natsbus.New(conn, natsbus.Options{Beat: 1})
 	require.ErrorContains(t, err, "beat of 1ns")
+	_, err = natsbus.New(conn, natsbus.Options{Silence: time.Second})
+	require.ErrorContains(t, err, "silence of 1s is less than two beats of 1s")
 }
