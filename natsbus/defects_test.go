@@ -193,3 +193,48 @@ func TestServicesAreWalledOff(t *testing.T) {
 	require.NoError(t, hostile.Publish("flux.v1.a.rpc.claim.all", nil))
 	require.ErrorIs(t, within(t, said, "the denial of a claim"), nats.ErrPermissionViolation)
 }
+
+// Daemons that accept what they are sent and say nothing of it, but that they are there, hold
+// up no other instance.
+func TestStalledDaemons(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
+	l, large := newLedger(), noise(4<<20)
+	b.Subscribe("a", l.platform(), nil)
+	stalling := dial(t, s.ClientURL())
+	_, err := stalling.Subscribe("flux.v1.*.rpc.Sync", func(m *nats.Msg) {
+		head := headOf(t, m.Data)
+		for _, kind := range []string{"accept", "beat"} {
+			_ = stalling.Publish(m.Reply, headed(t, map[int]any{1: kind, 2: 1, 3: head[3], 5: "SESSION", 6: ticket}))
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, stalling.Flush())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	chunks := listen(t, stalling, "flux.v1.*.in.SESSION.*")
+	var stalled []<-chan error
+	for i := range 10 {
+		h, err := b.Connect(flux.InstanceID(fmt.Sprint("stalled-", i)))
+		require.NoError(t, err)
+		h = platform.WithContext(ctx, h)
+		stalled = append(stalled, inBackground(func() error {
+			return h.Sync(platform.SyncDef{Actions: []platform.SyncAction{{Apply: large}}})
+		}))
+	}
+	for sent := map[string]bool{}; len(sent) < 10; { // each has been sent something
+		m, err := chunks.NextMsg(limit)
+		require.NoError(t, err)
+		if headOf(t, m.Data)[1] == "data" {
+			sent[m.Subject] = true
+		}
+	}
+	require.NoError(t, stalling.Drain())
+	require.NoError(t, l.sync(connect(t, b), large))
+	l.check(t)
+	cancel()
+	for _, r := range stalled {
+		require.ErrorIs(t, within(t, r, "the end"), context.Canceled)
+	}
+}
