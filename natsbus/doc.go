@@ -82,9 +82,10 @@
 //
 // # Permissions
 //
-//	               publish                                          subscribe
-//	service        flux.v1.*.rpc.*  flux.v1.*.in.*.*                flux.v1.*.re.>
-//	daemon of a    flux.v1.a.re.>  flux.v1.a.rpc.claim.*            flux.v1.a.rpc.>  flux.v1.a.in.*.*
+//	service      publish    flux.v1.*.rpc.*  flux.v1.*.in.*.*
+//	service      subscribe  flux.v1.*.re.>
+//	daemon of a  publish    flux.v1.a.re.>  flux.v1.a.rpc.claim.*
+//	daemon of a  subscribe  flux.v1.a.rpc.>  flux.v1.a.in.*.*
 //
 // Daemons may publish nothing that callers do, and a service makes no claims. Whoever has
 // the credentials of a daemon is one: it can claim the instance, which ends the one that is

@@ -2,6 +2,10 @@ package natsbus_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,21 +21,50 @@ import (
 	"github.com/platformbus/platform/natsbus"
 )
 
+// permissions are those of the package comment, by who has them.
+var permissions = sync.OnceValue(func() map[string]*server.Permissions {
+	comment, err := os.ReadFile("doc.go")
+	if err != nil {
+		panic(err)
+	}
+	all := map[string]*server.Permissions{}
+	for _, row := range regexp.MustCompile(`(?m)^//\t(service|daemon) .*(publish|subscribe)  +(.*)$`).FindAllStringSubmatch(string(comment), -1) {
+		who, what, subjects := row[1], row[2], strings.Fields(row[3])
+		if all[who] == nil {
+			all[who] = &server.Permissions{}
+		}
+		allowed := &server.SubjectPermission{Allow: subjects}
+		if what == "publish" {
+			all[who].Publish = allowed
+		} else {
+			all[who].Subscribe = allowed
+		}
+	}
+	return all
+})
+
+// permitted returns what somebody is permitted, a daemon for an instance.
+func permitted(who, inst string) *server.Permissions {
+	p := permissions()[who]
+	of := func(subjects []string) (all []string) {
+		for _, subject := range subjects {
+			all = append(all, strings.Replace(subject, ".a.", "."+inst+".", 1))
+		}
+		return all
+	}
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: of(p.Publish.Allow)},
+		Subscribe: &server.SubjectPermission{Allow: of(p.Subscribe.Allow)},
+	}
+}
+
 // withTenants sets the permissions of the package comment.
 func withTenants(o *server.Options) {
-	user := func(name string, publish, subscribe []string) *server.User {
-		return &server.User{Username: name, Password: name, Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: publish},
-			Subscribe: &server.SubjectPermission{Allow: subscribe},
-		}}
-	}
-	daemon := func(name string) *server.User {
-		p := "flux.v1." + name + "."
-		return user(name, []string{p + "re.>", p + "rpc.claim.*"}, []string{p + "rpc.>", p + "in.*.*"})
+	user := func(name, who string) *server.User {
+		return &server.User{Username: name, Password: name, Permissions: permitted(who, name)}
 	}
 	o.Users = []*server.User{
-		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.*.*"}, []string{"flux.v1.*.re.>"}),
-		daemon("a"), daemon("b"),
+		user("service", "service"), user("a", "daemon"), user("b", "daemon"),
 		{Username: "admin", Password: "admin"},
 	}
 }
