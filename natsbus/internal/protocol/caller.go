@@ -93,7 +93,8 @@ type Call struct {
 	Write   bool // it must not be made twice
 	Request wire.Body
 	// Settle bounds for how long a server is asked again that knows of no daemon, since it
-	// may only not know of it yet. If the instance has answered this bus before, that is
+	// may only not know of it yet, or all that it knew of were replaced before it got to them.
+	// If the instance has answered this bus before, that is
 	// not likely, and the bound a fifth.
 	Settle time.Duration
 }
@@ -108,7 +109,7 @@ type Caller struct {
 	ticket  wire.Ticket // its own
 	proof   wire.Ticket // the ticket's hash
 	again   time.Duration
-	settled time.Duration // until when no responders are asked again
+	settled time.Duration // until when no responders are asked again; zero if there were some
 	wait    time.Duration // before asking them again
 	gone    time.Duration // when it was first certain that an attempt was not begun; zero if never
 	inline  bool          // the request is in what opens the call: a small read's is
@@ -124,7 +125,7 @@ const (
 
 // NewCaller returns a caller that a Start sets going.
 func NewCaller(s *Shared, c Call) *Caller {
-	return &Caller{endpoint: endpoint{shared: s, token: c.Token}, Call: c, wait: firstWait}
+	return &Caller{endpoint: endpoint{shared: s, token: c.Token}, Call: c}
 }
 
 // Name returns the name of the call now. It changes with a step only.
@@ -212,10 +213,7 @@ func (c *Caller) send(out *Output, frames ...wire.Frame) {
 func (c *Caller) open(out *Output, now time.Duration) {
 	c.call = c.shared.NewName()
 	c.back = c.shared.Subjects.Reply(c.token, c.shared.Service, c.shared.Bus, c.call)
-	c.peer, c.settled, c.wait = newPeer(now), now+c.Settle, firstWait
-	if c.shared.seen.has(c.token) {
-		c.settled = now + c.Settle/5
-	}
+	c.peer, c.settled = newPeer(now), 0
 	c.inline = !c.Write && c.Request.Size() <= c.shared.Chunk
 	c.ask(out, now)
 }
@@ -250,6 +248,12 @@ func (c *Caller) onNobody(out *Output, now time.Duration) {
 	case c.state.accepted():
 		c.absent(now)
 	case c.state == CallerOpening:
+		if c.settled == 0 {
+			c.settled, c.wait = now+c.Settle, firstWait
+			if c.shared.seen.has(c.token) {
+				c.settled = now + c.Settle/5
+			}
+		}
 		if now+c.wait > c.settled {
 			c.end(out, Outcome{Verdict: NotBegun, Err: errNoDaemon})
 			return
@@ -296,6 +300,7 @@ func (c *Caller) onFrame(out *Output, f *wire.Frame, now time.Duration) {
 			c.end(out, Outcome{Verdict: Answered, Answer: bodyOf(f)})
 			return
 		case f.Kind == wire.Gone:
+			c.settled = 0 // there is somebody
 			c.pause(now, replaced)
 			return
 		case f.Session == "" || f.Ticket.IsZero() || f.Kind != wire.Accept && f.Kind != wire.Beat && (f.Kind != wire.Data || !c.inline):

@@ -69,7 +69,7 @@ func TestCaller(t *testing.T) {
 		"asks again":                   {events: []Event{{Kind: Tick}}, after: time.Second, state: CallerOpening, sent: []wire.Kind{wire.Open}},
 		"does not ask too soon":        {events: []Event{{Kind: Tick}}, after: time.Second - 1, state: CallerOpening},
 		"nobody":                       {events: []Event{{Kind: Nobody}}, state: CallerPausing},
-		"nobody for long":              {events: []Event{{Kind: Nobody}}, after: time.Second, state: CallerOver, verdict: NotBegun, err: "no daemon is connected"},
+		"nobody for long":              {events: []Event{{Kind: Nobody}, {Kind: Tick}, {Kind: Nobody}}, after: time.Second, state: CallerOver, verdict: NotBegun, err: "no daemon is connected"},
 		"asks nobody again":            {events: []Event{{Kind: Nobody}, {Kind: Tick}}, after: 2 * time.Millisecond, state: CallerOpening, sent: []wire.Kind{wire.Open}},
 		"silence before":               {events: []Event{{Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, err: "its daemon is not answering: nothing was heard of it for 5s"},
 		"refused":                      {events: []Event{from(wire.Refuse, wire.Ticket{})}, state: CallerOver, verdict: Answered},
