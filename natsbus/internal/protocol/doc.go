@@ -50,6 +50,7 @@
 //	ready      Begin                                  executing
 //	           Begin, but the registration has ended,
 //	           or the caller is lost: sends gone      over
+//	           end, silence                           over
 //	executing  Answer                                 answering; of a small read over
 //	           end, silence: cancels                  abandoned
 //	abandoned  Answer                                 over
