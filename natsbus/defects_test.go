@@ -2,6 +2,7 @@ package natsbus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync"
@@ -112,7 +113,7 @@ func TestLateReader(t *testing.T) {
 	done := make(chan error)
 	b.Subscribe("a", &platform.MockPlatform{}, done)
 	closed := inBackground(func() error { return b.Close(context.Background()) })
-	require.Eventually(t, func() bool { return b.Ping("a") != nil }, limit, time.Millisecond)
+	require.Eventually(t, func() bool { return errors.Is(b.Ping("nobody"), natsbus.ErrClosed) }, limit, time.Millisecond)
 	require.ErrorIs(t, within(t, done, "the cause"), natsbus.ErrClosed)
 	require.NoError(t, within(t, closed, "the end"))
 	forgotten, err := natsbus.New(dial(t, s.ClientURL()), natsbus.Options{})
