@@ -122,16 +122,16 @@ func (c *core) send(messages ...protocol.Message) (first error) {
 	return first
 }
 
-// permanent says whether an error of send stays when the connection is back. If that takes
-// smaller messages now than the machines know, it does not.
+// permanent says whether an error of send is not just that of a connection that breaks. If
+// the connection takes smaller messages now than the machines know, it is not either.
 func (c *core) permanent(err error) bool {
 	switch {
-	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrDisconnected):
-		return false
 	case errors.Is(err, nats.ErrMaxPayload):
 		return !c.learnChunk()
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrBadSubject):
+		return true
 	}
-	return true
+	return false
 }
 
 // learnChunk notes how large a chunk the connection takes now, and says whether that is less

@@ -153,10 +153,12 @@ func (c *Caller) Step(e Event, now time.Duration) (out Output) {
 		c.onNobody(&out, now)
 	case Tick:
 		c.onTick(&out, now)
-	case Resumed:
-		if c.state.accepted() {
+	case Resumed: // as often as the connection breaks: that must not keep a lost peer alive
+		switch {
+		case c.lost(&out, now):
+		case c.state.accepted():
 			c.send(&out, c.resume(now)...)
-		} else {
+		default:
 			c.ask(&out, now)
 		}
 	case Disconnected:
@@ -264,25 +266,29 @@ func (c *Caller) onNobody(out *Output, now time.Duration) {
 }
 
 func (c *Caller) onTick(out *Output, now time.Duration) {
-	if now < c.due() {
-		return
-	}
-	if err := c.alive(now); err != nil {
-		err = lostDaemon{err}
-		switch fault := c.shared.Fault; {
-		case fault == RetryOnSilence && c.state == CallerWaiting, fault == RetryUnknown && c.state == CallerReceiving:
-			c.again = now
-			c.restart(out, now)
-		default:
-			c.lose(out, err)
-		}
-		return
-	}
-	if c.state.accepted() {
+	switch {
+	case now < c.due() || c.lost(out, now):
+	case c.state.accepted():
 		c.send(out, c.beat(now))
-	} else {
+	default:
 		c.ask(out, now)
 	}
+}
+
+// lost ends the call if its daemon is lost, and says whether it is.
+func (c *Caller) lost(out *Output, now time.Duration) bool {
+	err := c.alive(now)
+	if err == nil {
+		return false
+	}
+	switch fault := c.shared.Fault; {
+	case fault == RetryOnSilence && c.state == CallerWaiting, fault == RetryUnknown && c.state == CallerReceiving:
+		c.again = now
+		c.restart(out, now)
+	default:
+		c.lose(out, lostDaemon{err})
+	}
+	return true
 }
 
 // A lostDaemon is why a daemon is taken for lost.

@@ -30,7 +30,7 @@ func Run(seed uint64, fault protocol.Fault, verbose bool) Result {
 	scenarios := []struct {
 		name string
 		run  func(*world, protocol.Fault)
-	}{{"storm", storm}, {"loss", lossOnly}, {"take-overs", takeOvers}, {"forgery", forgery}, {"freezes", freezes}}
+	}{{"storm", storm}, {"loss", lossOnly}, {"take-overs", takeOvers}, {"forgery", forgery}, {"freezes", freezes}, {"flapping", flapping}}
 	s := scenarios[w.chance.IntN(len(scenarios))]
 	s.run(w, fault)
 	w.history.check()
@@ -220,6 +220,34 @@ func freezes(w *world, fault protocol.Fault) {
 		w.after(w.between(5*beat, 60*beat), func() { daemons[0].freeze(w.between(4*beat, 15*beat)) })
 	}
 	w.runUntil(250 * beat)
+}
+
+// flapping has the connection of a service break again and again, and its daemon crash. Calls
+// end all the same.
+func flapping(w *world, fault protocol.Fault) {
+	w.weather = weather{latency: w.between(10*time.Microsecond, 20*time.Millisecond)}
+	newServers(w, 1)
+	services, daemons := w.populate(1, 1, fault)
+	for _, inst := range instances {
+		daemons[0].register(inst)
+	}
+	for i := range 20 {
+		c := w.anyCall(i)
+		w.after(w.between(5*beat, 15*beat), func() { services[0].make(c, 0) })
+	}
+	w.after(w.between(5*beat, 15*beat), daemons[0].crash)
+	every := w.between(beat/10, beat)
+	for at := 5 * beat; at < 40*beat; at += every {
+		w.after(at, services[0].cut)
+		w.after(at+w.between(0, every/2), func() { services[0].connect(w.servers[0]) })
+	}
+	w.runUntil(40 * beat)
+	for _, c := range w.history.calls {
+		if c.verdict == protocol.Pending {
+			w.history.violate("%s has not ended since its daemon crashed: it is %v", c.id, c.caller.State())
+		}
+	}
+	w.runUntil(200 * beat)
 }
 
 // takeOvers has daemons take an instance from each other, each as soon as the one before has
