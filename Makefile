@@ -1,13 +1,15 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz
+.PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz simulate
 
 MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
 NESTED   := $(dir $(wildcard bench/go.mod)) # modules with tests of their own
 COUNT    ?= 1
 CASE     ?= # all
 FUZZTIME ?= 20s
+SEEDS    ?= 2000000
+FIRST    ?= 1
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +60,9 @@ fuzz: ## fuzz each target for FUZZTIME
 		while read -r pkg target; do \
 			(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg </dev/null) || exit 1; \
 		done
+
+simulate: ## run SEEDS seeds of the bus's protocol from FIRST on, each a virtual world: hours
+	go test ./natsbus/internal/simulate -run '^TestSeeds$$' -v -timeout 0 -seeds $(SEEDS) -first $(FIRST)
 
 # hack/tools pins the versions.
 bin/golangci-lint bin/benchstat: hack/tools/go.mod hack/tools/go.sum

@@ -230,8 +230,8 @@ func startNATS(t *testing.T) *server.Server {
 	}
 	return natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{
-			user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
-			user("daemon", []string{"flux.v1.shop.re.>", "flux.v1.shop.rpc.Kick", "flux.v1.shop.in.>"}, []string{"flux.v1.shop.rpc.*", "flux.v1.shop.in.>"}),
+			user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.*.*"}, []string{"flux.v1.*.re.>"}),
+			user("daemon", []string{"flux.v1.shop.re.>", "flux.v1.shop.rpc.claim.*"}, []string{"flux.v1.shop.rpc.>", "flux.v1.shop.in.*.*"}),
 		}
 	})
 }

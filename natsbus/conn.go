@@ -7,41 +7,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/platformbus/platform/natsbus/internal/protocol"
+	"github.com/platformbus/platform/natsbus/internal/wire"
 )
-
-// trouble is what the connection reported last.
-type trouble struct {
-	err error
-	at  time.Time
-}
-
-// recentTrouble returns what the connection has reported in the time that a call may
-// have waited for its answer.
-func (b *Bus) recentTrouble() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.trouble.err == nil || time.Since(b.trouble.at) > 2*b.options.silence() {
-		return nil
-	}
-	return b.trouble.err
-}
-
-// connectionError returns err, which is what came of using the connection, with the
-// reason if it is closed: credentials that are refused, for instance.
-func (b *Bus) connectionError(err error) error {
-	if !b.conn.IsClosed() {
-		return fmt.Errorf("NATS connection: %w", err)
-	}
-	closed := fmt.Errorf("the NATS connection is closed: %w", nats.ErrConnectionClosed)
-	reason := b.conn.LastError()
-	if reason == nil || errors.Is(reason, nats.ErrConnectionClosed) {
-		reason = b.recentTrouble()
-	}
-	if reason == nil || errors.Is(reason, nats.ErrConnectionClosed) {
-		return closed
-	}
-	return fmt.Errorf("%w: %w", closed, reason)
-}
 
 // watchErrors puts the bus in front of the connection's error handler.
 func (b *Bus) watchErrors() {
@@ -71,8 +40,11 @@ func (b *Bus) onError(sub *nats.Subscription, err error) {
 		subject = sub.Subject
 	}
 	b.options.Logger.Warn("natsbus: the NATS connection reports an error", "err", err, "subject", subject)
-	if errors.Is(err, nats.ErrPermissionViolation) {
+	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
 		b.onDenied(err)
+	case errors.Is(err, nats.ErrMaxSubscriptionsExceeded):
+		b.onTooMany(err)
 	}
 }
 
@@ -81,30 +53,52 @@ func (b *Bus) onError(sub *nats.Subscription, err error) {
 func (b *Bus) onDenied(err error) {
 	_, subject, quoted := strings.Cut(err.Error(), `"`)
 	subject, _, _ = strings.Cut(subject, `"`)
-	tok, direction, first, _, ok := b.parseSubject(subject)
-	if !quoted || !ok {
+	subscribing := strings.Contains(strings.ToLower(err.Error()), "for subscription")
+	if subscribing { // it may have wildcards, where a name must be
+		subject = strings.NewReplacer("*", "any", ">", "any").Replace(subject)
+	}
+	a, ok := b.subjects.Parse(subject)
+	if !quoted || !ok && !subscribing {
 		return
 	}
-	subscribing := strings.Contains(strings.ToLower(err.Error()), "for subscription")
+	failed := protocol.Event{Kind: protocol.Failed, Err: err}
 	switch {
-	case subscribing && direction == toCaller:
-		if first == b.name {
-			b.forgetReplies() // so that the next call is told too
-			b.failCalls("", err)
+	case subscribing && a.Direction == wire.Replies:
+		if a.Bus == b.shared.Bus {
+			b.outbound.forgetReplies() // so that the next call is told too
+			b.outbound.stepAll(failed, nil)
 		}
 		return
-	case !subscribing && direction == toDaemon && first != methodKick:
-		b.failCalls(tok, err)
+	case !subscribing && a.Direction == wire.Calls:
+		b.outbound.stepAll(failed, func(c *outboundCall) bool { return c.Token == a.Token && c.Method == a.Method })
 		return
-	case !subscribing && direction == inCall:
-		b.failCalls(tok, err)
+	case !subscribing && a.Direction == wire.InCall:
+		b.outbound.stepAll(failed, func(c *outboundCall) bool { return c.Name() == a.Call })
+		return
 	}
 	// A daemon that may not listen, claim or answer is none.
 	b.mu.Lock()
-	s := b.seats.get(tok)
+	r := b.inbound.registrations.get(a.Token)
 	b.mu.Unlock()
-	if s != nil {
-		b.endSeat(s, fmt.Errorf("subscription ended: the NATS server denies it: %w", err))
+	if r != nil {
+		b.inbound.end(r, fmt.Errorf("subscription ended: the NATS server denies it: %w", err))
+	}
+}
+
+// onTooMany ends those subscriptions that the server may have refused, since there are too
+// many. It does not say which; those that have settled are none of them.
+func (b *Bus) onTooMany(err error) {
+	b.mu.Lock()
+	all := b.inbound.registrations.all()
+	fresh := all[:0]
+	for _, r := range all {
+		if r.claim.State() != protocol.ClaimSettled {
+			fresh = append(fresh, r)
+		}
+	}
+	b.mu.Unlock()
+	for _, r := range fresh {
+		b.inbound.end(r, fmt.Errorf("subscription ended: the NATS server refuses it: %w", err))
 	}
 }
 
@@ -125,16 +119,19 @@ func (b *Bus) watchStatus() {
 			case nats.RECONNECTING: // also with each attempt that fails
 				if !down {
 					b.options.Logger.Warn("natsbus: the NATS connection is down")
+					b.outbound.stepAll(protocol.Event{Kind: protocol.Disconnected, Err: b.connectionError(b.downError(status))}, nil)
 				}
 				down = true
 			case nats.CONNECTED:
+				b.learnChunk()
 				if down {
 					down = false
 					b.options.Metrics.Reconnects.Add(1)
 					b.options.Logger.Info("natsbus: the NATS connection is back", "server", b.conn.ConnectedUrlRedacted())
 				}
-				b.claimAgain()
-				b.resumeAll()
+				b.inbound.claimAgain()
+				b.outbound.stepAll(protocol.Event{Kind: protocol.Resumed}, nil)
+				b.inbound.stepAll(protocol.Event{Kind: protocol.Resumed})
 			case nats.CLOSED:
 				b.onClosed()
 				return
@@ -149,11 +146,11 @@ func (b *Bus) watchStatus() {
 func (b *Bus) onClosed() {
 	cause := b.connectionError(nats.ErrConnectionClosed)
 	b.options.Logger.Error("natsbus: the NATS connection is closed for good", "err", cause)
-	b.failCalls("", cause)
+	b.outbound.stepAll(protocol.Event{Kind: protocol.Failed, Err: cause}, nil)
 	b.mu.Lock()
-	seats := b.seats.all()
+	all := b.inbound.registrations.all()
 	b.mu.Unlock()
-	for _, s := range seats {
-		b.endSeat(s, fmt.Errorf("subscription ended: %w", cause))
+	for _, r := range all {
+		b.inbound.end(r, fmt.Errorf("subscription ended: %w", cause))
 	}
 }

@@ -114,7 +114,7 @@ func TestServiceMayNotHear(t *testing.T) {
 // A daemon that may not answer, or claim, is told so, and not only its log.
 func TestDaemonMayNotAnswer(t *testing.T) {
 	noLeaks(t)
-	for _, denied := range []string{"flux.v1.a.re.>", "flux.v1.a.rpc.Kick"} {
+	for _, denied := range []string{"flux.v1.a.re.>", "flux.v1.a.rpc.claim.*"} {
 		s := natstest.Start(t, func(o *server.Options) {
 			o.Users = []*server.User{
 				{Username: "service", Password: "service"},
@@ -169,7 +169,7 @@ func TestLogs(t *testing.T) {
 	require.NoError(t, h.Sync(platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: secret, Apply: platform.ResourceDef(secret)}}}))
 	hostile := dial(t, s.ClientURL(), as("a"))
 	for _, data := range [][]byte{[]byte(secret), append(headed(t, map[int]any{1: 5, 2: secret}), secret...), headed(t, map[int]any{1: "open", 2: 1, 3: secret + "." + secret})} {
-		require.NoError(t, hostile.Publish("flux.v1.a.rpc.Kick", data))
+		require.NoError(t, hostile.Publish("flux.v1.a.rpc.claim.all", data))
 	}
 	require.NoError(t, hostile.Flush())
 	daemon.Subscribe("b", &platform.MockPlatform{}, done)

@@ -9,17 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/natsbus/internal/wire"
 )
 
 // A directory does what a map does, with IDs of every form.
 func TestDirectory(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	forms := []string{"instance-", "Ünit ", "", strings.Repeat("x", maxToken)}
-	d, m := newDirectory(), map[string]*seat{}
+	forms := []string{"instance-", "Ünit ", "", strings.Repeat("x", wire.MaxToken)}
+	d, m := newDirectory(), map[string]*registration{}
 	require.Nil(t, d.get("instance-1"))
 	for range 50_000 {
-		s := &seat{inst: flux.InstanceID(fmt.Sprint(forms[random.IntN(len(forms))], random.IntN(500)))}
-		tok := s.tok()
+		s := &registration{inst: flux.InstanceID(fmt.Sprint(forms[random.IntN(len(forms))], random.IntN(500)))}
+		tok := s.token()
 		require.Same(t, m[tok], d.get(tok))
 		switch {
 		case m[tok] == nil:
@@ -35,6 +36,6 @@ func TestDirectory(t *testing.T) {
 	all := d.all()
 	require.Len(t, all, len(m))
 	for _, s := range all {
-		require.Same(t, m[s.tok()], s)
+		require.Same(t, m[s.token()], s)
 	}
 }

@@ -10,7 +10,7 @@
 // # Concurrency
 //
 // A Bus, and each handle that Connect returns, may be used by many goroutines at once.
-// A bus has four goroutines, however many instances are subscribed, and one for each
+// A bus has three goroutines, however many instances are subscribed, and one for each
 // call that it serves. Close waits for all of them, but for calls that it cuts off.
 //
 // # Errors
@@ -36,63 +36,79 @@
 // # Wire format
 //
 // In subjects, tok is the instance ID with every byte outside [a-z0-9_-] as "=" and two
-// hexadecimal digits, or "=h" and its SHA-256 if that is longer than 200. Buses and calls
-// have random names; sessions have one that is random for the bus, and a number.
+// hexadecimal digits, or "=h" and its SHA-256 if that is longer than 200; service is
+// Options.Service, escaped in the same way. Buses and calls have random names; sessions have
+// one that is random for the bus, and a number.
 //
-//	flux.v1.<tok>.rpc.<Method>           caller to daemon; daemons to each other, as Kick
-//	flux.v1.<tok>.re.<bus>.<call>        daemon to caller
-//	flux.v1.<tok>.in.<session>.<call>    caller to daemon during a call, daemon to claimant
+//	flux.v1.<tok>.rpc.<Method>                caller to daemon
+//	flux.v1.<tok>.rpc.claim.<session or all>  daemons to each other
+//	flux.v1.<tok>.re.<service>.<bus>.<call>   daemon to caller
+//	flux.v1.<tok>.in.<session>.<call>         caller to daemon during a call
 //
 // Where a frame is sent to is made from the token of the subject that it answers, and
 // never taken from a message's reply address.
 //
-// A message is a frame: a CBOR map with small integers for keys, which says what it is
-// for, and right behind it a chunk of the body. The fields are those of type frame, with
-// the keys in head.go, the kinds those of type kind. A body is a CBOR map again, see request
-// and answer, above 4 KiB compressed with zstd. In chunks of 128 KiB, the first has the
-// lengths, and the last the SHA-256 of what was sent. Unknown fields are ignored, missing
-// ones are zero. testdata/v1 has a frame of each kind.
+// A message is a frame, and right behind it a chunk of the body; package internal/wire has
+// both, and a golden frame of each kind. A body in several chunks ends with its SHA-256. A
+// chunk has 128 KiB, or what the smaller of both ends' servers, or their accounts, take; that
+// is learned when a connection is made. Unknown fields are ignored, missing ones are zero.
 //
 // # Delivery
 //
-// A read whose arguments fit into one frame is one message each way. It is sent again, with the same
-// name, if nothing is heard for a beat; a daemon that is at work on it does not begin it
-// again.
+// Package internal/protocol has the states of both ends, and what leads from one to the
+// next, as tables. In short: a small read is one message each way. For all else the caller
+// sends open, until a daemon answers accept with a ticket of 128 random bits. It sends the
+// request to the first that does, and to no other. The last chunk begins the call. A daemon
+// begins a call only for a ticket it has given, and once for each. So a message that comes
+// late or twice begins nothing, for however long, and no list of past calls is kept. The
+// daemon keeps the answer until the caller says end, which also cancels. If the daemon says
+// gone, it never began the call and never will, and the caller starts again under a new name.
 //
-// For all else the caller sends open, until a daemon answers accept with its session and
-// a ticket. It sends the request, in chunks, to the first that does, and to no other. The
-// last chunk begins the call. A daemon begins a call only for a ticket it has given,
-// and once for each; it gives a new one whenever it hears of a call that it does not
-// know. So a message that comes late or twice begins nothing, for however long, and no
-// list of past calls is kept. The daemon keeps the answer until the caller says end, which
-// also cancels. If the daemon says gone, it never began the call and never will, and the
-// caller starts again under a new name.
+// The daemon shows the ticket itself, the caller its hash. Whoever may hear what a daemon
+// is told can therefore not answer in its place.
 //
-// Both sides beat, and say how much they have sent. A receiver that sees a gap, in
-// chunks or against a beat, has the sender go back. There is no other timer. Beats carry
-// a reply address, on which the server says if nobody listens; that takes the place of a
-// probe.
+// Both sides beat, every Options.Beat, and say how much they have sent. A peer that says
+// nothing for Options.Silence is lost. A server that knows of no daemon is asked again for up
+// to 250 ms if it is in a cluster, and else for up to 25 ms, for it may only not have
+// heard of it yet; for a fifth of that if the instance has answered this bus before.
 //
 // There is one daemon for an instance: who subscribes claims it, with the time in
 // milliseconds or one more than the holder's claim, and whoever hears a later claim ends.
-// Clocks differ, so a claim says how old it is, and who has just come outbids a later one
-// that is older. Claims are repeated. While two hold it, an Apply or Sync still goes to one.
+// Clocks differ, so who is still asking outbids a later claim of who is not. Claims are
+// repeated, every 5 to 15 beats. While two hold it, an Apply or Sync still goes to one.
+//
+// Package internal/simulate runs all that under millions of seeds (make simulate), with
+// messages lost, late, twice and forged, and processes that freeze and crash.
 //
 // # Permissions
 //
-//	               publish                                        subscribe
-//	service        flux.v1.*.rpc.*  flux.v1.*.in.>                flux.v1.*.re.>
-//	daemon of a    flux.v1.a.re.>  flux.v1.a.rpc.Kick             flux.v1.a.rpc.*
-//	               flux.v1.a.in.>                                 flux.v1.a.in.>
+//	service      publish    flux.v1.*.rpc.*  flux.v1.*.in.*.*
+//	service      subscribe  flux.v1.*.re.>
+//	daemon of a  publish    flux.v1.a.re.>  flux.v1.a.rpc.claim.*
+//	daemon of a  subscribe  flux.v1.a.rpc.>  flux.v1.a.in.*.*
+//
+// Daemons may publish nothing that callers do, and a service makes no claims. Whoever has
+// the credentials of a daemon is one: it can claim the instance, which ends the one that is
+// there, and accept calls of it. It cannot answer, end or repeat a call that another has
+// accepted.
+//
+// With these, each service can hear what daemons send to the others. To wall them off from
+// each other give each a name, and permit it flux.v1.*.re.<name>.> instead. Whoever may make
+// calls can still call every instance.
 //
 // Do not use allow_responses: with any subject that a tenant may both publish and
-// subscribe to, it can have itself granted another tenant's.
+// subscribe to, it can have itself granted another tenant's. And do not permit a daemon
+// flux.v1.a.*.*, which looks like calls and claims: a server compares it with what is to be
+// subscribed as if that had no wildcards, so flux.v1.a.re.> is permitted too.
 //
 // # Limits
 //
-// See Options. Beyond a limit a call fails at once. A body is not paid for before it
-// comes, whatever it says of its length, and has at most 2,097,152 values. Of several
-// chunks all but the last have 4 KiB or more, and the head of a frame has 1 KiB or less.
+// See Options. Beyond a limit a call fails at once. Instances share what is limited: each may
+// hold eight times what is free, so one alone gets eight ninths, and a daemon that accepts
+// and stalls, or begins a large answer and never ends it, costs its own instance only. Memory
+// is reserved as data arrives, not as its header declares. A body has at most 2,097,152
+// values. Of several chunks all but the last have 4 KiB or more, and the head of a frame has
+// 1 KiB or less.
 //
 // The bytes of a large Export are sent from where they are, so a Platform must not change
 // those it has returned.

@@ -77,7 +77,7 @@ func TestKicksInRush(t *testing.T) {
 	s := natstest.Start(t, nil)
 	older, newer := newBus(t, dial(t, s.ClientURL()), quick), newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
-	claims := listen(t, dial(t, s.ClientURL()), "flux.v1.*.rpc.Kick")
+	claims := listen(t, dial(t, s.ClientURL()), "flux.v1.*.rpc.claim.all")
 	inst := func(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprint("instance ", i)) }
 	subscribe := func(b *natsbus.Bus, version string, done chan error) {
 		var all sync.WaitGroup
@@ -96,7 +96,7 @@ func TestKicksInRush(t *testing.T) {
 	for settled := map[string]bool{}; len(settled) < n; { // what has come just now might be newer
 		m, err := claims.NextMsg(limit)
 		require.NoError(t, err)
-		if age := headOf(t, m.Data)[15]; fmt.Sprint(age) == fmt.Sprint(1<<32) {
+		if age := headOf(t, m.Data)[15]; fmt.Sprint(age) == fmt.Sprint(1<<40) {
 			settled[m.Subject] = true
 		}
 	}

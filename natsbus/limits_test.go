@@ -194,7 +194,7 @@ func TestSlowConsumerIsNamed(t *testing.T) {
 	open, err := calls.NextMsg(limit)
 	require.NoError(t, err)
 	flooding := dial(t, s.ClientURL())
-	subject := "flux.v1.a.re." + headOf(t, open.Data)[4].(string) + ".CALL"
+	subject := "flux.v1.a.re.service." + headOf(t, open.Data)[4].(string) + ".CALL"
 	for range 20_000 { // more than wait for a bus
 		require.NoError(t, flooding.Publish(subject, []byte("no frame")))
 	}

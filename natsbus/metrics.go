@@ -140,17 +140,3 @@ func (m Metrics) counters() counters {
 	}
 	return c
 }
-
-func (b *Bus) countBytes(direction string, n int) { b.counters.bytes[direction].Add(float64(n)) }
-
-// countCall counts a call that has ended.
-func (b *Bus) countCall(s side, method string, err error) {
-	outcome := outcomeOK
-	switch {
-	case s == made && errors.Is(err, platform.ErrPlatformNotAvailable):
-		outcome = outcomeUnavailable
-	case err != nil:
-		outcome = outcomeError
-	}
-	b.counters.calls[callLabels{s, method, outcome}].Add(1)
-}

@@ -3,9 +3,14 @@ package natsbus
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/platformbus/platform/natsbus/internal/wire"
 )
 
 // Options tunes a Bus. The zero value is good for most.
@@ -13,23 +18,35 @@ type Options struct {
 	// Prefix is the first token of every subject; "flux" if empty. Services and daemons
 	// must agree on it.
 	Prefix string
+	// Service is a name for the buses of one service, which is in the subjects of what
+	// daemons send it; "service" if empty. With it permissions can wall two services off
+	// from each other, see the package comment. It is escaped like an instance ID.
+	Service string
 	// Beat is how often each side of a call says that it is there; a second if zero, and
-	// otherwise at least a millisecond. A peer that is silent for 5 beats is taken for lost,
-	// and one whose subscription is gone for 2.5. Services and daemons need not agree on it.
+	// otherwise at least a millisecond. Services and daemons need not agree on it.
 	Beat time.Duration
+	// Silence is for how long a peer may say nothing until it is taken for lost; 5 beats if
+	// zero, and otherwise at least 2. A peer whose subscription is gone is lost after half of
+	// it, and one that beats but sends no data, though it must, after six times of it.
+	Silence time.Duration
 	// MaxBody is the limit of a request's or a result's size, encoded; 256 MiB if zero.
 	MaxBody int64
 	// MaxBytes is the limit of what all bodies that are being sent or received take
-	// together; 1 GiB if zero.
+	// together; 1 GiB if zero. It counts what has come, and not what was announced. One
+	// instance leaves a ninth of it to others.
 	MaxBytes int64
-	// MaxCalls is the limit of calls made, and of calls served, at one time; 8192 if zero.
+	// MaxCalls is the limit of reads, and of calls of Apply and Sync, made at one time, and
+	// served at one time; 8192 if zero. They are counted apart. One instance leaves a
+	// ninth of it to others.
 	MaxCalls int
 	// MaxCallsPerInstance is the limit of reads, and of calls of Apply and Sync, that are
 	// served for one instance at one time; 256 if zero. They are counted apart, so
 	// that reads are served however many Applies are under way.
 	MaxCallsPerInstance int
 	// Window is the limit of bytes of large bodies that were sent and not yet
-	// acknowledged, by all calls together; 1 MiB if zero. Small bodies do not wait for it.
+	// acknowledged, by all calls together; 1 MiB if zero. Small bodies do not wait for it. It
+	// grows with the path, up to 16 times where a chunk takes 160 ms to be acknowledged. An
+	// instance always has 256 KiB, whatever the others wait for.
 	Window int64
 	// Metrics counts; the zero value counts nothing.
 	Metrics Metrics
@@ -41,22 +58,29 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Prefix == "" {
 		o.Prefix = "flux"
 	}
-	if !isName(o.Prefix) {
-		return o, fmt.Errorf("natsbus: prefix %q: want letters, digits, _ and -, at most %d", o.Prefix, maxName)
+	if o.Service == "" {
+		o.Service = "service"
 	}
-	if o.Beat < 0 || o.MaxBody < 0 || o.MaxBytes < 0 || o.MaxCalls < 0 || o.MaxCallsPerInstance < 0 || o.Window < 0 {
+	if !wire.IsName(o.Prefix) {
+		return o, fmt.Errorf("natsbus: prefix %q: want letters, digits, _ and -, at most %d", o.Prefix, wire.MaxName)
+	}
+	if o.Beat < 0 || o.Silence < 0 || o.MaxBody < 0 || o.MaxBytes < 0 || o.MaxCalls < 0 || o.MaxCallsPerInstance < 0 || o.Window < 0 {
 		return o, fmt.Errorf("natsbus: options: a limit is negative")
 	}
 	if o.Beat > 0 && o.Beat < time.Millisecond {
 		return o, fmt.Errorf("natsbus: options: a beat of %v is less than a millisecond", o.Beat)
 	}
 	orDefault(&o.Beat, time.Second)
+	orDefault(&o.Silence, 5*o.Beat)
+	if o.Silence < 2*o.Beat {
+		return o, fmt.Errorf("natsbus: options: a silence of %v is less than two beats of %v", o.Silence, o.Beat)
+	}
 	orDefault(&o.MaxBody, 256<<20)
 	orDefault(&o.MaxBytes, 1<<30)
 	orDefault(&o.MaxCalls, 8192)
 	orDefault(&o.MaxCallsPerInstance, 256)
 	orDefault(&o.Window, 1<<20)
-	o.Window = max(o.Window, 2*chunkSize)
+	o.Window = max(o.Window, 2*wire.MaxChunk)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -70,24 +94,41 @@ func orDefault[N ~int | ~int64](n *N, value N) {
 	}
 }
 
-// Both sides of a call go by these.
-func (o *Options) silence() time.Duration { return 5 * o.Beat }     // without a sign, the peer is lost
-func (o *Options) grace() time.Duration   { return 5 * o.Beat / 2 } // without a subscription of the peer
-func (o *Options) stall() time.Duration   { return 30 * o.Beat }    // without progress, though it beats
-
 // ConnectOptions returns the settings of a connection that a Bus works best with, for
 // users to start from. A connection without them works too; it takes longer to come
 // back, and, since requests are then kept while it is down, a read may be carried out
-// after its caller has given up.
+// after its caller has given up. The name of the connection is that of the program and
+// the host; nats.Name sets another.
 func ConnectOptions() []nats.Option {
 	return []nats.Option{
+		nats.Name(connectionName()),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
+		nats.CustomReconnectDelay(reconnectDelay),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.FlusherTimeout(10 * time.Second),
 	}
+}
+
+const (
+	firstReconnect = 250 * time.Millisecond
+	lastReconnect  = 14 * time.Second
+)
+
+// reconnectDelay returns how long to wait after a number of attempts: twice as long each
+// time, and at random, so that not all clients of a server come at once.
+func reconnectDelay(attempts int) time.Duration {
+	wait := min(lastReconnect, firstReconnect<<min(max(attempts-1, 0), 10))
+	return wait/2 + rand.N(wait/2)
+}
+
+// connectionName is what the server's operator sees of the connection.
+func connectionName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return filepath.Base(os.Args[0]) + " on " + host
 }

@@ -7,85 +7,97 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/natsbus/internal/protocol"
+	"github.com/platformbus/platform/natsbus/internal/wire"
 )
 
-// Subscribe makes p the daemon of the instance, see platform.MessageBus. When it
-// returns, the server knows of it, and a daemon that was there before, on whichever bus,
-// has been told to end, or has not answered for two beats. Of many subscriptions made
-// beside each other, those beyond 8 in a beat do not wait for that: daemons from before
-// are told when no more are being made, or after two beats, ten thousand in a beat.
-//
-// While the connection is down, it returns at once; the subscription is in force when
-// the connection is back. Besides what platform.MessageBus says, a subscription ends if
-// the server denies it, if the connection is closed, and with ErrClosed.
-func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- error) {
+// subscribe makes p the daemon of the instance, see Bus.Subscribe.
+func (r *registry) subscribe(inst flux.InstanceID, p platform.Platform, done chan<- error) {
 	switch {
 	case inst == "":
-		b.deliver(done, fmt.Errorf("subscribe: %w", errNoInstance))
+		r.deliver(done, fmt.Errorf("subscribe: %w", errNoInstance))
 		return
 	case p == nil:
-		b.deliver(done, errNilPlatform)
+		r.deliver(done, errNilPlatform)
 		return
 	}
-	tok := token(inst)
-	b.mu.Lock()
-	if b.closing {
-		b.mu.Unlock()
-		b.deliver(done, fmt.Errorf("subscribe: %w", ErrClosed))
+	token := wire.Token(inst)
+	r.mu.Lock()
+	if r.closing {
+		r.mu.Unlock()
+		r.deliver(done, fmt.Errorf("subscribe: %w", ErrClosed))
 		return
 	}
-	if s := b.seats.get(tok); s != nil {
-		older := s.done
-		s.platform, s.done, s.born = p, done, b.millis()
-		s.epoch = laterEpoch(epochOf(time.Now()), s.epoch+1)
-		if d := b.desks[s]; d != nil {
-			for _, sv := range d.calls {
-				sv.replaced = true
-			}
-		}
-		claim, installed := b.claimLocked(s), func() {}
-		if pending := b.pending[s]; pending != nil {
-			installed = func() { <-pending.ready }
-		} else if s.line == 0 {
-			installed = b.joinLocked() // the batch after that of the seat
-		}
-		b.mu.Unlock()
-		b.options.Metrics.IncrKicks(inst)
-		b.deliver(older, platform.ErrKicked)
-		b.tell(s, claim)
-		installed()
+	if older := r.registrations.get(token); older != nil {
+		r.replace(older, p, done)
 		return
 	}
 	now := time.Now()
-	subject := b.subject(tok, toDaemon, "*", "")
-	if tok == string(inst) { // so that they share their memory
-		inst = flux.InstanceID(subject[len(b.root):][:len(tok)])
+	subject := r.subjects.Registration(token)
+	if token == string(inst) { // so that they share their memory
+		inst = flux.InstanceID(r.subjects.TokenIn(subject))
 	}
-	b.numbers++
-	s := &seat{inst: inst, number: b.numbers, born: b.millis(), platform: p, done: done, epoch: epochOf(now), fresh: true}
-	b.seats.add(s)
-	n := newcomer{s, subject}
-	install := func() { b.install(n) }
-	if b.rush.admits(now, b.options.Beat) {
-		b.pending[s] = &installation{ready: make(chan struct{}), call: newName(), answers: make(chan frame, 4)}
+	of := &registration{inst: inst, number: r.number(), platform: p, done: done, claim: protocol.NewClaim(now, r.now())}
+	r.registrations.add(of)
+	lingers := r.lingering[token].sub
+	delete(r.lingering, token)
+	n := newcomer{of, subject}
+	install := func() { r.install(n) }
+	if r.admission.admits(now, r.options.Beat) {
+		r.pending[of] = &pending{ready: make(chan struct{}), answered: make(signal, 1)}
 	} else {
-		install = b.joinLocked(n)
+		install = r.joinLocked(n)
 	}
-	b.mu.Unlock()
-	b.options.Metrics.Subscriptions.Add(1)
+	r.mu.Unlock()
+	if lingers != nil {
+		_ = lingers.Unsubscribe() // so that nothing comes twice
+	}
+	r.options.Metrics.Subscriptions.Add(1)
 	install()
 }
 
-// A newcomer is a seat that is to be subscribed.
+// number returns one that no other registration has.
+func (r *registry) number() uint32 {
+	r.numbers++
+	return r.numbers
+}
+
+// replace puts a registration into the place of another on this bus, whose subscription it
+// takes over, or waits for. It unlocks mu.
+func (r *registry) replace(older *registration, p platform.Platform, done chan<- error) {
+	of := &registration{inst: older.inst, number: r.number(), platform: p, done: done, sub: older.sub}
+	of.claim = older.claim.Succeed(time.Now(), r.now())
+	older.over, older.sub = true, nil
+	r.registrations.remove(of.token())
+	r.registrations.add(of)
+	gone := r.retireLocked(older)
+	out := of.claim.Step(r.shared, r.claimant(of), protocol.Event{Kind: protocol.Tick}, r.now())
+	r.claims.add(of, r.ticksUntil(out.Due))
+	installed := func() {}
+	if pending := r.pending[older]; pending != nil {
+		pending.answered.wakeUp()
+		installed = func() { <-pending.ready }
+	} else if of.sub == nil {
+		installed = r.joinLocked() // the batch after that of the older
+	}
+	r.mu.Unlock()
+	_ = r.send(gone...)     // who does not hear it is told by its own silence
+	_ = r.send(out.Send...) // it is repeated
+	r.options.Metrics.IncrKicks(of.inst)
+	r.deliver(older.done, platform.ErrKicked)
+	installed()
+}
+
+// A newcomer is a registration that is to be subscribed.
 type newcomer struct {
-	*seat
+	*registration
 	subject string // of its subscription
 }
 
-// A rush is the subscriptions that are being made. A claim on a subject that the server
-// does not know yet makes it compare that with the next subscriptions, so with many of
-// them claims are left for later.
-type rush struct {
+// An admission bounds how many subscriptions wait for the answer to their claim. A claim on
+// a subject that the server does not know yet makes it compare that with the next
+// subscriptions, so with many of them claims are left for later.
+type admission struct {
 	since    time.Time // when the beat began in which those are that waited count
 	waited   int       // how many have waited for the answer to their claim in this beat
 	underway int       // how many are being made
@@ -97,31 +109,30 @@ type rush struct {
 const maxWaiting = 8
 
 // admits says whether one more may wait for the answer to its claim.
-func (r *rush) admits(now time.Time, beat time.Duration) bool {
-	if now.Sub(r.since) >= beat {
-		r.since, r.waited = now, 0
+func (a *admission) admits(now time.Time, beat time.Duration) bool {
+	if now.Sub(a.since) >= beat {
+		a.since, a.waited = now, 0
 	}
-	r.last = now
-	r.underway++
-	if r.underway > 1 && r.waited >= maxWaiting {
+	a.last = now
+	a.underway++
+	if a.underway > 1 && a.waited >= maxWaiting {
 		return false
 	}
-	r.waited++
+	a.waited++
 	return true
 }
 
-func (r *rush) leave(n int) { r.underway -= n }
+func (a *admission) leave(n int) { a.underway -= n }
 
 // over says whether no subscription was begun for some time.
-func (r *rush) over(now time.Time, beat time.Duration) bool {
-	return r.underway == 0 && now.Sub(r.last) > beat/4
+func (a *admission) over(now time.Time, beat time.Duration) bool {
+	return a.underway == 0 && now.Sub(a.last) > beat/4
 }
 
-// An installation is what a seat needs while Subscribe waits for the answer to its claim.
-type installation struct {
-	ready   chan struct{} // closed when it is over
-	call    string        // the claim's name
-	answers chan frame    // to the claim
+// pending is what a registration needs while Subscribe waits for the answer to its claim.
+type pending struct {
+	ready    chan struct{} // closed when it is over
+	answered signal        // to the claim
 }
 
 // install subscribes, and has whoever holds the instance elsewhere end.
@@ -131,92 +142,56 @@ type installation struct {
 // call is lost in between. The claim is repeated after the subscription: of two who come
 // at once, neither may have seen the other before. The subscription for the answer has no
 // wildcard, since with many instances those cost the server much.
-func (b *Bus) install(n newcomer) {
-	s := n.seat
-	defer b.endInstallation(s)
-	b.mu.Lock()
-	claim, pending := b.claimLocked(s), b.pending[s]
-	b.mu.Unlock()
-	claim.call = pending.call
-	answers, err := b.conn.ChanSubscribe(b.subject(s.tok(), inCall, claim.session, claim.call), b.frames)
+func (r *registry) install(n newcomer) {
+	of := n.registration
+	r.mu.Lock()
+	answered := r.pending[of].answered
+	r.mu.Unlock()
+	defer r.endInstallation(of)
+	claimant := r.claimant(of)
+	answers, err := r.conn.ChanSubscribe(r.subjects.Claimant(claimant.Token, claimant.Session), r.frames)
 	if err != nil {
-		b.endSeat(s, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
+		r.end(of, fmt.Errorf("subscription ended: %w", r.connectionError(err)))
 		return
 	}
 	defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
-	up := b.conn.IsConnected()
+	up := r.conn.IsConnected()
 	if up {
-		b.tell(s, claim)
+		r.claimNow(of, protocol.Start)
 	}
-	b.reach(n)
-	if up && b.confirm() {
-		b.await(s, pending)
-	}
-	b.mu.Lock()
-	claim = b.claimLocked(s)
-	over := s.over
-	b.mu.Unlock()
-	if !over {
-		b.tell(s, claim)
-	}
-}
-
-// await waits until the holder has ended, or there is none. A holder whose epoch is
-// later, since its clock is, is outbid.
-func (b *Bus) await(s *seat, pending *installation) {
-	timer := time.NewTimer(2 * b.options.Beat)
-	defer timer.Stop()
-	for {
+	r.reach(n)
+	if up && r.confirm() {
+		timer := time.NewTimer(2 * r.options.Beat)
+		defer timer.Stop()
 		select {
-		case f := <-pending.answers:
-			if f.kind != kindHeld {
-				return
-			}
-			b.mu.Lock()
-			higher := isLater(f.epoch+1, s.epoch) // otherwise the answer is to come yet
-			if s.over || higher && !b.mayOutbidLocked(s, &f) {
-				b.mu.Unlock()
-				return
-			}
-			var claim frame
-			if higher {
-				claim = b.outbidLocked(s, f.epoch)
-			}
-			b.mu.Unlock()
-			if higher {
-				b.tell(s, claim)
-			}
+		case <-answered:
 		case <-timer.C:
-			return
-		case <-b.stop:
-			return
+		case <-r.stop:
 		}
 	}
+	r.claimNow(of, protocol.Resumed)
 }
 
-// answerClaim gives what came to the claim of a seat that is being installed.
-func (b *Bus) answerClaim(s *seat, f frame) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	pending := b.pending[s]
-	if pending == nil || pending.call != f.call {
+// claimNow makes the claim of a registration, if that is still in force.
+func (r *registry) claimNow(of *registration, kind protocol.EventKind) {
+	r.mu.Lock()
+	if of.over {
+		r.mu.Unlock()
 		return
 	}
-	select {
-	case pending.answers <- f:
-	default:
-	}
+	r.stepClaim(of, protocol.Event{Kind: kind})
 }
 
 // endInstallation is called when Subscribe waits no more. From now on the claim is repeated.
-func (b *Bus) endInstallation(s *seat) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.rush.leave(1)
-	close(b.pending[s].ready)
-	delete(b.pending, s)
-	if !s.over {
-		b.enqueueLocked(s, repeatedOnce)
+func (r *registry) endInstallation(of *registration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.admission.leave(1)
+	close(r.pending[of].ready)
+	delete(r.pending, of)
+	if !of.over && !of.queued {
+		of.claim.Settle(r.shared, r.now())
+		r.claims.add(of, 1)
 	}
 }
 
@@ -225,78 +200,74 @@ const maxSpare = 1024
 
 // A batch is newcomers that are installed in one go, which saves most of the cost.
 type batch struct {
-	newcomers []newcomer    // guarded by bus.mu while it is the bus's next
+	newcomers []newcomer    // guarded by mu while it is the registry's next
 	installed chan struct{} // closed then
 }
 
 // joinLocked adds newcomers to the next batch, and returns a function that waits until that
 // is installed, or installs it.
-func (b *Bus) joinLocked(newcomers ...newcomer) (installed func()) {
-	all := b.batch
+func (r *registry) joinLocked(newcomers ...newcomer) (installed func()) {
+	all := r.batch
 	if all != nil {
 		all.newcomers = append(all.newcomers, newcomers...)
 		return func() { <-all.installed }
 	}
-	all = &batch{newcomers: append(b.spare, newcomers...), installed: make(chan struct{})}
-	b.batch, b.spare = all, nil
-	return func() { b.installBatch(all) }
+	all = &batch{newcomers: append(r.spare, newcomers...), installed: make(chan struct{})}
+	r.batch, r.spare = all, nil
+	return func() { r.installBatch(all) }
 }
 
 // installBatch subscribes a batch, and leaves the claims to the bus's goroutine.
-func (b *Bus) installBatch(all *batch) {
+func (r *registry) installBatch(all *batch) {
 	runtime.Gosched() // to those who are about to join
-	b.batching.Lock()
-	defer b.batching.Unlock()
-	b.mu.Lock()
-	b.batch = nil
-	b.mu.Unlock()
-	b.reach(all.newcomers...)
-	if b.conn.IsConnected() {
-		b.confirm()
+	r.batching.Lock()
+	defer r.batching.Unlock()
+	r.mu.Lock()
+	r.batch = nil
+	r.mu.Unlock()
+	r.reach(all.newcomers...)
+	if r.conn.IsConnected() {
+		r.confirm()
 	}
-	b.mu.Lock()
-	b.rush.leave(len(all.newcomers))
+	r.mu.Lock()
+	r.admission.leave(len(all.newcomers))
 	for _, n := range all.newcomers {
-		if !n.over {
-			b.enqueueLocked(n.seat, unclaimed)
+		if !n.over && !n.queued {
+			r.claims.addFirst(n.registration)
 		}
 	}
 	clear(all.newcomers)
 	if cap(all.newcomers) <= maxSpare {
-		b.spare = all.newcomers[:0]
+		r.spare = all.newcomers[:0]
 	}
-	b.mu.Unlock()
+	r.mu.Unlock()
 	close(all.installed)
 }
 
-// reach has callers and daemons reach the newcomers.
-func (b *Bus) reach(newcomers ...newcomer) {
+// reach has callers and daemons reach the newcomers, or who has replaced them meanwhile.
+func (r *registry) reach(newcomers ...newcomer) {
 	for _, n := range newcomers {
-		s := n.seat
-		rpc, err := b.conn.ChanSubscribe(n.subject, b.frames)
-		if err != nil {
-			b.endSeat(s, fmt.Errorf("subscription ended: %w", b.connectionError(err)))
-			continue
+		sub, err := r.conn.ChanSubscribe(n.subject, r.frames)
+		r.mu.Lock()
+		of := r.registrations.get(n.token())
+		if err == nil && of != nil && of.sub == nil {
+			of.sub, sub = sub, nil
 		}
-		b.mu.Lock()
-		s.rpc = rpc
-		needless := b.stale[s.tok()]
-		delete(b.stale, s.tok())
-		if s.over {
-			needless = append(needless, rpc)
-		}
-		b.mu.Unlock()
-		for _, sub := range needless {
+		r.mu.Unlock()
+		switch {
+		case err != nil && of != nil:
+			r.end(of, fmt.Errorf("subscription ended: %w", r.connectionError(err)))
+		case err == nil && sub != nil: // it is needless
 			_ = sub.Unsubscribe()
 		}
 	}
 }
 
 // confirm makes sure that the server knows of what was subscribed.
-func (b *Bus) confirm() bool {
-	err := b.conn.FlushTimeout(b.options.silence())
+func (r *registry) confirm() bool {
+	err := r.conn.FlushTimeout(r.options.Silence)
 	if err != nil {
-		b.options.Logger.Warn("natsbus: subscriptions not confirmed yet", "err", err)
+		r.options.Logger.Warn("natsbus: subscriptions not confirmed yet", "err", err)
 	}
 	return err == nil
 }

@@ -2,6 +2,10 @@ package natsbus_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,21 +21,50 @@ import (
 	"github.com/platformbus/platform/natsbus"
 )
 
+// permissions are those of the package comment, by who has them.
+var permissions = sync.OnceValue(func() map[string]*server.Permissions {
+	comment, err := os.ReadFile("doc.go")
+	if err != nil {
+		panic(err)
+	}
+	all := map[string]*server.Permissions{}
+	for _, row := range regexp.MustCompile(`(?m)^//\t(service|daemon) .*(publish|subscribe)  +(.*)$`).FindAllStringSubmatch(string(comment), -1) {
+		who, what, subjects := row[1], row[2], strings.Fields(row[3])
+		if all[who] == nil {
+			all[who] = &server.Permissions{}
+		}
+		allowed := &server.SubjectPermission{Allow: subjects}
+		if what == "publish" {
+			all[who].Publish = allowed
+		} else {
+			all[who].Subscribe = allowed
+		}
+	}
+	return all
+})
+
+// permitted returns what somebody is permitted, a daemon for an instance.
+func permitted(who, inst string) *server.Permissions {
+	p := permissions()[who]
+	of := func(subjects []string) (all []string) {
+		for _, subject := range subjects {
+			all = append(all, strings.Replace(subject, ".a.", "."+inst+".", 1))
+		}
+		return all
+	}
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: of(p.Publish.Allow)},
+		Subscribe: &server.SubjectPermission{Allow: of(p.Subscribe.Allow)},
+	}
+}
+
 // withTenants sets the permissions of the package comment.
 func withTenants(o *server.Options) {
-	user := func(name string, publish, subscribe []string) *server.User {
-		return &server.User{Username: name, Password: name, Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: publish},
-			Subscribe: &server.SubjectPermission{Allow: subscribe},
-		}}
-	}
-	daemon := func(name string) *server.User {
-		p := "flux.v1." + name + "."
-		return user(name, []string{p + "re.>", p + "rpc.Kick", p + "in.>"}, []string{p + "rpc.*", p + "in.>"})
+	user := func(name, who string) *server.User {
+		return &server.User{Username: name, Password: name, Permissions: permitted(who, name)}
 	}
 	o.Users = []*server.User{
-		user("service", []string{"flux.v1.*.rpc.*", "flux.v1.*.in.>"}, []string{"flux.v1.*.re.>"}),
-		daemon("a"), daemon("b"),
+		user("service", "service"), user("a", "daemon"), user("b", "daemon"),
 		{Username: "admin", Password: "admin"},
 	}
 }
@@ -65,12 +98,14 @@ func TestTenantsAreDenied(t *testing.T) {
 		require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "subscribe %s", subject)
 	}
 	for _, subject := range []string{
-		"flux.v1.b.re.BUS.CALL",   // answer for b, forge replies to the service
-		"flux.v1.b.rpc.Kick",      // kick b
-		"flux.v1.b.rpc.Apply",     // call b
-		"flux.v1.a.rpc.Apply",     // be a service, if only for itself
-		"flux.v1.b.in.SESSION.ID", // join b's calls
-		"flux.v1.=2a.re.BUS.CALL", "$SYS.REQ.SERVER.PING",
+		"flux.v1.b.re.service.BUS.CALL", // answer for b, forge replies to the service
+		"flux.v1.b.rpc.claim.all",       // kick b
+		"flux.v1.a.rpc.Kick",            // as the first daemons did
+		"flux.v1.a.in.SESSION.ID",       // say what a caller says, if only to another daemon of a
+		"flux.v1.b.rpc.Apply",           // call b
+		"flux.v1.a.rpc.Apply",           // be a service, if only for itself
+		"flux.v1.b.in.SESSION.ID",       // join b's calls
+		"flux.v1.=2a.re.service.BUS.CALL", "$SYS.REQ.SERVER.PING",
 	} {
 		require.NoError(t, hostile.Publish(subject, nil))
 		require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "publish %s", subject)
@@ -88,7 +123,7 @@ func TestServiceIsNoDaemon(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "subscribe %s", subject)
 	}
-	require.NoError(t, hostile.Publish("flux.v1.a.re.BUS.CALL", nil))
+	require.NoError(t, hostile.Publish("flux.v1.a.re.service.BUS.CALL", nil))
 	require.ErrorIs(t, flushed(t, hostile, said), nats.ErrPermissionViolation, "answer")
 
 	done := make(chan error, 1)
@@ -152,9 +187,9 @@ func TestServiceIsNoDeputy(t *testing.T) {
 	answer := func(conn *nats.Conn, tok, kind, text string) {
 		body, err := cbor.Marshal(map[int]string{2: text})
 		require.NoError(t, err)
-		m := nats.NewMsg(fmt.Sprintf("flux.v1.%s.re.%s.%s", tok, bus, call))
+		m := nats.NewMsg(fmt.Sprintf("flux.v1.%s.re.service.%s.%s", tok, bus, call))
 		m.Reply = "flux.v1.b.rpc.Apply"
-		m.Data = append(headed(t, map[int]any{1: kind, 2: 1, 3: call, 5: "SESSION", 8: true}), body...)
+		m.Data = append(headed(t, map[int]any{1: kind, 2: 1, 3: call, 5: "SESSION", 6: ticket, 8: true}), body...)
 		require.NoError(t, conn.PublishMsg(m))
 		require.NoError(t, conn.Flush())
 	}
@@ -166,10 +201,10 @@ func TestServiceIsNoDeputy(t *testing.T) {
 		require.NoError(t, err, "what the service says to a goes to a")
 		assert.Equal(t, "end", headOf(t, m.Data)[1])
 	}
-	for _, kind := range []string{"gone", "unknown", "ack", "end", "claim", "held", "ended", "new"} {
+	for _, kind := range []string{"gone", "refuse", "ack", "end", "claim", "held", "ended", "new"} {
 		answer(hostile, "a", kind, "forged")
 	}
-	nobody := nats.NewMsg(fmt.Sprintf("flux.v1.a.re.%s.%s", bus, call))
+	nobody := nats.NewMsg(fmt.Sprintf("flux.v1.a.re.service.%s.%s", bus, call))
 	nobody.Header.Set("Status", "503") // as the server says that there is no daemon
 	require.NoError(t, hostile.PublishMsg(nobody))
 	require.NoError(t, hostile.Flush())
@@ -178,6 +213,9 @@ func TestServiceIsNoDeputy(t *testing.T) {
 	answer(honest, "b", "data", "honest")
 	assert.Equal(t, "honest", within(t, version, "the answer"))
 }
+
+// ticket is one that a daemon might have given.
+var ticket = []byte("0123456789abcdef")
 
 func headed(t *testing.T, head map[int]any) []byte {
 	data, err := cbor.Marshal(head)
@@ -198,7 +236,7 @@ func TestLaterProtocol(t *testing.T) {
 	b := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	b.Subscribe("a", &platform.MockPlatform{}, nil)
 	conn := dial(t, s.ClientURL())
-	replies := listen(t, conn, "flux.v1.a.re.BUS.*")
+	replies := listen(t, conn, "flux.v1.a.re.service.BUS.*")
 	for _, tt := range []struct {
 		method  string
 		version int
@@ -208,7 +246,7 @@ func TestLaterProtocol(t *testing.T) {
 		{"Ping", 2, "the daemon knows version 1 of the protocol, and was asked in version 2"},
 	} {
 		m := nats.NewMsg("flux.v1.a.rpc." + tt.method)
-		m.Data = headed(t, map[int]any{1: "open", 2: tt.version, 3: "CALL", 4: "BUS", 8: true, 99: "new"})
+		m.Data = headed(t, map[int]any{1: "open", 2: tt.version, 3: "CALL", 4: "BUS", 8: true, 16: "service", 99: "new"})
 		require.NoError(t, conn.PublishMsg(m))
 		reply, err := replies.NextMsg(limit)
 		require.NoError(t, err)
@@ -235,4 +273,6 @@ func TestNewRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "negative")
 	_, err = natsbus.New(conn, natsbus.Options{Beat: 1})
 	require.ErrorContains(t, err, "beat of 1ns")
+	_, err = natsbus.New(conn, natsbus.Options{Silence: time.Second})
+	require.ErrorContains(t, err, "silence of 1s is less than two beats of 1s")
 }

@@ -1,0 +1,241 @@
+package natsbus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/natstest"
+	"github.com/platformbus/platform/natsbus"
+)
+
+// Chunks fit what both ends' servers take, and one that takes next to nothing is named.
+func TestMaxPayload(t *testing.T) {
+	noLeaks(t)
+	for _, max := range []int32{32 << 10, 128 << 10, 8 << 20} {
+		s := natstest.Start(t, func(o *server.Options) { o.MaxPayload = max })
+		b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
+		l, large := newLedger(), noise(1<<20)
+		p := l.platform()
+		p.ExportAnswer = large
+		b.Subscribe("a", p, nil)
+		h := connect(t, b)
+		require.NoError(t, l.sync(h, large), "of %d", max)
+		got, err := h.Export()
+		require.NoError(t, err, "of %d", max)
+		require.Equal(t, large, got)
+		l.check(t)
+	}
+	s := natstest.Start(t, func(o *server.Options) { o.MaxPayload = 2 << 10 })
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	h := connect(t, b)
+	require.NoError(t, h.Ping())
+	err := within(t, inBackground(func() error {
+		return h.Sync(platform.SyncDef{Actions: []platform.SyncAction{{Apply: noise(100_000)}}})
+	}), "the error")
+	require.ErrorIs(t, err, nats.ErrMaxPayload)
+	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+}
+
+// A denial concerns the method that is denied.
+func TestDeniedMethod(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "daemon", Password: "daemon"},
+			{Username: "service", Password: "service", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"flux.v1.*.rpc.Apply"}}}},
+		}
+	})
+	daemons, callers := newBus(t, dial(t, s.ClientURL(), as("daemon")), natsbus.Options{}), newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
+	p := newSlow()
+	daemons.Subscribe("a", p, nil)
+	h := connect(t, callers)
+	returned := inBackground(func() error { return h.Sync(platform.SyncDef{}) })
+	within(t, p.entered, "the call")
+	require.ErrorIs(t, within(t, inBackground(func() error { return h.Apply(nil) }), "the denial"), nats.ErrPermissionViolation)
+	close(p.release)
+	require.NoError(t, within(t, returned, "the call that is under way"))
+}
+
+// A limit of subscriptions reaches who has subscribed.
+func TestTooManySubscriptions(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, func(o *server.Options) { o.MaxSubs = 3 })
+	b := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
+	done := make(chan error, 8)
+	for _, inst := range []flux.InstanceID{"a", "b", "c", "d", "e"} {
+		b.Subscribe(inst, &platform.MockPlatform{}, done)
+	}
+	require.ErrorIs(t, within(t, done, "the cause"), nats.ErrMaxSubscriptionsExceeded)
+}
+
+// Right after Subscribe a call is answered, also by a server that is not told of clusters.
+func TestRightAfterSubscribeOnLeafNode(t *testing.T) {
+	noLeaks(t)
+	var options *server.Options
+	hub := natstest.Start(t, func(o *server.Options) {
+		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", -1
+		options = o // in which the server puts the port that it has taken
+	})
+	leaf := natstest.Start(t, func(o *server.Options) {
+		o.ServerName = "leaf"
+		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", options.LeafNode.Port)}}}}
+	})
+	require.Eventually(t, func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 }, limit, time.Millisecond)
+	daemons, callers := newBus(t, dial(t, leaf.ClientURL()), natsbus.Options{}), newBus(t, dial(t, hub.ClientURL()), natsbus.Options{})
+	for i := range 100 {
+		inst := flux.InstanceID(natsInstance(i))
+		daemons.Subscribe(inst, &platform.MockPlatform{}, nil)
+		require.NoError(t, callers.Ping(inst), "%s", inst)
+	}
+}
+
+func natsInstance(i int) string { return "instance-" + string(rune('a'+i/26)) + string(rune('a'+i%26)) }
+
+// Why a subscription has ended reaches a reader that comes a little later.
+func TestLateReader(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	b, err := natsbus.New(dial(t, s.ClientURL()), natsbus.Options{})
+	require.NoError(t, err)
+	done := make(chan error)
+	b.Subscribe("a", &platform.MockPlatform{}, done)
+	closed := inBackground(func() error { return b.Close(context.Background()) })
+	require.Eventually(t, func() bool { return errors.Is(b.Ping("nobody"), natsbus.ErrClosed) }, limit, time.Millisecond)
+	require.ErrorIs(t, within(t, done, "the cause"), natsbus.ErrClosed)
+	require.NoError(t, within(t, closed, "the end"))
+	forgotten, err := natsbus.New(dial(t, s.ClientURL()), natsbus.Options{})
+	require.NoError(t, err)
+	forgotten.Subscribe("a", &platform.MockPlatform{}, make(chan error))
+	require.NoError(t, within(t, inBackground(func() error { return forgotten.Close(context.Background()) }), "the end, though nobody reads"))
+}
+
+// A call that is over frees its place at once: as many as fit can be made again and again.
+func TestPlacesAreFreeAtOnce(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	const n = 8
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{MaxCallsPerInstance: n})
+	l := newLedger()
+	b.Subscribe("a", l.platform(), nil)
+	h := connect(t, b)
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			for range 500 {
+				if !assert.NoError(t, l.sync(h, nil)) {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	l.check(t)
+}
+
+// Reads are made however many writes are.
+func TestWritesNeverMakeReadsFail(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{MaxCalls: 8})
+	p := newSlow()
+	b.Subscribe("a", p, nil)
+	h := connect(t, b)
+	var returned []<-chan error
+	for range 8 {
+		returned = append(returned, inBackground(func() error { return h.Sync(platform.SyncDef{}) }))
+		within(t, p.entered, "the call")
+	}
+	require.ErrorContains(t, h.Sync(platform.SyncDef{}), "8 calls are under way")
+	require.NoError(t, h.Ping())
+	close(p.release)
+	for _, r := range returned {
+		require.NoError(t, within(t, r, "the result"))
+	}
+}
+
+// Services that have names are walled off from each other.
+func TestServicesAreWalledOff(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, func(o *server.Options) {
+		withTenants(o)
+		for _, name := range []string{"one", "two"} {
+			o.Users = append(o.Users, &server.User{Username: name, Password: name, Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Allow: []string{"flux.v1.*.rpc.*", "flux.v1.*.in.*.*"}},
+				Subscribe: &server.SubjectPermission{Allow: []string{"flux.v1.*.re." + name + ".>"}},
+			}})
+		}
+	})
+	daemons := newBus(t, dial(t, s.ClientURL(), as("a")), natsbus.Options{})
+	daemons.Subscribe("a", &platform.MockPlatform{}, nil)
+	for _, name := range []string{"one", "two"} {
+		require.NoError(t, newBus(t, dial(t, s.ClientURL(), as(name)), natsbus.Options{Service: name}).Ping("a"))
+	}
+	require.ErrorIs(t, newBus(t, dial(t, s.ClientURL(), as("one")), natsbus.Options{Service: "two"}).Ping("a"), nats.ErrPermissionViolation)
+	said := make(chan error, 16)
+	hostile := dial(t, s.ClientURL(), as("one"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { said <- err }))
+	for _, subject := range []string{"flux.v1.*.re.two.>", "flux.v1.a.re.>", "flux.v1.a.re.*.*.*"} {
+		_, err := hostile.SubscribeSync(subject)
+		require.NoError(t, err)
+		require.ErrorIs(t, within(t, said, "the denial of "+subject), nats.ErrPermissionViolation)
+	}
+	require.NoError(t, hostile.Publish("flux.v1.a.rpc.claim.all", nil))
+	require.ErrorIs(t, within(t, said, "the denial of a claim"), nats.ErrPermissionViolation)
+}
+
+// Daemons that accept what they are sent and say nothing of it, but that they are there, hold
+// up no other instance.
+func TestStalledDaemons(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
+	l, large := newLedger(), noise(4<<20)
+	b.Subscribe("a", l.platform(), nil)
+	stalling := dial(t, s.ClientURL())
+	_, err := stalling.Subscribe("flux.v1.*.rpc.Sync", func(m *nats.Msg) {
+		head := headOf(t, m.Data)
+		for _, kind := range []string{"accept", "beat"} {
+			_ = stalling.Publish(m.Reply, headed(t, map[int]any{1: kind, 2: 1, 3: head[3], 5: "SESSION", 6: ticket}))
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, stalling.Flush())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	chunks := listen(t, stalling, "flux.v1.*.in.SESSION.*")
+	var stalled []<-chan error
+	for i := range 10 {
+		h, err := b.Connect(flux.InstanceID(fmt.Sprint("stalled-", i)))
+		require.NoError(t, err)
+		h = platform.WithContext(ctx, h)
+		stalled = append(stalled, inBackground(func() error {
+			return h.Sync(platform.SyncDef{Actions: []platform.SyncAction{{Apply: large}}})
+		}))
+	}
+	for sent := map[string]bool{}; len(sent) < 10; { // each has been sent something
+		m, err := chunks.NextMsg(limit)
+		require.NoError(t, err)
+		if headOf(t, m.Data)[1] == "data" {
+			sent[m.Subject] = true
+		}
+	}
+	require.NoError(t, stalling.Drain())
+	require.NoError(t, l.sync(connect(t, b), large))
+	l.check(t)
+	cancel()
+	for _, r := range stalled {
+		require.ErrorIs(t, within(t, r, "the end"), context.Canceled)
+	}
+}

@@ -1,0 +1,111 @@
+package protocol
+
+import (
+	"time"
+
+	"github.com/platformbus/platform/natsbus/internal/wire"
+)
+
+// alpha is how much of what is free an instance may hold.
+const alpha = 8
+
+// A Pool is a limited resource that instances share. Each may hold eight times what is
+// free: alone it gets eight ninths, and however many hold all they may, something is left
+// for the next. (These are the dynamic thresholds of Choudhury and Hahne, for buffers that
+// the ports of a switch share.)
+type Pool struct {
+	limit int64
+	used  int64
+	held  map[string]int64 // by instance
+}
+
+// NewPool returns one of which nothing is used.
+func NewPool(limit int64) Pool { return Pool{limit: limit, held: map[string]int64{}} }
+
+// Used returns how much of the pool is used.
+func (p *Pool) Used() int64 { return p.used }
+
+// Take takes n for an instance, and says whether there was that much for it.
+func (p *Pool) Take(inst string, n int64) bool {
+	if p.used+n > p.limit || p.held[inst]+n > max(n, alpha*(p.limit-p.used)) {
+		return false
+	}
+	p.add(inst, n)
+	return true
+}
+
+func (p *Pool) add(inst string, n int64) {
+	p.used += n
+	if p.held[inst] += n; p.held[inst] == 0 {
+		delete(p.held, inst)
+	}
+}
+
+// Give gives back what was taken.
+func (p *Pool) Give(inst string, n int64) {
+	if n != 0 {
+		p.add(inst, -n)
+	}
+}
+
+// A window is the bytes that are sent and not acknowledged. An instance of which none are
+// always has room for two chunks, whatever others hold: one that does not acknowledge costs
+// itself only.
+type window struct {
+	Pool
+	base      int64
+	blocked   []*endpoint // have found no room
+	unblocked []any       // their tags, once it is worth trying again
+}
+
+// take takes n bytes for e, where the path needs the window to be larger by a factor.
+func (w *window) take(e *endpoint, n int64, growth int64) bool {
+	if w.held[e.token]+n > max(2*wire.MaxChunk, alpha*(w.base*growth-w.used)) {
+		if !e.blocked {
+			e.blocked = true
+			w.blocked = append(w.blocked, e)
+		}
+		return false
+	}
+	w.add(e.token, n)
+	return true
+}
+
+func (w *window) give(inst string, n int64) {
+	if n == 0 {
+		return
+	}
+	w.Give(inst, n)
+	for _, e := range w.blocked {
+		e.blocked = false
+		w.unblocked = append(w.unblocked, e.Tag)
+	}
+	w.blocked = w.blocked[:0]
+}
+
+// A path is what a sender knows of the way to the receiver, from how long it takes until a
+// chunk is acknowledged.
+type path struct {
+	base   time.Duration // the shortest; zero if it is not known
+	growth int64         // how many times the window is needed
+	probe  int64         // the offset whose acknowledgement is waited for; zero if none is
+	sent   time.Duration // when it was sent
+}
+
+const (
+	shortPath = 10 * time.Millisecond // on which the window suffices
+	maxGrowth = 16
+)
+
+// measure notes that a chunk was acknowledged after a time. A path on which that takes much
+// longer than at best has a queue, which a larger window would only make longer.
+func (p *path) measure(took time.Duration) {
+	if took = max(took, 1); p.base == 0 || took < p.base {
+		p.base = took
+	}
+	if took > 2*p.base+5*shortPath {
+		p.growth = max(1, p.growth/2)
+	} else {
+		p.growth = min(maxGrowth, max(1, int64(p.base/shortPath)))
+	}
+}

@@ -1,0 +1,162 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/faultproxy"
+	"github.com/platformbus/platform/internal/natstest"
+	"github.com/platformbus/platform/natsbus/internal/protocol"
+	"github.com/platformbus/platform/natsbus/internal/wire"
+)
+
+// startBus makes a bus. With a beat of an hour it looks at the time only when the test says so.
+func startBus(t *testing.T, url string, beat time.Duration) *Bus {
+	t.Helper()
+	conn, err := nats.Connect(url, ConnectOptions()...)
+	require.NoError(t, err)
+	t.Cleanup(conn.Close)
+	b, err := New(conn, Options{Beat: beat})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.Close(context.Background())) })
+	return b
+}
+
+// accept has a call of the instance "a" accepted, whose request is still to come.
+func accept(t *testing.T, b *Bus) *inboundCall {
+	t.Helper()
+	name := wire.NewName()
+	b.inbound.onCall(wire.Address{Token: "a", Direction: wire.Calls, Method: "Sync"},
+		&wire.Frame{Kind: wire.Open, Version: wire.Version, Call: name, Service: "service", Bus: "BUS"})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.inbound.serving {
+		return c
+	}
+	require.FailNow(t, "it is not accepted")
+	return nil
+}
+
+func registered(b *Bus) *registration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inbound.registrations.get("a")
+}
+
+// What goes on for a call, for instance when the connection is back, may come when its
+// registration was taken down already.
+func TestRegistrationThatIsTakenDownListensNoMore(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	c := accept(t, b)
+	require.Equal(t, 2, b.conn.NumSubscriptions())
+	b.inbound.end(c.registration, errors.New("over"))
+	require.Equal(t, protocol.CalleeOver, c.State(), "it had not begun")
+	b.inbound.forgetIfOver(c)
+	b.inbound.takeDown(time.Now(), false)
+	require.Zero(t, b.conn.NumSubscriptions())
+	require.Error(t, b.inbound.listen(c.desk))
+	require.Zero(t, b.conn.NumSubscriptions())
+	require.Empty(t, b.inbound.sessions)
+	require.Empty(t, b.inbound.desks)
+	require.Empty(t, b.inbound.retired)
+}
+
+// A Platform that fails for good ends its own subscription, and never that of the one that
+// takes its place meanwhile.
+func TestFatalErrorDoesNotEndTheNextSubscription(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), 100*time.Millisecond)
+	for range 3000 {
+		first, second := make(chan error, 1), make(chan error, 1)
+		b.Subscribe("a", &platform.MockPlatform{}, first)
+		of := registered(b)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			b.inbound.end(of, platform.FatalError{Err: errors.New("broken")})
+		}()
+		b.Subscribe("a", &platform.MockPlatform{}, second)
+		<-over
+		if errors.Is(<-first, platform.ErrKicked) {
+			require.Empty(t, second)
+		}
+		b.inbound.end(registered(b), errors.New("over"))
+		<-second
+	}
+}
+
+// Claims are due when they are due; those that were not made in time stay so; and those of
+// registrations that are over do not wait for their turn.
+func TestClaimQueue(t *testing.T) {
+	var q claimQueue
+	one, two, three, over := &registration{number: 1}, &registration{number: 2}, &registration{number: 3}, &registration{over: true}
+	q.add(one, 2)
+	q.add(two, 1)
+	q.add(over, 1)
+	q.add(three, 1000) // as long as there is room for
+	require.Nil(t, q.take())
+	q.advance()
+	q.advance()
+	require.Same(t, two, q.take(), "it was due before")
+	require.Same(t, one, q.take())
+	require.Nil(t, q.take())
+	require.False(t, over.queued)
+	waited := 2
+	for ; !func() bool { q.advance(); return q.take() == three }(); waited++ {
+		require.Less(t, waited, 100)
+	}
+	require.GreaterOrEqual(t, waited, 15*ticks)
+
+	q.addFirst(one)
+	require.Nil(t, q.takeFirst(false), "more are being subscribed")
+	require.Same(t, one, q.takeFirst(true))
+	q.addFirst(two)
+	for range 2 * ticks {
+		q.advance()
+	}
+	require.Same(t, two, q.takeFirst(false), "it has waited for two beats")
+}
+
+// Who subscribes while the connection is down gets the instance when it is back, however long
+// that takes, and though the clock of the holder is ahead.
+func TestSubscribedWhileDown(t *testing.T) {
+	NoLeaks(t)
+	url := natstest.Start(t, nil).ClientURL()
+	proxy, err := faultproxy.Start(url[len("nats://"):])
+	require.NoError(t, err)
+	t.Cleanup(proxy.Close)
+	older, newer := startBus(t, url, 100*time.Millisecond), startBus(t, "nats://"+proxy.Addr(), 100*time.Millisecond)
+	proxy.Refuse(true)
+	proxy.Cut()
+	require.Eventually(t, func() bool { return !newer.conn.IsConnected() }, Limit, time.Millisecond)
+	first, second := make(chan error, 1), make(chan error, 1)
+	older.Subscribe("a", &platform.MockPlatform{}, first)
+	require.Eventually(t, func() bool {
+		of := registered(older)
+		older.mu.Lock()
+		defer older.mu.Unlock()
+		return of.claim.State() == protocol.ClaimSettled
+	}, Limit, time.Millisecond)
+	of := registered(older)
+	older.mu.Lock()
+	of.claim = protocol.NewClaim(time.Now().Add(time.Minute), older.now())
+	for of.claim.State() != protocol.ClaimSettled {
+		of.claim.Settle(older.shared, older.now())
+		of.claim.Step(older.shared, older.inbound.claimant(of), protocol.Event{Kind: protocol.Tick}, older.now())
+	}
+	older.mu.Unlock()
+	newer.Subscribe("a", &platform.MockPlatform{}, second)
+	proxy.Refuse(false)
+	require.Eventually(t, func() bool { return len(first)+len(second) > 0 }, Limit, time.Millisecond)
+	require.Empty(t, second)
+	require.ErrorIs(t, <-first, platform.ErrKicked)
+}
