@@ -208,7 +208,8 @@ func (c *core) connectionDown() error {
 	return nil
 }
 
-// downError says which servers the connection is to, without the credentials in their URLs.
+// downError says which servers the connection is to, without the credentials in their URLs, and
+// what came of the last attempt.
 func (c *core) downError(status nats.Status) error {
 	var servers []string
 	for _, server := range c.conn.Servers() {
@@ -216,7 +217,11 @@ func (c *core) downError(status nats.Status) error {
 			servers = append(servers, u.Scheme+"://"+u.Host)
 		}
 	}
-	return fmt.Errorf("the NATS connection is down: %v, to %s", status, strings.Join(servers, ", "))
+	err := fmt.Errorf("the NATS connection is down: %v, to %s", status, strings.Join(servers, ", "))
+	if reason := c.conn.LastError(); reason != nil {
+		err = fmt.Errorf("%w: %w", err, reason)
+	}
+	return err
 }
 
 // maxServers is how many servers an error names.

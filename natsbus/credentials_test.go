@@ -2,6 +2,7 @@ package natsbus_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -27,12 +28,42 @@ func isRefused(t *testing.T, err error) {
 	require.ErrorIs(t, err, nats.ErrAuthorization)
 }
 
+// aborting has a connection close once its credentials were refused twice, as it does without
+// ConnectOptions.
+func aborting(o *nats.Options) error {
+	o.IgnoreAuthErrorAbort = false
+	return nil
+}
+
+// Credentials that a server does not know yet are tried until it does.
+func TestCredentialsRefusedForATime(t *testing.T) {
+	noLeaks(t)
+	options := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, Users: []*server.User{{Username: "service", Password: "service"}}}
+	s := natstest.Start(t, func(o *server.Options) { *o = *options })
+	callers, daemons := newBus(t, dial(t, s.ClientURL(), as("service")), quick), newBus(t, dial(t, s.ClientURL(), nats.UserInfo("a", "hunter2")), quick)
+	done := make(chan error, 1)
+	daemons.Subscribe("a", &platform.MockPlatform{}, done)
+	var err error
+	require.Eventually(t, func() bool { err = daemons.Ping("a"); return errors.Is(err, nats.ErrAuthorization) }, limit, time.Millisecond)
+	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+	require.ErrorContains(t, err, "the NATS connection is down")
+	require.ErrorContains(t, err, s.Addr().String())
+	require.NotContains(t, err.Error(), "hunter2")
+	require.ErrorIs(t, callers.Ping("a"), platform.ErrPlatformNotAvailable)
+
+	next := options.Clone()
+	next.Users = append(slices.Clone(options.Users), &server.User{Username: "a", Password: "hunter2"})
+	require.NoError(t, s.ReloadOptions(next))
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, callers.Ping("a")) }, 2*limit, 10*time.Millisecond)
+	require.Empty(t, done, "the subscription stays")
+}
+
 func TestWrongCredentials(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, withTenants)
 	wrong := nats.UserInfo("a", "hunter2")
 	// Before the server has said so, and after.
-	conn := dial(t, s.ClientURL(), wrong)
+	conn := dial(t, s.ClientURL(), wrong, aborting)
 	b, done := newBus(t, conn, quick), make(chan error, 1)
 	b.Subscribe("a", &platform.MockPlatform{}, done)
 	isRefused(t, within(t, done, "the cause"))
@@ -63,7 +94,7 @@ func TestCredentialsRevokedInFlight(t *testing.T) {
 		}
 		require.NoError(t, s.ReloadOptions(next))
 	}
-	daemons, callers := newBus(t, dial(t, s.ClientURL(), as("a")), quick), newBus(t, dial(t, s.ClientURL(), as("service")), quick)
+	daemons, callers := newBus(t, dial(t, s.ClientURL(), as("a"), aborting), quick), newBus(t, dial(t, s.ClientURL(), as("service"), aborting), quick)
 	others := newBus(t, dial(t, s.ClientURL(), as("b")), quick)
 	p, other, done := newSlow(), newSlow(), make(chan error, 1)
 	daemons.Subscribe("a", p, done)
@@ -179,7 +210,7 @@ func TestLogs(t *testing.T) {
 	other := newBus(t, dial(t, s.ClientURL(), as("a")), options)
 	other.Subscribe("a", &platform.MockPlatform{}, nil)
 	require.ErrorIs(t, within(t, done, "the kick"), platform.ErrKicked)
-	wrong := newBus(t, dial(t, s.ClientURL(), nats.UserInfo("a", "hunter2")), options)
+	wrong := newBus(t, dial(t, s.ClientURL(), nats.UserInfo("a", "hunter2"), aborting), options)
 	wrong.Subscribe("a", &platform.MockPlatform{}, done)
 	isRefused(t, within(t, done, "the cause"))
 	for _, want := range []string{

@@ -97,13 +97,15 @@ func orDefault[N ~int | ~int64](n *N, value N) {
 // ConnectOptions returns the settings of a connection that a Bus works best with, for
 // users to start from. A connection without them works too; it takes longer to come
 // back, and, since requests are then kept while it is down, a read may be carried out
-// after its caller has given up. The name of the connection is that of the program and
-// the host; nats.Name sets another.
+// after its caller has given up. Credentials that are refused are tried again: a server may
+// know them later, and until then each call fails with the server's error. The name of the
+// connection is ConnectionName(""); nats.Name sets another.
 func ConnectOptions() []nats.Option {
 	return []nats.Option{
-		nats.Name(connectionName()),
+		nats.Name(ConnectionName("")),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(5 * time.Second),
@@ -124,11 +126,16 @@ func reconnectDelay(attempts int) time.Duration {
 	return wait/2 + rand.N(wait/2)
 }
 
-// connectionName is what the server's operator sees of the connection.
-func connectionName() string {
+// ConnectionName returns what the server's operator is to see of a connection: the program, its
+// role if that is not empty, as in "daemon of my-cluster", and the host.
+func ConnectionName(role string) string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown host"
 	}
-	return filepath.Base(os.Args[0]) + " on " + host
+	name := filepath.Base(os.Args[0])
+	if role != "" {
+		name += ", " + role + ","
+	}
+	return name + " on " + host
 }

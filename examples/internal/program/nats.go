@@ -32,14 +32,18 @@ func (n *NATS) AddFlags(flags *flag.FlagSet) {
 // Connect connects with the settings that a bus needs. An unreachable server is not an error:
 // the connection retries with jitter, and logs that. If the server refuses the client the
 // connection is closed for good; the channel is then closed.
-func (n *NATS) Connect(name string, log *slog.Logger) (*nats.Conn, <-chan struct{}, error) {
+func (n *NATS) Connect(role string, log *slog.Logger) (*nats.Conn, <-chan struct{}, error) {
 	options, err := n.options()
 	if err != nil {
 		return nil, nil, err
 	}
 	closed := make(chan struct{})
 	options = append(options,
-		nats.Name(name),
+		nats.Name(natsbus.ConnectionName(role)),
+		func(o *nats.Options) error { // a supervisor sees that a program ends, and not that it waits
+			o.IgnoreAuthErrorAbort = false
+			return nil
+		},
 		nats.ConnectHandler(func(c *nats.Conn) {
 			log.Info("connected to NATS", "server", c.ConnectedUrlRedacted())
 		}),
