@@ -253,10 +253,17 @@ func syncFairly(phase string) func(context.Context, *busRun, string) (measuremen
 		if err != nil {
 			return m, err
 		}
-		if _, err := slow.call(contender.Request{Phase: "slow"}); err != nil {
+		if _, err := slow.call(contender.Request{Phase: "subscribe", Size: 10}); err != nil {
 			return m, err
 		}
-		_, caller, err := r.both(ctx, who, r.url, 0)
+		daemon, err := r.end(ctx, who, r.url)
+		if err != nil {
+			return m, err
+		}
+		if _, err := daemon.call(contender.Request{Phase: "take"}); err != nil {
+			return m, err
+		}
+		caller, err := r.end(ctx, who, r.url)
 		if err != nil {
 			return m, err
 		}

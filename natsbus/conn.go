@@ -109,6 +109,7 @@ func (b *Bus) watchStatus() {
 		b.onClosed()
 		return
 	}
+	b.learnRTT()
 	for {
 		select {
 		case status, open := <-b.status:
@@ -132,6 +133,7 @@ func (b *Bus) watchStatus() {
 				b.inbound.claimAgain()
 				b.outbound.stepAll(protocol.Event{Kind: protocol.Resumed}, nil)
 				b.inbound.stepAll(protocol.Event{Kind: protocol.Resumed})
+				b.learnRTT()
 			case nats.CLOSED:
 				b.onClosed()
 				return

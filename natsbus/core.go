@@ -149,6 +149,17 @@ func (c *core) learnChunk() (smaller bool) {
 	return smaller
 }
 
+// learnRTT notes how far away the server is, if that answers within a beat.
+func (c *core) learnRTT() {
+	begin := time.Now()
+	if err := c.conn.FlushTimeout(c.options.Beat); err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shared.RTT = time.Since(begin)
+}
+
 // A memory is what an instance takes of the memory for bodies.
 type memory struct {
 	*core

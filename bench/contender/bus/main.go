@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/bench/contender"
 	"github.com/platformbus/platform/natsbus"
 )
@@ -114,8 +115,9 @@ func handle(ctx context.Context, e end, o contender.Request) (m contender.Measur
 	}
 	if b, ok := e.(*bus); ok {
 		switch o.Phase {
-		case "slow":
-			return m, b.serveSlow()
+		case "take":
+			b.Subscribe(instance, &platform.MockPlatform{}, nil)
+			return m, nil
 		case "ping-all":
 			return contender.Measure(func() error { return b.pingAll(o.Size) })
 		case "sync":

@@ -168,7 +168,7 @@ func (c *Callee) Answer(body wire.Body, now time.Duration) (out CalleeOutput, er
 		c.answer = size
 	}
 	c.state = CalleeAnswering
-	c.out.start(body, now)
+	c.out.start(&c.endpoint, body, now)
 	if c.inline && c.quiet && body.Size() <= min(c.peer.chunk, c.shared.Chunk) {
 		// The caller knows of no daemon yet, and asks again if the answer is lost.
 		m, _ := c.NextChunk(now)

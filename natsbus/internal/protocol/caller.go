@@ -357,7 +357,7 @@ func (c *Caller) accept(f *wire.Frame, now time.Duration) {
 		c.state = CallerWaiting
 	} else {
 		c.state = CallerSending
-		c.out.start(c.Request, now)
+		c.out.start(&c.endpoint, c.Request, now)
 	}
 }
 

@@ -33,6 +33,7 @@ type peer struct {
 	beat   time.Duration // its own
 	chunk  int64
 	window int64
+	rtt    time.Duration // of its connection to its server
 }
 
 // A peerState is what the last sign of a peer says.
@@ -43,8 +44,12 @@ const (
 	peerAbsent                  // the server says that it is not there; it may only be reconnecting
 )
 
-// maxPeerBeat bounds for how long a peer is believed to say nothing.
-const maxPeerBeat = time.Minute
+const (
+	// maxPeerBeat bounds for how long a peer is believed to say nothing.
+	maxPeerBeat = time.Minute
+	// maxRTT bounds how long a peer's path to its server is believed to be.
+	maxRTT = time.Second
+)
 
 func newPeer(now time.Duration) peer {
 	return peer{heard: now, chunk: wire.MaxChunk, window: wire.MaxChunk}
@@ -61,6 +66,9 @@ func (e *endpoint) hear(f *wire.Frame, now time.Duration) {
 	}
 	if f.Window > 0 {
 		e.peer.window = f.Window
+	}
+	if f.RTT > 0 {
+		e.peer.rtt = min(time.Duration(f.RTT)*time.Millisecond, maxRTT)
 	}
 }
 
@@ -94,7 +102,7 @@ func (e *endpoint) alive(now time.Duration) error {
 // announce adds to a frame what the peer must know of this end.
 func (e *endpoint) announce(f wire.Frame) wire.Frame {
 	f.Beat = e.shared.Beat.Milliseconds()
-	f.Chunk, f.Window = e.shared.Chunk, maxGrowth*e.shared.Window
+	f.Chunk, f.Window, f.RTT = e.shared.Chunk, maxGrowth*e.shared.Window, e.shared.RTT.Milliseconds()
 	return f
 }
 

@@ -97,6 +97,16 @@ const (
 	maxGrowth = 16
 )
 
+// newPath returns a path of which it is known how long a message takes to the servers of both ends
+// and back; zero if that is not known. It may be longer, but not shorter.
+func newPath(servers time.Duration) path {
+	p := path{growth: 1}
+	if servers >= shortPath {
+		p.measure(servers)
+	}
+	return p
+}
+
 // measure notes that a chunk was acknowledged after a time. A path on which that takes much
 // longer than at best has a queue, which a larger window would only make longer.
 func (p *path) measure(took time.Duration) {

@@ -337,7 +337,7 @@ func TestChunksOutOfOrder(t *testing.T) {
 	for range 50 {
 		s := newShared()
 		sender, receiver := end(s, "a"), end(s, "b")
-		sender.out.start(want, 0)
+		sender.out.start(sender, want, 0)
 		var late []wire.Frame
 		now := time.Duration(0)
 		for receiver.in.state != ReceiverComplete {
@@ -412,11 +412,11 @@ func TestStalledInstancesHoldUpNobody(t *testing.T) {
 	s := newShared()
 	for i := range 10 {
 		e := end(s, fmt.Sprint("stalled ", i))
-		e.out.start(bodyOfSize(1<<20), 0)
+		e.out.start(e, bodyOfSize(1<<20), 0)
 		assert.NotEmpty(t, drain(e, 0))
 	}
 	fast := end(s, "fast")
-	fast.out.start(bodyOfSize(1<<20), 0)
+	fast.out.start(fast, bodyOfSize(1<<20), 0)
 	rounds := 0
 	for ; fast.out.state != SenderDone; rounds++ {
 		chunks := drain(fast, 0)
@@ -432,8 +432,8 @@ func TestBlockedCallIsTold(t *testing.T) {
 	s := newShared()
 	s.window.base = 1
 	one, two := end(s, "a"), end(s, "a")
-	one.out.start(bodyOfSize(1<<20), 0)
-	two.out.start(bodyOfSize(1<<20), 0)
+	one.out.start(one, bodyOfSize(1<<20), 0)
+	two.out.start(two, bodyOfSize(1<<20), 0)
 	drain(one, 0)
 	drain(two, 0)
 	require.Empty(t, s.Unblocked())
@@ -444,6 +444,29 @@ func TestBlockedCallIsTold(t *testing.T) {
 }
 
 // The window grows with the path, and not with a queue on it.
+// The window is large from the first chunk on where both ends know how far away their servers are.
+func TestWindowOnAKnownPath(t *testing.T) {
+	s := newShared()
+	s.RTT = 75 * time.Millisecond
+	e := end(s, "a")
+	e.hear(&wire.Frame{RTT: 75}, 0)
+	e.out.start(e, bodyOfSize(1<<20), 0)
+	first, ok := e.out.nextChunk(e, 0)
+	require.True(t, ok)
+	assert.Len(t, first.Body, wire.MaxChunk)
+	assert.EqualValues(t, 15, e.out.path.growth)
+
+	e.hear(&wire.Frame{RTT: 1 << 40}, 0)
+	e.out.start(e, bodyOfSize(1<<20), 0)
+	assert.EqualValues(t, maxGrowth, e.out.path.growth, "however far away it says to be")
+	assert.LessOrEqual(t, e.out.path.base, s.RTT+maxRTT)
+	s.RTT, e.peer.rtt = time.Millisecond, 0
+	e.out.start(e, bodyOfSize(1<<20), 0)
+	first, ok = e.out.nextChunk(e, 0)
+	require.True(t, ok)
+	assert.Len(t, first.Body, wire.MinChunk, "the first shows how long the path is")
+}
+
 func TestWindowGrows(t *testing.T) {
 	p := path{growth: 1}
 	p.measure(time.Millisecond)
@@ -469,7 +492,7 @@ func TestWindowGrows(t *testing.T) {
 func TestRewindsAreBounded(t *testing.T) {
 	s := newShared()
 	e := end(s, "a")
-	e.out.start(bodyOfSize(1<<20), 0)
+	e.out.start(e, bodyOfSize(1<<20), 0)
 	first := size(drain(e, 0))
 	again := 0
 	for range 1000 {
@@ -488,7 +511,7 @@ func TestRewindsAreBounded(t *testing.T) {
 func TestTrickleIsAStall(t *testing.T) {
 	s := newShared()
 	e := end(s, "a")
-	e.out.start(bodyOfSize(1<<20), 0)
+	e.out.start(e, bodyOfSize(1<<20), 0)
 	drain(e, 0)
 	for i := range int64(31) {
 		now := time.Duration(i) * s.Beat

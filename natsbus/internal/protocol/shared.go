@@ -35,11 +35,12 @@ func (c *Config) stall() time.Duration { return 6 * c.Silence } // without progr
 // time.
 type Shared struct {
 	Config
-	Chunk  int64   // the largest chunk that the connection takes now
-	Resent int64   // how many chunks were sent again
-	Memory Pool    // what bodies take
-	Made   [2]Pool // reads and writes made, see Class
-	Served [2]Pool // reads and writes served
+	Chunk  int64         // the largest chunk that the connection takes now
+	RTT    time.Duration // of the connection to its server; zero if it is not known
+	Resent int64         // how many chunks were sent again
+	Memory Pool          // what bodies take
+	Made   [2]Pool       // reads and writes made, see Class
+	Served [2]Pool       // reads and writes served
 	window window
 	seen   recent // instances that have answered
 }

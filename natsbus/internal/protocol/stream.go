@@ -40,8 +40,8 @@ type sender struct {
 	rewound   time.Duration // when the receiver said so
 }
 
-func (s *sender) start(b wire.Body, now time.Duration) {
-	*s = sender{state: SenderSending, body: b, size: b.Size(), moved: now, rewoundTo: -1, path: path{growth: 1}}
+func (s *sender) start(e *endpoint, b wire.Body, now time.Duration) {
+	*s = sender{state: SenderSending, body: b, size: b.Size(), moved: now, rewoundTo: -1, path: newPath(e.shared.RTT + e.peer.rtt)}
 }
 
 // complete says whether all of the body was sent, so that the receiver may have acted on it.
@@ -54,7 +54,7 @@ func (s *sender) nextChunk(e *endpoint, now time.Duration) (wire.Frame, bool) {
 	}
 	n := min(e.shared.Chunk, e.peer.chunk)
 	if s.size > n {
-		if s.next == 0 {
+		if s.next == 0 && s.path.base == 0 {
 			n = wire.MinChunk // it shows how long the path is, without how fast it is
 		}
 		n = min(n, s.size-s.next)

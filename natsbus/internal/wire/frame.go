@@ -46,6 +46,7 @@ type Frame struct {
 	Beat    int64  // how often the sender beats, in milliseconds
 	Chunk   int64  // the largest chunk that the sender can be sent
 	Window  int64  // how many bytes the sender can be sent before it acknowledges any
+	RTT     int64  // of the sender's connection to its server, in milliseconds
 	Epoch   uint64 // of a claim
 	Age     int64  // of a claim, in microseconds
 	Asking  bool   // the claimant has not heard yet what the holder says

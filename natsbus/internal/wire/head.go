@@ -36,6 +36,7 @@ const (
 	keyTrace
 	keyTraceState
 	keyIdentity
+	keyRTT
 )
 
 // The major types of CBOR that a head is made of.
@@ -75,6 +76,7 @@ func (f *Frame) AppendTo(b []byte) []byte {
 	h.uint(keyBeat, uint64(f.Beat))
 	h.uint(keyChunk, uint64(f.Chunk))
 	h.uint(keyWindow, uint64(f.Window))
+	h.uint(keyRTT, uint64(f.RTT))
 	h.uint(keyEpoch, f.Epoch)
 	h.uint(keyAge, uint64(f.Age))
 	h.bool(keyAsking, f.Asking)
@@ -187,7 +189,7 @@ func Parse(data []byte) (Frame, error) {
 	switch {
 	case f.Kind == "" || f.Version <= 0:
 		return Frame{}, errors.New("frame: without a kind or a version")
-	case f.Offset < 0 || f.Offset > maxOffset || f.Length < 0 || f.Raw < 0 || f.Beat < 0 || f.Chunk < 0 || f.Window < 0 || f.Age < 0:
+	case f.Offset < 0 || f.Offset > maxOffset || f.Length < 0 || f.Raw < 0 || f.Beat < 0 || f.Chunk < 0 || f.Window < 0 || f.RTT < 0 || f.Age < 0:
 		return Frame{}, errors.New("frame: a number is out of bounds")
 	case f.Digest != nil && len(f.Digest) != sha256.Size:
 		return Frame{}, errors.New("frame: the digest is not a SHA-256")
@@ -259,6 +261,8 @@ func parseHead(data []byte) (f Frame, err error) {
 			f.Chunk = int64(r.uint())
 		case keyWindow:
 			f.Window = int64(r.uint())
+		case keyRTT:
+			f.RTT = int64(r.uint())
 		case keyEpoch:
 			f.Epoch = r.uint()
 		case keyAge:

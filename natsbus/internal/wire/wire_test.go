@@ -62,7 +62,7 @@ func golden(t *testing.T) map[string]Frame {
 		return f
 	}
 	able := func(f Frame) Frame { // says what it can take
-		f.Beat, f.Chunk, f.Window = 1000, MaxChunk, 16<<20
+		f.Beat, f.Chunk, f.Window, f.RTT = 1000, MaxChunk, 16<<20, 75
 		return f
 	}
 	open := func(f Frame) Frame {
