@@ -130,19 +130,19 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 }
 
 // Ping returns nil if the specified instance is connected, and an error if not, see
-// MessageBus.
+// MessageBus. No daemon can be connected under an empty ID: that is an UnavailableError too.
 func (s *StandaloneMessageBus) Ping(inst flux.InstanceID) error {
 	if inst == "" {
-		return pkgerrors.Wrap(errNoInstance, "ping")
+		return UnavailableError(pkgerrors.Wrap(errNoInstance, "ping"))
 	}
 	return (&handle{bus: s, inst: inst}).Ping()
 }
 
 // Version returns the fluxd version for the connected instance if the specified
-// instance is connected, and an error if not.
+// instance is connected, and an error if not, like that of Ping.
 func (s *StandaloneMessageBus) Version(inst flux.InstanceID) (string, error) {
 	if inst == "" {
-		return "", pkgerrors.Wrap(errNoInstance, "version")
+		return "", UnavailableError(pkgerrors.Wrap(errNoInstance, "version"))
 	}
 	return (&handle{bus: s, inst: inst}).Version()
 }
@@ -196,7 +196,7 @@ func (h *handle) lookup() (*subscription, Platform, error) {
 // endIfFatal ends the subscription s, whose Platform returned err, if err is fatal. It
 // returns err.
 func (h *handle) endIfFatal(s *subscription, err error) error {
-	fatal, ok := asFatal(err)
+	fatal, ok := AsFatal(err)
 	if !ok {
 		return err
 	}

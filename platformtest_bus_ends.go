@@ -303,7 +303,7 @@ func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call
 	if err != nil {
 		return err
 	}
-	if _, ok := asFatal(cause); !ok {
+	if _, ok := AsFatal(cause); !ok {
 		return mismatch("the subscriber received a cause that is no FatalError", cause, fatal)
 	}
 	if err := diffError("the subscription", cause, fatal); err != nil {

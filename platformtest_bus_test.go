@@ -178,7 +178,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	} else {
 		a = r.send(s.p)
 	}
-	_, fatal := asFatal(a.err)
+	_, fatal := AsFatal(a.err)
 	if b.bareFatal {
 		_, fatal = a.err.(FatalError)
 	}

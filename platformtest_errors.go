@@ -53,13 +53,13 @@ func diffError(method string, got, want error) error {
 			return mismatch(fmt.Sprintf("%s returned an error; does it match %q?", method, kind), g, w)
 		}
 	}
-	if _, fatal := asFatal(want); fatal {
+	if _, fatal := AsFatal(want); fatal {
 		if !strings.Contains(got.Error(), want.Error()) {
 			return mismatch(method+" returned an error that lacks the text of the FatalError", got, want)
 		}
 		return nil
 	}
-	if _, fatal := asFatal(got); fatal {
+	if _, fatal := AsFatal(got); fatal {
 		return mismatch(method+" returned a FatalError, though the platform returned none", got, want)
 	}
 	return diffText(method, got, want)
