@@ -237,7 +237,7 @@ func refusesNilPlatform(b *busTest) error {
 func oddIDs(b *busTest) error {
 	long := strings.Repeat("x", 1023)
 	ids := []flux.InstanceID{
-		"a", "A", "a.b", "a.B", "a b", "a ", " a", "a.*", "a.>", "*", ">", "*.*", "?", "%", "a%2eb", "=2a", "=41", "a/b", "../a", "a\nb",
+		"a", "A", "a.b", "a.B", "a b", "a ", " a", "a.*", "a.>", "*", ">", "*.*", "?", "%", "a%2eb", "=2a", "=41", "a/b", "../a", "a\nb", "a\x00b",
 		"ü", "u\u0308", "$SYS", "_INBOX.>", "\"", "{}", "0", "00", flux.InstanceID(long + "1"), flux.InstanceID(long + "2"), flux.InstanceID(long),
 	}
 	handles, subscribers := make([]Platform, len(ids)), make([]*subscriber, len(ids))

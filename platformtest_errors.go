@@ -286,7 +286,6 @@ func fatalForms(cause error) map[string]error {
 		"joined":          errors.Join(errors.New("also"), FatalError{Err: cause}),
 		"in ClusterError": ClusterError(FatalError{Err: cause}),
 		"in an entry":     SyncError{"a": errors.New("refused"), "b": FatalError{Err: cause}},
-		"nil pointer":     (*FatalError)(nil),
 	}
 }
 
