@@ -102,8 +102,9 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	// Modules of their own.
-	"bench": {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
-	"hack":  {own: []string{"hack"}},
+	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},
+	"bench":               {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
+	"hack":                {own: []string{"hack"}},
 }
 
 func kubernetesInternal(names ...string) []string {
@@ -225,6 +226,8 @@ func TestCheckImport(t *testing.T) {
 		{"examples/service", module + "/kubernetes", false, "examples/service may not import " + module + "/kubernetes"},
 		{"examples/service", "k8s.io/client-go/rest", false, "examples/service may not import k8s.io/client-go/rest"},
 		{"internal/process", module + "/internal/controlplane", false, "internal/process may not import " + module + "/internal/controlplane"},
+		{"examples/transports", module + "/flux", true, ""},
+		{"examples/transports", module + "/natsbus", true, "examples/transports may not import " + module + "/natsbus"},
 		{"bench/sync", module + "/examples/demo", false, "bench may not import " + module + "/examples/demo"},
 		{"pkg/util", "strings", false, "folder pkg/util is in no layer: say in imports_test.go what it may import"},
 		{"kubernetes", module + "/pkg/util", false, "imports " + module + "/pkg/util, which is in no layer"},

@@ -242,6 +242,7 @@ func holdsUpNoOther(pt *platformTest, method string) error {
 	slow := func(i int) request { return numberedRequest(method, 100+i) }
 	var mu sync.Mutex
 	left := n
+	pt.send(request{method: "Ping"}) // what is asked for on connecting is asked for now
 	held := pt.far.hold(func(r request) bool {
 		mu.Lock()
 		defer mu.Unlock()

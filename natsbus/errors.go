@@ -114,8 +114,8 @@ func entriesOf[ID ~string](failures map[ID]error, depth int) *map[ID]wireError {
 	return &entries
 }
 
-// err returns the error at this end. One that the platform gave no help text comes in
-// a ClusterError, unless it is an entry.
+// err returns the error at this end. An ApplyError or SyncError comes as it was. Another
+// that the platform gave no help text comes in a ClusterError, unless it is an entry.
 func (w *wireError) err() error {
 	if w == nil {
 		return nil
@@ -126,10 +126,35 @@ func (w *wireError) err() error {
 		return platform.FatalError{Err: w.helpful(cause)}
 	case w.Fatal:
 		return platform.FatalError{Err: cause}
+	case w.bare() != nil:
+		return w.bare()
 	case w.Class != "" || w.Unavailable || w.Upgrade:
 		return w.helpful(cause)
 	}
 	return platform.ClusterError(cause)
+}
+
+// bare returns the ApplyError or SyncError that w is, or nil if it is something around one:
+// that has a text or a help text of its own, and not those of an entry.
+func (w *wireError) bare() error {
+	helps := map[string]bool{"": true}
+	var found error
+	if w.Apply != nil {
+		for _, entry := range *w.Apply {
+			helps[entry.Help] = true
+		}
+		found = platform.ApplyError(errorsOf(*w.Apply))
+	}
+	if w.Sync != nil {
+		for _, entry := range *w.Sync {
+			helps[entry.Help] = true
+		}
+		found = platform.SyncError(errorsOf(*w.Sync))
+	}
+	if found == nil || w.Apply != nil && w.Sync != nil || !helps[w.Help] || strings.ToValidUTF8(found.Error(), "\uFFFD") != w.Text {
+		return nil
+	}
+	return found
 }
 
 // entry returns the error as an entry of another.
@@ -191,13 +216,10 @@ func (w *wireError) helpful(cause error) error {
 	}
 	if helpful, ok := errors.AsType[flux.HelpfulError](err); ok && w.Class != "" && helpful.Base().Help != w.Help {
 		// One of several kinds at once, or of a daemon with other help texts.
-		return &otherHelp{flux.UserConfigProblem{BaseError: &flux.BaseError{Help: w.Help, Err: err}}}
+		return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: w.Help, Err: err}}
 	}
 	return err
 }
-
-// otherHelp has a help text of its own around an error that has another.
-type otherHelp struct{ flux.UserConfigProblem }
 
 // A remoteError has the text that an error had at the other end, and what it matches.
 type remoteError struct {
