@@ -248,12 +248,7 @@ type farView struct {
 
 // WithContext returns a view that obeys ctx and the view's context.
 func (v *farView) WithContext(ctx context.Context) Platform {
-	merged, cancel := context.WithCancelCause(ctx)
-	if err := context.Cause(v.ctx); err != nil {
-		cancel(err)
-	}
-	context.AfterFunc(v.ctx, func() { cancel(context.Cause(v.ctx)) })
-	return v.far.view(merged)
+	return v.far.view(either(v.ctx, ctx))
 }
 
 func (f *farEnd) record(ctx context.Context, r request) answer {

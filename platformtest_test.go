@@ -24,6 +24,12 @@ func TestWithContextBattery(t *testing.T) {
 	PlatformTestBattery(t, func(mock Platform) Platform { return WithContext(t.Context(), mock) })
 }
 
+func TestObserveBattery(t *testing.T) {
+	PlatformTestBatteryWith(t, func(mock Platform) Platform {
+		return Observe(mock, func(context.Context, string) error { return nil })
+	}, BatteryOptions{StopsCalls: true})
+}
+
 // The view of a Platform that does not support contexts.
 func TestCheckedBattery(t *testing.T) {
 	PlatformTestBattery(t, func(mock Platform) Platform {
@@ -70,8 +76,8 @@ func TestBatteryNamesAHang(t *testing.T) {
 	for _, c := range platformCases() {
 		if strings.HasSuffix(c.name, "/reaches the platform") {
 			method, _, _ := strings.Cut(c.name, "/")
-			err := c.run(hangs, BatteryOptions{Wait: time.Millisecond})
-			require.ErrorContains(t, err, "hang: "+method+" did not return within 1ms", c.name)
+			err := c.run(hangs, BatteryOptions{Wait: 100 * time.Millisecond})
+			require.ErrorContains(t, err, "hang: "+method+" did not return within 100ms", c.name)
 			assert.ErrorContains(t, err, "rule: "+ruleRead.says)
 		}
 	}
