@@ -267,7 +267,7 @@ func (d errorDecoder) decode(w WireError, depth int) error {
 		return FatalError{Err: d.cause(w, w.Sentinels, depth)}
 	case kindUser, kindServer, kindMissing:
 		// A BaseError matches one sentinel; the cause carries the others.
-		matched, others := d.split(w.Sentinels)
+		others, matched := d.split(w.Sentinels)
 		base.Err = d.cause(w, others, depth)
 		problem := base.Matching(matched)
 		switch w.Kind {
@@ -284,15 +284,15 @@ func (d errorDecoder) decode(w WireError, depth int) error {
 	return errors.New("")
 }
 
-// split returns the sentinel that says what a helpful error is, or nil, and the names of the
-// others.
-func (errorDecoder) split(names []string) (error, []string) {
+// split returns the sentinel that says what a helpful error is, or nil, behind the names of
+// the others.
+func (errorDecoder) split(names []string) (others []string, matched error) {
 	for i, name := range names {
 		if name == "unavailable" || name == "upgrade needed" {
-			return sentinels[name], slices.Concat(names[:i], names[i+1:])
+			return slices.Concat(names[:i], names[i+1:]), sentinels[name]
 		}
 	}
-	return nil, names
+	return names, nil
 }
 
 // cause returns the error that Text, Sentinels and Causes describe, or nil if there is none.

@@ -140,7 +140,7 @@ func TestHelpIsNotNested(t *testing.T) {
 // A service of 2017 chooses its status by a type switch.
 func TestHelpfulErrorsArePlainUserConfigProblems(t *testing.T) {
 	for _, h := range helpful {
-		switch err := h.wrap(errBoom).(type) {
+		switch err := h.wrap(errBoom).(type) { //nolint:errorlint // as importers do
 		case flux.UserConfigProblem:
 			assert.Equal(t, errBoom, err.Err, h.name)
 		default:

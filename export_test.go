@@ -1,11 +1,11 @@
 package platform
 
-// RunContractCase runs a case of PlatformContractBattery, and returns its failure and the
-// rule of the case.
-func RunContractCase(name string, f Fixture) (failure error, rule string) {
+// RunContractCase runs a case of PlatformContractBattery, and returns its rule and its
+// failure.
+func RunContractCase(name string, f Fixture) (rule string, failure error) {
 	for _, c := range contractCases() {
 		if c.name == name {
-			return c.run(f, BatteryOptions{}.withDefaults()), c.rule.says
+			return c.rule.says, c.run(f, BatteryOptions{}.withDefaults())
 		}
 	}
 	panic("no such case: " + name)

@@ -170,8 +170,8 @@ func brokenOverlap() []brokenTransport {
 			}
 			return r.send(next)
 		}), []string{"panic: one at a time, please"}, 0, false},
-		{ruleConcurrent, "refuses the 33rd concurrent call", "Overlap/gives calls that end in reverse order their own answers", func(mock Platform) Platform {
-			slots := make(chan struct{}, 32)
+		{ruleConcurrent, "refuses the 101st concurrent call", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			slots := make(chan struct{}, 100)
 			return &adapter{func(r request) answer {
 				select {
 				case slots <- struct{}{}:
@@ -182,7 +182,7 @@ func brokenOverlap() []brokenTransport {
 				}
 			}}
 		}, []string{"had not reached the platform", "the call returned the error: too many requests"}, 0, false},
-		{ruleConcurrent, "gives answers to calls in the order of the calls", "Overlap/gives calls that end in reverse order their own answers", func(mock Platform) Platform {
+		{ruleConcurrent, "gives answers to calls in the order of the calls", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
 			var mu sync.Mutex
 			var waiting []chan answer
 			return &adapter{func(r request) answer {
@@ -199,7 +199,7 @@ func brokenOverlap() []brokenTransport {
 				}()
 				return <-own
 			}}
-		}, []string{"the platform answered a call, and there returned call no.", "got 0", "want 63"}, 0, false},
+		}, []string{"the platform answered a call, and there returned call no.", "got 0", "want 255"}, 0, false},
 		{ruleConcurrent, "gives calls an ID of one byte", "Overlap/gives a call its own answer after 300 others", func(mock Platform) Platform {
 			var mu sync.Mutex
 			var next byte
@@ -401,7 +401,7 @@ func brokenContexts() []brokenTransport {
 			}
 		}, []string{"connection closed"}, 0, false},
 		brokenTransport{ruleStops, "returns neither the cause nor the result", "WithContext/ends a call in progress, or lets it end", stopsWith(
-			func(context.Context) error { return flux.Missing{BaseError: &flux.BaseError{Err: context.Canceled}} }), []string{"the context has ended with the cause", "context canceled"}, 0, true},
+			func(context.Context) error { return flux.Missing{BaseError: &flux.BaseError{Err: context.Canceled}} }), []string{"returned neither the cause nor its own result", "context canceled"}, 0, true},
 		brokenTransport{ruleStops, "never returns once the context has ended", "WithContext/ends a call in progress, or lets it end", func(mock Platform) Platform {
 			return viewer{mock, func(context.Context) Platform {
 				return &adapter{func(r request) answer {

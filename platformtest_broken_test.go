@@ -330,7 +330,7 @@ func brokenErrors() []brokenTransport {
 			func(err error) error {
 				return flux.ServerException{BaseError: &flux.BaseError{Help: helpIn(err), Err: err}}
 			},
-			func(err error) error { return UpgradeNeededError(err) },
+			UpgradeNeededError,
 			func(err error) error { return SyncError{"": err} },
 		))
 		row(ruleError, "does not keep an UnavailableError", "keeps an UnavailableError", pick(asPlainText, anyClusterError))
@@ -350,7 +350,7 @@ func brokenErrors() []brokenTransport {
 				return err
 			},
 			func(err error) error {
-				if err == ErrNoMatching || errors.Unwrap(err) == nil { // knows those that are not wrapped
+				if errors.Unwrap(err) == nil { // knows those that are not wrapped
 					return err
 				}
 				return asPlainText(err)
@@ -364,13 +364,13 @@ func brokenErrors() []brokenTransport {
 	}
 
 	// What does a transport recognise that looks for FatalError by itself?
-	loses := func(form string, found func(error) bool, says string) brokenTransport {
+	loses := func(form string, found func(error) bool) brokenTransport {
 		return brokenTransport{ruleFatal, "does not find a FatalError that is " + form, "FatalError/" + form, changeErrors(func(err error) error {
 			if found(err) {
 				return err
 			}
 			return errors.New(textOf(err))
-		}), []string{says}, 0, false}
+		}), []string{"AsFatal finds no FatalError"}, 0, false}
 	}
 	bare := func(err error) bool { _, ok := err.(FatalError); return ok }
 	byValue := func(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
@@ -383,12 +383,18 @@ func brokenErrors() []brokenTransport {
 		}
 		return false
 	}
-	noneFound := "AsFatal finds no FatalError"
 	rows = append(rows,
-		loses("wrapped", bare, noneFound), loses("in ClusterError", bare, noneFound), loses("pointer", byValue, noneFound),
-		loses("pointer wrapped", byValue, noneFound), loses("joined", chain, noneFound), loses("in an entry", chain, noneFound),
-		loses("bare", func(error) bool { return false }, noneFound),
+		loses("wrapped", bare), loses("in ClusterError", bare), loses("pointer", byValue),
+		loses("pointer wrapped", byValue), loses("joined", chain), loses("in an entry", chain),
+		loses("bare", func(error) bool { return false }),
 	)
+
+	rows = append(rows, brokenTransport{ruleFatal, "replaces the text of a FatalError", "Export/keeps a FatalError", changeErrors(func(err error) error {
+		if _, ok := AsFatal(err); ok {
+			return FatalError{Err: errors.New("connection lost")}
+		}
+		return err
+	}), []string{"lacks the text of the FatalError", "connection lost"}, 0, false})
 
 	// Entries, of both errors that have any.
 	for _, method := range []string{"Apply", "Sync"} {

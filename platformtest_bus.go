@@ -199,10 +199,10 @@ func (b *busTest) endsOnce(s *subscriber) error {
 	return b.noMoreCauses(s)
 }
 
-// awaitUnavailable waits until the bus knows no daemon for the instance.
-func (b *busTest) awaitUnavailable(inst flux.InstanceID) error {
+// awaitUnavailable waits until the bus knows no daemon for onlyInstance.
+func (b *busTest) awaitUnavailable() error {
 	for begin := time.Now(); ; runtime.Gosched() {
-		err := b.ping(inst)
+		err := b.ping(onlyInstance)
 		if errors.Is(err, ErrPlatformNotAvailable) {
 			return nil
 		}

@@ -102,7 +102,7 @@ func followsFatal(b *busTest) error {
 		_ = handle.Ping()
 		if err := firstError(
 			func() error { return b.endsOnce(dying) },
-			func() error { return b.awaitUnavailable(onlyInstance) },
+			func() error { return b.awaitUnavailable() },
 		); err != nil {
 			return err
 		}

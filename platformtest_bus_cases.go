@@ -358,7 +358,7 @@ func nilChannel(b *busTest) error {
 	if handle.Ping() == nil {
 		return fmt.Errorf("Ping returned nil, and a FatalError was wanted")
 	}
-	if err := b.awaitUnavailable(onlyInstance); err != nil {
+	if err := b.awaitUnavailable(); err != nil {
 		return err
 	}
 	b.setStep("Subscribe of nothing, with a channel that is nil")

@@ -301,7 +301,7 @@ func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call
 	if err := diffError("the subscription", cause, fatal); err != nil {
 		return err
 	}
-	if err := b.awaitUnavailable(onlyInstance); err != nil {
+	if err := b.awaitUnavailable(); err != nil {
 		return err
 	}
 	next := b.subscribe(onlyInstance, "next")
@@ -334,7 +334,7 @@ func fatalOnce(b *busTest) error {
 	}
 	return firstError(
 		func() error { return b.endsOnce(dying) },
-		func() error { return b.awaitUnavailable(onlyInstance) },
+		func() error { return b.awaitUnavailable() },
 		func() error { return b.noMoreCauses(dying) },
 	)
 }

@@ -224,7 +224,7 @@ func syncsTheRest(ct *contractTest) error {
 		{ResourceID: "both", Apply: ct.Invalid},
 		{ResourceID: "bad too", Apply: ct.Invalid},
 	}})
-	failed, ok := err.(SyncError) //nolint:errorlint // as importers switch
+	failed, ok := err.(SyncError)
 	if !ok {
 		return mismatch("Sync, some of whose actions fail, returned", err, SyncError{})
 	}
@@ -346,7 +346,7 @@ func appliesTheRest(ct *contractTest) error {
 		{ServiceID: ct.id("db"), NewDefinition: ct.Invalid},
 		{ServiceID: ct.id("web"), NewDefinition: next},
 	})
-	failed, ok := err.(ApplyError) //nolint:errorlint // as importers switch
+	failed, ok := err.(ApplyError)
 	if !ok {
 		return mismatch("Apply, two of whose definitions fail, returned", err, ApplyError{})
 	}

@@ -360,7 +360,7 @@ func TestContractBatteryFailsBrokenPlatforms(t *testing.T) {
 	unproven := platform.ContractCases()
 	for _, b := range brokenPlatforms {
 		t.Run(b.name, func(t *testing.T) {
-			failure, rule := platform.RunContractCase(b.in, toyFixture(t, b.as))
+			rule, failure := platform.RunContractCase(b.in, toyFixture(t, b.as))
 			require.Error(t, failure, "%s did not notice", b.in)
 			assert.ErrorContains(t, failure, b.says)
 			assert.ErrorContains(t, failure, "rule: "+rule)

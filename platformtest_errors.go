@@ -87,7 +87,7 @@ var promised = map[string]error{
 
 // switched returns the type by which a type switch tells an error, or "".
 func switched(err error) string {
-	switch err.(type) { //nolint:errorlint // as importers do
+	switch err.(type) {
 	case ApplyError, SyncError, flux.UserConfigProblem, flux.ServerException, flux.Missing:
 		return fmt.Sprintf("%T", err)
 	}

@@ -40,7 +40,7 @@ func overlapCases() []conformanceCase {
 				return pt.send(r).diff(r, echo(r))
 			})
 		}},
-		{"Overlap/gives calls that end in reverse order their own answers", ruleConcurrent, endsInReverse},
+		{"Overlap/gives 256 calls that end in reverse order their own answers", ruleConcurrent, endsInReverse},
 		{"Overlap/gives a call its own answer after 300 others", ruleConcurrent, outlastsOthers},
 		{"Overlap/lets calls take their time", ruleDuration, takesItsTime},
 	}
@@ -154,12 +154,12 @@ func (pt *platformTest) end(h heldCall, call startedCall, with answer) error {
 	return (<-call.returned).diff(call.request, with)
 }
 
-// endsInReverse holds 64 calls, and has the platform answer them from the last to the first.
+// endsInReverse holds 256 calls, and has the platform answer them from the last to the first.
 func endsInReverse(pt *platformTest) error {
 	held := pt.far.hold(func(r request) bool { return r.method != "Ping" && r.method != "Version" })
 	var calls []startedCall
 	var there []heldCall
-	for i := range 64 {
+	for i := range 256 {
 		call := start(pt.p, numberedRequest([]string{"AllServices", "SomeServices", "Apply", "Sync"}[i%4], i))
 		h, err := pt.arrival(held, call)
 		if err != nil {
@@ -434,7 +434,7 @@ func endsInProgressOf(pt *platformTest, method string) error {
 	a := <-call.returned
 	if !errors.Is(a.err, cause) {
 		if err := a.diff(sampleRequest(method), want); err != nil {
-			return fmt.Errorf("the context has ended with the cause %q: %w", cause, err)
+			return fmt.Errorf("the context has ended, and the call returned neither the cause nor its own result: %w", err)
 		}
 	}
 	pt.far.echoes()
