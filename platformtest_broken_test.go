@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -159,6 +160,35 @@ func brokenArguments() []brokenTransport {
 				}
 				return r.send(next)
 			}), []string{"got []", `want ["Sync"]`, "the call returned the error: ResourceExhausted"}, 0, false},
+	}
+	for name, change := range map[string]func(string) string{
+		"names the nameless":        func(s string) string { return cmp.Or(s, "default") },
+		"transliterates":            strings.NewReplacer("ö", "o", "ß", "ss").Replace,
+		"composes characters":       strings.NewReplacer("u\u0308", "ü").Replace,
+		"joins lines":               strings.NewReplacer("\n", " ").Replace,
+		"ends strings at a NUL":     func(s string) string { before, _, _ := strings.Cut(s, "\x00"); return before },
+		"drops byte order marks":    strings.NewReplacer("\ufeff", "").Replace,
+		"breaks lines at U+2028":    strings.NewReplacer("\u2028", "\n").Replace,
+		"escapes quotes":            strings.NewReplacer(`"`, `\"`).Replace,
+		"doubles apostrophes":       strings.NewReplacer("'", "''").Replace,
+		"unescapes JSON":            strings.NewReplacer(`\u0041`, "A").Replace,
+		"unescapes URLs":            strings.NewReplacer("%2f", "/").Replace,
+		"cleans paths":              strings.NewReplacer("..", ".").Replace,
+		"expands variables":         strings.NewReplacer("$ref", "").Replace,
+		"escapes for HTML":          strings.NewReplacer("<", "&lt;").Replace,
+		"takes null for nothing":    strings.NewReplacer("null", "").Replace,
+		"has objects with members":  strings.NewReplacer("__proto__", "").Replace,
+		"takes digits for a number": strings.NewReplacer("00", "0").Replace,
+		"takes true for a value":    strings.NewReplacer("true", "1").Replace,
+		"has 16 bits a character":   strings.NewReplacer("𝛌", "\uFFFD").Replace,
+		"has names of 255 bytes":    func(s string) string { return s[:min(255, len(s))] },
+		"trims spaces":              strings.TrimSpace,
+	} {
+		rows = append(rows, brokenTransport{ruleArguments, name + " in ResourceIDs", "Sync/passes on its arguments", changeRequests(func(r *request) {
+			for i := range r.def.Actions {
+				r.def.Actions[i].ResourceID = change(r.def.Actions[i].ResourceID)
+			}
+		}), []string{"Sync reached the platform with arguments"}, 0, false})
 	}
 	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
 		rows = append(rows, brokenTransport{ruleStrings, "loses its connection for " + method + " to a string that is not UTF-8", method + "/passes on or refuses what is not UTF-8",
@@ -361,6 +391,37 @@ func brokenErrors() []brokenTransport {
 			func(error) error { return FatalError{Err: errors.New("connection lost")} },
 			func(error) error { return UnavailableError(errors.New("the daemon has died")) },
 		))
+	}
+
+	for text, taken := range map[string]func(error) error{
+		"EOF":                               UnavailableError,
+		"<nil>":                             func(error) error { return nil },
+		"null":                              func(error) error { return nil },
+		"context canceled":                  UnavailableError,
+		"connection is shut down":           func(err error) error { return FatalError{Err: err} },
+		"rpc error: code = Unknown desc = ": func(err error) error { return errors.New(err.Error()[len("rpc error: code = Unknown desc = "):]) },
+		"a\x00b":                            func(error) error { return errors.New("ab") },
+		`{"kind":"sync"}`:                   func(error) error { return SyncError{} },
+		"platform not available":            func(error) error { return ErrPlatformNotAvailable },
+		"no matching":                       func(error) error { return ErrNoMatching },
+	} {
+		rows = append(rows, brokenTransport{ruleError, fmt.Sprintf("takes an error %q for another", text), "Ping/keeps a plain error plain", changeErrors(func(err error) error {
+			if strings.HasPrefix(err.Error(), text) {
+				return taken(err)
+			}
+			return err
+		}), []string{"Ping "}, 0, false})
+	}
+	for _, sentinel := range []error{
+		ErrPlatformNotAvailable, ErrUpgradeNeeded, ErrKicked, ErrEmptySelector, ErrWrongResourceKind, ErrNoMatchingService,
+		ErrServiceHasNoSelector, ErrNoMatching, ErrMultipleMatching, ErrNoMatchingImages,
+	} {
+		rows = append(rows, brokenTransport{ruleSentinel, "does not know " + sentinel.Error(), "Ping/keeps what errors.Is finds", changeErrors(func(err error) error {
+			if errors.Is(err, sentinel) {
+				return asPlainText(err)
+			}
+			return err
+		}), []string{"does errors.Is find", "got false"}, 0, false})
 	}
 
 	// What does a transport recognise that looks for FatalError by itself?

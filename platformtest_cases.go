@@ -52,7 +52,7 @@ var everyByte = func() []byte {
 // oddStrings are valid UTF-8, and what encodings, file names, URLs and SQL trip over.
 var oddStrings = []string{
 	"", "a/b/c", "größe/λ", "u\u0308/ü", " a ", "a\nb", "a\x00b", "\ufeffbom", "\u2028", "\"", "'", "\\u0041", "%2f", "..", "$ref", "<&>",
-	"null", "__proto__", "0", "00", "true", "𝛌", strings.Repeat("long/", 1000),
+	"null", "__proto__", "00", "true", "𝛌", strings.Repeat("long/", 1000),
 }
 
 func platformCases() []conformanceCase {
