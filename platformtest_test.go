@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"strings"
@@ -148,6 +149,12 @@ func TestLiberalTransportsPass(t *testing.T) {
 		"asks for the version first": intercept(func(next Platform, r request) answer {
 			_, _ = next.Version()
 			return r.send(next)
+		}),
+		"a text for errors without one": changeEntries(func(id string, err error) (string, error) {
+			if err.Error() == "" {
+				err = errors.New("unknown error")
+			}
+			return id, err
 		}),
 		"errors as ErrorCodec sends them": changeErrors(func(err error) error {
 			return ErrorCodec{}.Decode(ErrorCodec{}.Encode(err))
