@@ -62,7 +62,7 @@ func brokenBuses() []brokenBus {
 			"Kick/ends each of many in turn", []string{"a call was answered by the daemon", `got "no. 0"`, `want "no. 1"`}},
 		{ruleOneAtEnd, "keeps both", faults{keepsBoth: true}, hasty,
 			"Kick/leaves one of many concurrent subscriptions", []string{"of 64 subscriptions, only 0 have ended"}},
-		{ruleOneAtEnd, "ends the newer one of a subscribesConcurrently", faults{endsNewer: true}, 0,
+		{ruleOneAtEnd, "ends the newer one of many", faults{endsNewer: true}, 0,
 			"Kick/leaves one of many concurrent subscriptions", []string{"a call was answered by the daemon"}},
 		{ruleInFlight, "cuts calls short", faults{cuts: true}, 0,
 			"Kick/lets a call in progress finish", []string{"in progress", "kicked"}},

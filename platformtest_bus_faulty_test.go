@@ -91,17 +91,16 @@ type faultyBus struct {
 	released chan struct{} // closed by the test, to end calls and sends that block
 
 	mu      sync.Mutex
-	subs    map[flux.InstanceID]*faultySub // guarded by mu
-	first   map[flux.InstanceID]*faultySub // guarded by mu
-	pending []func()                       // guarded by mu; subscriptions that take effect late
-	pinged  map[flux.InstanceID]error      // guarded by mu
-	handles map[flux.InstanceID]int        // guarded by mu
-	busy    map[flux.InstanceID]*sync.RWMutex
+	subs    map[flux.InstanceID]*faultySub    // guarded by mu
+	first   map[flux.InstanceID]*faultySub    // guarded by mu
+	pending []func()                          // guarded by mu; subscriptions that take effect late
+	pinged  map[flux.InstanceID]error         // guarded by mu
+	handles map[flux.InstanceID]int           // guarded by mu
+	busy    map[flux.InstanceID]*sync.RWMutex // guarded by mu; the locks of locksInstance
 
-	pingLock sync.Mutex
-	sender   chan func()
-
-	turn chan struct{} // full during a call, if oneCall is set
+	pingLock sync.Mutex    // of locksPing
+	sender   chan func()   // what the goroutine of oneSender is to send
+	turn     chan struct{} // full during a call, if oneCall is set
 }
 
 type faultySub struct {
