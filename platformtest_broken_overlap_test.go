@@ -361,6 +361,18 @@ func brokenContexts() []brokenTransport {
 				return viewer{first, func(context.Context) Platform { return first }}
 			}}
 		}, []string{"does not match the cause"}, 0, false},
+		brokenTransport{ruleNested, "has no view of a view", "WithContext/obeys each context of a view of a view", func(mock Platform) Platform {
+			return viewer{mock, func(outer context.Context) Platform {
+				return viewer{WithContext(outer, plain(mock)), func(inner context.Context) Platform {
+					return &adapter{func(r request) answer {
+						if err := errors.Join(context.Cause(outer), context.Cause(inner)); err != nil {
+							return answer{err: err}
+						}
+						return answer{err: errors.New("it has a context already")}
+					}}
+				}}
+			}}
+		}, []string{"both contexts of which are live", "it has a context already"}, 0, false},
 		brokenTransport{ruleOthers, "sets the context of the original", "WithContext/leaves other calls alone", func(mock Platform) Platform {
 			var mu sync.Mutex
 			last := context.Background()

@@ -117,6 +117,20 @@ var brokenPlatforms = []struct {
 	{"syncs nothing", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(platform.SyncDef) error { return nil }}
 	}, `is "value-a" in the Export?`},
+	{"deletes what is applied again", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			err := p.Sync(def)
+			if a := def.Actions[0]; a.ResourceID == "one" {
+				return p.Sync(platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: "one", Delete: a.Apply}}})
+			}
+			return err
+		}}
+	}, `is "value-c" in the Export?`},
+	{"executes the first action", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			return p.Sync(platform.SyncDef{Actions: def.Actions[:min(1, len(def.Actions))]})
+		}}
+	}, `is "value-b" in the Export?`},
 	{"never deletes", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
 		return eachAction(p, func(a *platform.SyncAction) { a.Delete = nil })
 	}, `is "value-b" in the Export?`},
@@ -148,6 +162,19 @@ var brokenPlatforms = []struct {
 				swapped = append(swapped, platform.SyncAction{ResourceID: a.ResourceID, Apply: a.Apply}, platform.SyncAction{ResourceID: a.ResourceID, Delete: a.Delete})
 			}
 			return p.Sync(platform.SyncDef{Actions: swapped})
+		}}
+	}, `is "value-b" in the Export?`},
+	{"deletes in place of applying", "Sync/deletes before it applies", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			before, _ := p.Export()
+			a := def.Actions[0]
+			if err := p.Sync(platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: a.ResourceID, Delete: a.Delete}}}); err != nil {
+				return err
+			}
+			if after, _ := p.Export(); !bytes.Equal(before, after) {
+				return nil
+			}
+			return p.Sync(def)
 		}}
 	}, `is "value-b" in the Export?`},
 	{"stops at the first failure", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {

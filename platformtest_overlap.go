@@ -348,7 +348,6 @@ func obeysBoth(pt *platformTest) error {
 	defer release()
 	for _, p := range []Platform{
 		WithContext(live, WithContext(ended, pt.p)), WithContext(ended, WithContext(live, pt.p)),
-		WithContext(live, WithContext(live, WithContext(ended, pt.p))),
 	} {
 		if err := diffCause("Ping", p.Ping(), cause); err != nil {
 			return err
