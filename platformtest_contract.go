@@ -320,7 +320,6 @@ func rollsOut(ct *contractTest) error {
 	def := ServiceDefinition{ServiceID: ct.id("web"), NewDefinition: next}
 	return firstError(
 		func() error { return ct.service("web", "image:1") },
-		func() error { return ct.runs("web", "image:1") },
 		func() error { return ct.apply(def) },
 		func() error { return ct.runs("web", "image:2") },
 		func() error { return ct.unchanged(func() error { return ct.apply(def) }) },

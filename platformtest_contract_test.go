@@ -126,6 +126,18 @@ var brokenPlatforms = []struct {
 			return err
 		}}
 	}, `is "value-c" in the Export?`},
+	{"keeps what an update replaces", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		var first platform.ResourceDef
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			if first == nil {
+				first = slices.Clone(def.Actions[0].Apply)
+			}
+			return p.Sync(def)
+		}, export: func() ([]byte, error) {
+			data, err := p.Export()
+			return append(data, first...), err
+		}}
+	}, `is "value-a" in the Export?`},
 	{"executes the first action", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
 			return p.Sync(platform.SyncDef{Actions: def.Actions[:min(1, len(def.Actions))]})
@@ -212,6 +224,20 @@ var brokenPlatforms = []struct {
 	}, "the Export has changed"},
 	{"lists services that are ignored", "AllServices/lists", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, _ flux.ServiceIDSet) ([]platform.Service, error) { return p.AllServices(ns, nil) }}
+	}, "of the namespace, the services"},
+	{"lists one service", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			services, err := p.AllServices(ns, ignored)
+			return services[:min(1, len(services))], err
+		}}
+	}, "of the namespace, the services"},
+	{"ignores services of all namespaces only", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			if ns != "" {
+				ignored = nil
+			}
+			return p.AllServices(ns, ignored)
+		}}
 	}, "of the namespace, the services"},
 	{"lists one namespace only", "AllServices/lists", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
