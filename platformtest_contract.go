@@ -409,12 +409,8 @@ func givesResults(ct *contractTest) error {
 		for _, r := range []request{{method: "Export"}, {method: "AllServices"}, {method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}}} {
 			ct.setStep("%s", r.method)
 			a := r.send(ct.Platform)
-			if err := mustSucceed(r.method, a.err); err != nil {
-				return err
-			}
 			clear(a.export)
 			for _, s := range a.services {
-				clear(s.Metadata)
 				clear(s.Containers.Containers)
 			}
 			clear(a.services)
@@ -424,14 +420,11 @@ func givesResults(ct *contractTest) error {
 }
 
 func overlaps(ct *contractTest) error {
-	ct.setStep("8 calls of Sync, with Exports")
+	ct.setStep("8 calls of Sync")
 	if err := concurrently(8, func(i int) error {
 		name := fmt.Sprintf("object-%d", i)
-		err := ct.Platform.Sync(SyncDef{Actions: []SyncAction{{ResourceID: name, Apply: ct.Object(name, "value-"+name)}}})
-		if err == nil {
-			_, err = ct.Platform.Export()
-		}
-		return mustSucceed("a call at the same time as others", err)
+		def := SyncDef{Actions: []SyncAction{{ResourceID: name, Apply: ct.Object(name, "value-"+name)}}}
+		return mustSucceed("a Sync at the same time as others", ct.Platform.Sync(def))
 	}); err != nil {
 		return err
 	}

@@ -330,7 +330,10 @@ var brokenPlatforms = []struct {
 	{"exports what Sync refuses", "Export/can be given to Sync", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, export: func() ([]byte, error) {
 			data, err := p.Export()
-			return append([]byte("# exported\n"), data...), err
+			if bytes.Contains(data, []byte(`"service"`)) {
+				data = append([]byte("# exported\n"), data...)
+			}
+			return data, err
 		}}
 	}, "Sync returned the error"},
 	{"keeps the memory of definitions", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
@@ -345,6 +348,25 @@ var brokenPlatforms = []struct {
 			return p.Export()
 		}}
 	}, "Export returned the error"},
+	{"clears the caller's IDs", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			defer clear(ids)
+			return p.SomeServices(ids)
+		}}
+	}, "SomeServices left its arguments as"},
+	{"takes from the caller's set", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			defer clear(ignored)
+			return p.AllServices(ns, ignored)
+		}}
+	}, "AllServices left its arguments as"},
+	{"counts every Apply", "Apply/rolls out", func(p platform.Platform) platform.Platform {
+		n := 0
+		return broken{Platform: p, export: func() ([]byte, error) {
+			data, err := p.Export()
+			return fmt.Appendf(data, "# revision %d\n", n), err
+		}, apply: func(defs []platform.ServiceDefinition) error { n++; return p.Apply(defs) }}
+	}, "the Export has changed"},
 	{"sorts the caller's actions", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
 			slices.SortFunc(def.Actions, func(a, b platform.SyncAction) int { return bytes.Compare([]byte(a.ResourceID), []byte(b.ResourceID)) })
@@ -361,13 +383,30 @@ var brokenPlatforms = []struct {
 			return kept, err
 		}}
 	}, "the Export has changed"},
-	{"lists services from memory", "Results/are the caller's", func(p platform.Platform) platform.Platform {
+	{"keeps the list of services", "Results/are the caller's", func(p platform.Platform) platform.Platform {
 		var kept []platform.Service
 		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			now, err := p.SomeServices(ids)
 			if len(kept) == 0 {
-				kept, _ = p.SomeServices(ids)
+				kept = now
 			}
-			return kept, nil
+			for i := range kept {
+				kept[i].Containers = now[i].Containers
+			}
+			return kept, err
+		}}
+	}, "whose only container runs image:1"},
+	{"keeps the lists of containers", "Results/are the caller's", func(p platform.Platform) platform.Platform {
+		kept := map[flux.ServiceID]platform.ContainersOrExcuse{}
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			now, err := p.SomeServices(ids)
+			for i, s := range now {
+				if _, ok := kept[s.ID]; !ok {
+					kept[s.ID] = s.Containers
+				}
+				now[i].Containers = kept[s.ID]
+			}
+			return now, err
 		}}
 	}, "whose only container runs image:1"},
 	{"loses writes of others", "Calls/may overlap", func(p platform.Platform) platform.Platform {
@@ -382,6 +421,9 @@ var brokenPlatforms = []struct {
 			return p.Sync(*first)
 		}}
 	}, "in the Export?"},
+	{"syncs whatever its context says", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: p.Sync}
+	}, "Sync of a view whose context had ended"},
 	{"does not look at its context", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
 			return p.AllServices(ns, ignored)
