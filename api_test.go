@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/go-kit/kit/metrics"
@@ -29,6 +30,7 @@ var (
 	_ func(*platform.StandaloneMessageBus, flux.InstanceID, platform.Platform, chan<- error) = (*platform.StandaloneMessageBus).Subscribe
 	_ func(*platform.StandaloneMessageBus, flux.InstanceID) (string, error)                  = (*platform.StandaloneMessageBus).Version
 
+	_ func(platform.SyncError) string                      = platform.SyncError.Error
 	_ func(platform.ApplyError) string                     = platform.ApplyError.Error
 	_ func(platform.FatalError) string                     = platform.FatalError.Error
 	_ func(platform.BusMetrics, flux.InstanceID)           = platform.BusMetrics.IncrKicks
@@ -42,6 +44,26 @@ var (
 	_ func(*platform.MockPlatform, []flux.ServiceID) ([]platform.Service, error)          = (*platform.MockPlatform).SomeServices
 	_ func(*platform.MockPlatform, platform.SyncDef) error                                = (*platform.MockPlatform).Sync
 	_ func(*platform.MockPlatform) (string, error)                                        = (*platform.MockPlatform).Version
+)
+
+// What was added to the documented API, and is promised like it.
+var (
+	_ func(context.Context, platform.Platform) platform.Platform  = platform.WithContext
+	_ func(platform.PlatformV4) platform.Platform                 = platform.PlatformFromV4
+	_ func(error) (platform.FatalError, bool)                     = platform.AsFatal
+	_ func(platform.ErrorCodec, error) *platform.WireError        = platform.ErrorCodec.Encode
+	_ func(platform.ErrorCodec, *platform.WireError) error        = platform.ErrorCodec.Decode
+	_ func(*testing.T, func(t *testing.T) platform.MessageBus)    = platform.MessageBusTestBattery
+	_ func(prometheus.Registerer) (platform.BusMetrics, error)    = platform.NewBusMetrics
+	_ func(prometheus.Registerer) (platform.Metrics, error)       = platform.NewMetrics
+	_ func(platform.Metrics, platform.Platform) platform.Platform = platform.Metrics.Instrument
+	_ func(platform.ApplyError) []error                           = platform.ApplyError.Unwrap
+	_ func(platform.SyncError) []error                            = platform.SyncError.Unwrap
+	_ func(platform.FatalError) error                             = platform.FatalError.Unwrap
+
+	_ = []error{platform.ErrPlatformNotAvailable, platform.ErrUpgradeNeeded, platform.ErrKicked}
+	_ = struct{ RequestDuration metrics.Histogram }(platform.MetricsImpl)
+	_ = struct{ Sentinels map[string]error }(platform.ErrorCodec{})
 )
 
 var (

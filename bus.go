@@ -15,29 +15,49 @@ import (
 
 // MessageBus handles routing messages to/from the matching platform.
 //
-// It may be used by many goroutines at once. MessageBusTestBattery checks that a bus
-// keeps the contract of each method.
+// It may be used by many goroutines at once. A call, a Ping, a Subscribe and a Connect hold
+// up no other, however long they take. MessageBusTestBattery checks that a bus keeps the
+// contract of each method.
+//
+// An instance ID is any string but the empty one, and has no structure: instances do not
+// affect each other.
+//
+// One rule holds for the errors of all buses, within one process and between processes:
+// what the daemon's Platform returned arrives as the comment of Platform says. An ApplyError
+// or SyncError is not wrapped; a service wraps it in a ClusterError where it shows it to a
+// person. Only a plain error may come in a ClusterError, which a bus between processes uses
+// to tell the cluster's errors from its own. Its own are an UnavailableError, if no answer
+// came, and an UpgradeNeededError.
 type MessageBus interface {
 	Connecter
 
 	// Subscribe registers a platform as the daemon for the instance specified. When it
 	// returns, calls for that instance go to p, and an earlier subscription of the
-	// instance has been ended.
+	// instance has been ended, though its calls may still be in progress.
 	//
-	// Each subscription ends at most once, and the bus then sends the cause to done:
-	// ErrKicked, or a FatalError, however wrapped, that a call to p returned. The bus
-	// never closes done. A call in progress at that time still returns its own result.
-	// An empty ID or a nil Platform is refused: the error is sent to done, and the
-	// current subscription of the instance is not affected.
+	// Each subscription ends at most once, and the bus then sends the cause to done: an
+	// error that matches ErrKicked if a newer one took its place, or what a call to p
+	// returned if it contains a FatalError, see AsFatal: the whole error, or the FatalError
+	// alone. No other error of a call ends a subscription, and no other cause matches
+	// ErrKicked. The bus never closes done. A call in progress at that time still returns
+	// its own result, and its FatalError, if it is one, ends no later subscription.
 	//
-	// If done is nil the cause is discarded. A done that nobody reads blocks nothing
-	// else; with a buffer of one value, nothing has to wait for the subscriber.
+	// A subscription has an identity of its own: subscriptions of one instance or several
+	// may have the same p, which need not be comparable, and the same done.
+	//
+	// An empty ID or a nil Platform is refused: the error is sent to done, and says which
+	// it is; the current subscription of the instance is not affected.
+	//
+	// If done is nil the cause is discarded. A done that nobody reads blocks nothing else,
+	// and delays no cause of another subscription; the cause is there when it is read. With
+	// a buffer of one value, nothing has to wait for the subscriber.
 	Subscribe(inst flux.InstanceID, p Platform, done chan<- error)
 
 	// Ping returns nil if the daemon for the instance given is known to be connected
 	// and its platform answers a Ping, an UnavailableError, which matches
 	// ErrPlatformNotAvailable, if no daemon is connected, and the error that the
-	// platform returned otherwise. NB this differs from the semantics of Connecter.Connect.
+	// platform returned otherwise. An empty ID is an error. NB this differs from the
+	// semantics of Connecter.Connect.
 	Ping(inst flux.InstanceID) error
 }
 
@@ -130,19 +150,19 @@ func (s *StandaloneMessageBus) Subscribe(inst flux.InstanceID, p Platform, compl
 }
 
 // Ping returns nil if the specified instance is connected, and an error if not, see
-// MessageBus.
+// MessageBus. No daemon can be connected under an empty ID: that is an UnavailableError too.
 func (s *StandaloneMessageBus) Ping(inst flux.InstanceID) error {
 	if inst == "" {
-		return pkgerrors.Wrap(errNoInstance, "ping")
+		return UnavailableError(pkgerrors.Wrap(errNoInstance, "ping"))
 	}
 	return (&handle{bus: s, inst: inst}).Ping()
 }
 
 // Version returns the fluxd version for the connected instance if the specified
-// instance is connected, and an error if not.
+// instance is connected, and an error if not, like that of Ping.
 func (s *StandaloneMessageBus) Version(inst flux.InstanceID) (string, error) {
 	if inst == "" {
-		return "", pkgerrors.Wrap(errNoInstance, "version")
+		return "", UnavailableError(pkgerrors.Wrap(errNoInstance, "version"))
 	}
 	return (&handle{bus: s, inst: inst}).Version()
 }
@@ -196,7 +216,7 @@ func (h *handle) lookup() (*subscription, Platform, error) {
 // endIfFatal ends the subscription s, whose Platform returned err, if err is fatal. It
 // returns err.
 func (h *handle) endIfFatal(s *subscription, err error) error {
-	fatal, ok := asFatal(err)
+	fatal, ok := AsFatal(err)
 	if !ok {
 		return err
 	}

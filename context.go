@@ -6,18 +6,38 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// WithContext returns a view of p whose calls obey ctx: they stop when ctx ends, and
-// their error then matches ctx's cause. The contexts that p obeys already stay in effect:
-// a view of a view obeys both contexts.
+// WithContext returns a view of p whose calls obey ctx. A call of the view whose context has
+// ended is not made, and its error matches the context's cause, as in
+// errors.Is(err, context.Cause(ctx)). All other calls, and their results, are those of p. A
+// call may take as long as its contexts allow.
+//
+// The contexts that p obeys already stay in effect: a view of a view obeys both contexts.
+// Neither p nor another view of it is affected by ctx, nor are their calls in progress.
 //
 // A Platform supports contexts if it has a method WithContext(context.Context) Platform,
-// as kubernetes.Cluster, the buses' handles and this package's decorators do. For other
-// Platforms ctx is checked before each call, and a call in progress is not stopped.
+// as kubernetes.Cluster, the buses' handles and this package's decorators do. When the
+// context of a call in progress ends, such a Platform stops the call if it can, as far as
+// the far end if it can do that: the error of a call that was stopped matches the cause,
+// and what the call had done by then is not known. For other Platforms ctx is checked
+// before each call, and a call in progress returns its own result.
 func WithContext(ctx context.Context, p Platform) Platform {
 	if c, ok := p.(contextual); ok {
 		return c.WithContext(ctx)
 	}
 	return &checked{ctx: ctx, next: p}
+}
+
+// either returns a context that ends with the first of two, and has the values of the second.
+func either(a, b context.Context) context.Context {
+	if a.Done() == nil {
+		return b
+	}
+	ctx, cancel := context.WithCancelCause(b)
+	if err := context.Cause(a); err != nil {
+		cancel(err)
+	}
+	context.AfterFunc(a, func() { cancel(context.Cause(a)) })
+	return ctx
 }
 
 type contextual interface {

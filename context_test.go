@@ -108,6 +108,7 @@ func TestNestedViewsObeyEachContext(t *testing.T) {
 		"handle":                 connected(t, &platform.MockPlatform{}),
 		"handle, no daemon":      connected(t, nil),
 		"instrumented handle":    platform.Metrics{RequestDuration: discard{}}.Instrument(connected(t, &platform.MockPlatform{})),
+		"observed":               platform.Observe(&platform.MockPlatform{}, func(context.Context, string) error { return nil }),
 		"daemon of version 4":    platform.PlatformFromV4(justV4{&platform.MockPlatform{}}),
 		"handle to instrumented": connected(t, platform.Metrics{RequestDuration: discard{}}.Instrument(&platform.MockPlatform{})),
 	} {

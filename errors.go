@@ -43,7 +43,7 @@ var (
 const clusterHelp = `Error from the cluster
 
 The request reached the daemon in your cluster, and the cluster refused it,
-failed to carry it out, or did not answer. The message has the reason.
+failed to carry it out, or did not answer. The reason is below.
 
 If it speaks of a definition (a field, a name, a kind), correct the
 definition and try again. If it says "forbidden", give the daemon's service
@@ -72,47 +72,43 @@ Upgrade the daemon to the version of this service or later, then try again.
 
 // ClusterError returns an error that reports that the daemon was reached, and that its
 // cluster refused the request, failed to execute it, or did not answer the daemon. The text
-// is that of err, and errors.Is and errors.As reach err. If err has a help text it is
-// returned unchanged, so that every hop may wrap the errors that it passes on. If err is nil
-// the result is an error without a cause.
+// is that of err, and errors.Is and errors.As reach err. The help text quotes it too, in
+// printable characters and at most 4 KiB, for clients that show nothing else. If err has a
+// help text it is returned unchanged, so that every hop may wrap the errors that it passes
+// on. If err is nil the result is an error without a cause.
 func ClusterError(err error) error {
 	if helpful, ok := err.(flux.HelpfulError); ok {
 		return helpful
 	}
-	return withHelp(clusterHelp, err)
+	problem := withHelp(clusterHelp, err)
+	text := strings.TrimSpace(oneline.Lines(textOf(err)))
+	problem.Help += "\n    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n"
+	return problem
 }
 
 // UnavailableError returns an error that reports that the platform did not answer: it is
-// not connected, or was lost during the call. It matches ErrPlatformNotAvailable. The text
-// is that of err, and errors.Is and errors.As reach err. If err is nil the result is an
-// error without a cause.
+// not connected, or was lost during the call. It is a flux.UserConfigProblem and matches
+// ErrPlatformNotAvailable. The text is that of err, and errors.Is and errors.As reach err.
+// If err is nil the result is an error without a cause.
 func UnavailableError(err error) error {
-	return kindError{withHelp(unavailableHelp, err), ErrPlatformNotAvailable}
+	return matching(ErrPlatformNotAvailable, withHelp(unavailableHelp, err))
 }
 
 // UpgradeNeededError returns an error that reports that the daemon does not know the
-// method. It matches ErrUpgradeNeeded. The text is that of err, and errors.Is and errors.As
-// reach err. If err is nil the result is an error without a cause.
+// method. It is a flux.UserConfigProblem and matches ErrUpgradeNeeded. The text is that of
+// err, and errors.Is and errors.As reach err. If err is nil the result is an error without
+// a cause.
 func UpgradeNeededError(err error) error {
-	return kindError{withHelp(upgradeHelp, err), ErrUpgradeNeeded}
+	return matching(ErrUpgradeNeeded, withHelp(upgradeHelp, err))
 }
 
 func withHelp(help string, err error) flux.UserConfigProblem {
 	return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: help, Err: err}}
 }
 
-// A kindError is a helpful error that matches a sentinel, whatever its cause.
-type kindError struct {
-	flux.UserConfigProblem
-	kind error
+func matching(sentinel error, problem flux.UserConfigProblem) flux.UserConfigProblem {
+	return flux.UserConfigProblem{BaseError: problem.Matching(sentinel)}
 }
-
-var _ flux.HelpfulError = kindError{}
-
-func (e kindError) Is(target error) bool { return target == e.kind }
-
-// Unwrap lets errors.As find the UserConfigProblem, and the cause behind it.
-func (e kindError) Unwrap() error { return e.UserConfigProblem }
 
 // Wrap errors in a FatalError to indicate that the platform should be considered dead,
 // and disconnected: the bus ends its subscription, wherever in the tree of the returned
@@ -128,9 +124,10 @@ func (err FatalError) Error() string { return (&flux.BaseError{Err: err.Err}).Er
 // Unwrap returns the cause.
 func (err FatalError) Unwrap() error { return err.Err }
 
-// asFatal returns the first FatalError in the tree of err. Unlike errors.As it also
-// finds a pointer to one, even a nil pointer, on which no method can be called.
-func asFatal(err error) (FatalError, bool) {
+// AsFatal returns the first FatalError in the tree of err, as a bus looks for it. Unlike
+// errors.As it also finds a pointer to one, even a nil pointer, on which no method can be
+// called.
+func AsFatal(err error) (FatalError, bool) {
 	switch e := err.(type) {
 	case nil:
 		return FatalError{}, false
@@ -142,10 +139,10 @@ func asFatal(err error) (FatalError, bool) {
 		}
 		return *e, true
 	case interface{ Unwrap() error }:
-		return asFatal(e.Unwrap())
+		return AsFatal(e.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, cause := range e.Unwrap() {
-			if fatal, ok := asFatal(cause); ok {
+			if fatal, ok := AsFatal(cause); ok {
 				return fatal, true
 			}
 		}
@@ -179,6 +176,20 @@ func causes[ID ~string](failures map[ID]error) []error {
 		}
 	}
 	return errs
+}
+
+// textOf returns the text of an error that comes from anywhere: one that is nil, or a nil
+// pointer whose method panics, has one too.
+func textOf(err error) (text string) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			text = fmt.Sprintf("an error of type %T, which panics when it is read: %v", err, cause)
+		}
+	}()
+	if fatal, ok := err.(*FatalError); ok && fatal == nil {
+		err = nil
+	}
+	return orNoCause(err).Error()
 }
 
 func orNoCause(err error) error {

@@ -96,7 +96,11 @@ func TestHelpTexts(t *testing.T) {
 
 			help := helpOf(t, err)
 			assert.NotEmpty(t, strings.TrimSpace(help))
-			assert.NotContains(t, help, "boom", "the help does not depend on the cause")
+			quotes := 0
+			if h.name == "ClusterError" {
+				quotes = 1 // clients of 2017 print the help alone
+			}
+			assert.Equal(t, quotes, strings.Count(help, "boom"), "the help quotes the cause of a ClusterError, once")
 			assert.Equal(t, help, helpOf(t, fmt.Errorf("outer: %w", err)), "found in a wrapped error")
 			assert.Empty(t, seen[help], "another wrapper has the same text")
 			seen[help] = h.name
@@ -128,9 +132,28 @@ func TestHelpIsNotNested(t *testing.T) {
 			if outer.name == "ClusterError" {
 				want = inner
 			}
-			assert.Equal(t, helpOf(t, want.wrap(nil)), helpOf(t, err), "%s(%s)", outer.name, inner.name)
+			assert.Equal(t, helpOf(t, want.wrap(errBoom)), helpOf(t, err), "%s(%s)", outer.name, inner.name)
 		}
 	}
+}
+
+// A service of 2017 chooses its status by a type switch.
+func TestHelpfulErrorsArePlainUserConfigProblems(t *testing.T) {
+	for _, h := range helpful {
+		switch err := h.wrap(errBoom).(type) { //nolint:errorlint // as importers do
+		case flux.UserConfigProblem:
+			assert.Equal(t, errBoom, err.Err, h.name)
+		default:
+			t.Errorf("%s returns a %T", h.name, err)
+		}
+	}
+}
+
+func TestHelpOfAClusterErrorIsBoundedAndPrintable(t *testing.T) {
+	help := helpOf(t, platform.ClusterError(errors.New("first\x1b[2J\nsecond\n")))
+	assert.Contains(t, help, "\n    first\\x1b[2J\n    second\n")
+	assert.Less(t, len(helpOf(t, platform.ClusterError(errors.New(strings.Repeat("x", 1<<20))))), 6<<10)
+	assert.Contains(t, helpOf(t, platform.ClusterError((*platform.FatalError)(nil))), "\n    no cause given\n", "a nil pointer cannot be asked")
 }
 
 func TestSentinels(t *testing.T) {

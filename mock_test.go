@@ -1,7 +1,9 @@
 package platform_test
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 
@@ -91,4 +93,38 @@ func TestMockPlatformArgTests(t *testing.T) {
 			assert.Equal(t, mock.SomeServicesAnswer, got["SomeServices"].result)
 		}
 	}
+}
+
+func TestObserveSeesEachCall(t *testing.T) {
+	var seen []string
+	mock := distinctMock(t)
+	p := platform.Observe(mock, func(_ context.Context, method string) error {
+		seen = append(seen, method)
+		return nil
+	})
+	assert.Equal(t, callAll(mock), callAll(p))
+	assert.ElementsMatch(t, methods, seen)
+
+	for method, got := range callAll(platform.Observe(mustNotBeCalled{}, func(context.Context, string) error { return errBoom })) {
+		assert.Equal(t, errBoom, got.err, method)
+		assert.Empty(t, got.result, method)
+	}
+}
+
+func TestObserveWaitsForTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := platform.Observe(mustNotBeCalled{}, func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		inner, stop := context.WithCancel(t.Context())
+		defer stop()
+		result := make(chan error, 1)
+		go func() { result <- platform.WithContext(inner, platform.WithContext(ctx, waits)).Ping() }()
+		synctest.Wait()
+		assert.Empty(t, result, "the call is in progress")
+		cancel(errCause)
+		assert.Equal(t, errCause, <-result, "a view of a view waits for both")
+	})
 }

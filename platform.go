@@ -4,8 +4,9 @@
 // [Platform] is the interface of a cluster. Package kubernetes implements it,
 // [Instrument] measures it, and a [MessageBus] carries it between a daemon, which offers
 // a cluster, and a service, which uses it: Connect returns a Platform whose calls are
-// executed by the daemon. [PlatformTestBattery] and [MessageBusTestBattery] check that
-// other transports and buses keep the contract.
+// executed by the daemon. [PlatformTestBattery], [MessageBusTestBattery] and
+// [PlatformContractBattery] check that other transports, buses and implementations keep the
+// contract.
 //
 // # Concurrency
 //
@@ -26,9 +27,11 @@
 //     arrived: no daemon is connected, or it was lost.
 //   - [UpgradeNeededError], which matches [ErrUpgradeNeeded], reports that the daemon is
 //     too old to know the method.
-//   - [FatalError] reports that the Platform is dead, and ends its subscription.
+//   - [FatalError] reports that the Platform is dead, and ends its subscription. [AsFatal]
+//     finds it.
 //
-// The three in the middle carry a help text for the end user, see [flux.HelpfulError].
+// The three in the middle are a [flux.UserConfigProblem] with a help text for the end user,
+// see [flux.HelpfulError]. [ErrorCodec] sends errors over any encoding.
 package platform
 
 import (
@@ -44,19 +47,22 @@ type PlatformV4 interface {
 	// if it is empty, without those in ignored. Their order is not defined. The excuse
 	// of a service's containers reports what could not be determined about it. A
 	// namespace that does not exist is an error. A result may be accompanied by an
-	// error, which reports what the result lacks.
+	// error, which reports what the result lacks. The containers of a service have the order
+	// of its definition.
 	AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error)
 
 	// SomeServices returns those of the services named that exist, and leaves out the
-	// others. Their order is not defined, and no service is in the result twice. A
-	// result may be accompanied by an error, which reports what could not be looked up.
+	// others. Their order is not defined, and no service is in the result twice: the order
+	// of ids, and IDs that are named twice, do not count. A result may be accompanied by an
+	// error, which reports what could not be looked up.
 	SomeServices(ids []flux.ServiceID) ([]Service, error)
 
 	// Apply applies the new definition of each service's pod controller and, unless
 	// Async is set, waits until it is rolled out. It attempts every definition
 	// also after one has failed. It returns nil if all succeeded; an ApplyError
-	// with one entry for each service that did not; and any other error only if it
-	// attempted none. Applying a definition again changes nothing.
+	// with one entry for each service that did not, which matches ErrNoMatchingService if
+	// the service does not exist; and any other error only if it attempted none. Applying a
+	// definition again changes nothing.
 	Apply(defs []ServiceDefinition) error
 
 	// Ping returns nil if the platform can be reached and answers.
@@ -72,8 +78,9 @@ type PlatformV5 interface {
 	PlatformV4
 
 	// Export returns definitions of the objects in the cluster, as multi-document YAML
-	// in a defined order, suitable as input for Sync. Secrets are left out unless the
-	// platform is configured to include them.
+	// in a defined order, suitable as input for Sync: it then changes nothing. Secrets are
+	// left out unless the platform is configured to include them. A result may be
+	// accompanied by an error, which reports what the result lacks.
 	Export() ([]byte, error)
 
 	// Sync executes every action, also after one has failed. It returns nil if all
@@ -85,9 +92,61 @@ type PlatformV5 interface {
 
 // Platform is the interface various platforms fulfill, e.g. *kubernetes.Cluster.
 //
-// It may be used by many goroutines at once. Arguments and results belong to the caller.
-// PlatformTestBattery checks that a transport or decorator keeps the contract of each
-// method.
+// What follows holds for every implementation, and for transports and decorators, which
+// pass calls on to another Platform. PlatformContractBattery checks an implementation, and
+// PlatformTestBattery a transport or decorator.
+//
+// # Values
+//
+// Nil and empty mean the same, in arguments and in results. Where an order is not defined
+// any will do; ServiceDefinitions, SyncActions and what is in them keep theirs. IDs, names,
+// statuses and metadata may be any strings, the empty one included. A string that is not
+// valid UTF-8 may arrive with U+FFFD in place of what is invalid, or fail the call; later
+// calls are not affected. Definitions and exports are bytes, and arrive as they are.
+//
+// Arguments and results belong to the caller: a Platform neither changes its arguments nor
+// keeps a reference to either. A result or an error does not change once it is returned,
+// and arguments do not change at the far end before the call has ended.
+//
+// # Sizes
+//
+// A transport carries 4 MiB of arguments or of results, 10,000 entries in either, and 64 KiB
+// of text in an error and in each of its entries, 4 MiB together. A call that is larger
+// fails, with an error that says so; it is never cut short without a word.
+//
+// # Calls
+//
+// A write, which is Apply or Sync, is made at most once, whatever its error. If its outcome
+// is not known, it returns an UnavailableError that says so. Reads, which are the other
+// methods, may be repeated, and Ping and Version may be called at any time, for instance on
+// connecting. Each call reaches the platform, also if many calls before it have failed, and
+// has ended when it returns, unless the connection was lost or its context has ended. It
+// returns the platform's answer to it, and nothing of another call's.
+//
+// A Platform may be used by many goroutines at once, with 256 calls in progress. A call may
+// take as long as its context allows, see WithContext; a slow one holds up no other.
+//
+// A Platform must not panic. What becomes of a panic is not defined: a transport may return
+// it as an error, and within one process it may end the program.
+//
+// # Errors
+//
+// A call that succeeded returns an error that is nil, also behind the interface; an error
+// with an empty text is one. Over every hop,
+//
+//   - an ApplyError or SyncError arrives as it was, for a type switch to find, with an entry
+//     for each entry; what is said here of errors holds for entries too;
+//   - a flux.UserConfigProblem, ServerException or Missing keeps its type, its text and its
+//     help, and with it a ClusterError, UnavailableError or UpgradeNeededError;
+//   - AsFatal finds a FatalError in what arrives if it found one in what was returned, and
+//     only then. The whole error may arrive, or the FatalError alone;
+//   - errors.Is finds the exported errors of this package, and errors.As an ApplyError or
+//     SyncError, in what wraps them too, and only if they were there;
+//   - the text stays. A transport may add to the text of an error that wraps an ApplyError
+//     or SyncError, and give a text to an error that has none;
+//   - any error that is none of these may come in a ClusterError, which has the same text.
+//
+// A result that is returned with an error arrives with it, except for Version.
 type Platform interface {
 	PlatformV5
 }
@@ -101,8 +160,9 @@ type Connecter interface {
 	// ID is empty (i.e., not if the platform is simply not known to be connected at
 	// this time).
 	//
-	// The Platform returned follows the instance: each call goes to the daemon that is
-	// subscribed at that time, and fails with an UnavailableError while there is none.
+	// The Platform returned, and each view of it, follows the instance: each call goes to
+	// the daemon that is subscribed at that time, and fails with an UnavailableError while
+	// there is none. There may be many for one instance.
 	Connect(inst flux.InstanceID) (Platform, error)
 }
 

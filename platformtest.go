@@ -3,7 +3,6 @@ package platform
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"runtime/debug"
 	"sync"
 	"testing"
@@ -11,97 +10,113 @@ import (
 )
 
 // PlatformTestBattery checks that a transport or a decorator keeps the contract of
-// Platform, so that arguments and results pass through it unchanged. Its use is one line:
+// Platform, so that calls, arguments, results and errors pass through it. Its use is one
+// line:
 //
 //	func TestMyTransport(t *testing.T) { platform.PlatformTestBattery(t, throughMyTransport) }
 //
 // wrap receives the Platform of the far end and returns the Platform under test, which must
-// pass every call on to it. The battery calls wrap once for each case, in a goroutine of
-// its own; wrap registers its clean-up with t.Cleanup.
+// pass calls on to it. The battery may call wrap any number of times, in goroutines of its
+// own and before it has finished with an earlier one; wrap registers its clean-up with
+// t.Cleanup.
 //
-// The battery checks, for each method, that
+// What is checked is what the comments of Platform and WithContext say, and no more: nil and
+// empty are the same, services may come in any order, and reads may be repeated. A transport
+// need not encode errors by itself, see [ErrorCodec].
 //
-//   - arguments and results arrive unchanged: nothing is lost, added or reordered, nil and
-//     empty stay distinct, and bytes that are not UTF-8 and answers of 4 MiB pass. All
-//     strings are valid UTF-8, so that JSON can carry them. Services returned with an
-//     error are results too;
-//   - the call is made exactly once and has ended when it returns, also when it failed;
-//     later and concurrent calls get their own answers;
-//   - arguments are not modified, and the caller may modify results;
-//   - nil stays nil, also behind the error interface, and every error stays an error,
-//     even one with an empty text;
-//   - ApplyError and SyncError keep each entry with its text; the errors of
-//     UnavailableError, UpgradeNeededError and ClusterError keep their text, their help and
-//     the sentinel they match; any other error keeps its text and becomes none of these,
-//     but may arrive in a ClusterError. Of a FatalError only the text has to arrive;
-//     MessageBusTestBattery checks its effect.
-//
-// Each case is a subtest, named after the method: -run Battery/Sync. A failure shows the
-// call, the value received, the value wanted, and the rule that it breaks. A panic in the
-// goroutine of a call is a failure, and so is a case that takes longer than 30 seconds; its
-// goroutine leaks, since it cannot be ended from outside.
+// Each case is a subtest, named after the method or the matter: -run Battery/Sync. A failure
+// shows the call, the value received, the value wanted, the error that the call returned,
+// the rule that is broken, and where to look. A panic in the goroutine of a call is a
+// failure, and so is a call that does not return, see BatteryOptions.Wait; its goroutine
+// leaks, since it cannot be ended from outside.
 func PlatformTestBattery(t *testing.T, wrap func(mock Platform) Platform) {
 	t.Helper()
-	runPlatformCases(t, func(*testing.T) func(Platform) Platform { return wrap })
+	PlatformTestBatteryWith(t, wrap, BatteryOptions{})
+}
+
+// PlatformTestBatteryWith is PlatformTestBattery with options.
+func PlatformTestBatteryWith(t *testing.T, wrap func(mock Platform) Platform, options BatteryOptions) {
+	t.Helper()
+	runPlatformCases(t, options, func(*testing.T) func(Platform) Platform { return wrap })
+}
+
+// BatteryOptions configure a battery. The zero value is useful.
+type BatteryOptions struct {
+	// Wait is how long a case may wait for calls to return and for messages to arrive; 10
+	// seconds if zero. Close to the test's deadline cases wait for less, so that the battery
+	// ends, with a failure for each case, before the deadline ends the test.
+	Wait time.Duration
+	// SlowCall is how long the calls take that a time-out must not end; 250 milliseconds
+	// if zero. Set it to more than the time-outs that the transport or bus has.
+	SlowCall time.Duration
+	// StopsCalls says that a call in progress returns when its context has ended, though the
+	// platform has not answered. Without it a call may also wait for the platform.
+	StopsCalls bool
+}
+
+func (o BatteryOptions) withDefaults() BatteryOptions {
+	if o.Wait <= 0 {
+		o.Wait = 10 * time.Second
+	}
+	if o.SlowCall <= 0 {
+		o.SlowCall = 250 * time.Millisecond
+	}
+	return o
+}
+
+// before returns the options for a case of a test with the deadline given: even if each
+// case waits in vain, an eighth of the time that is left at its beginning is enough.
+func (o BatteryOptions) before(deadline time.Time, limited bool) BatteryOptions {
+	o = o.withDefaults()
+	if limited {
+		o.Wait = min(o.Wait, time.Until(deadline)/8)
+	}
+	return o
 }
 
 // runPlatformCases runs each case as a subtest. open is called in the subtest's own
 // goroutine, where it may call t.Fatal; the wrap that it returns is not.
-func runPlatformCases(t *testing.T, open func(*testing.T) func(Platform) Platform) {
+func runPlatformCases(t *testing.T, options BatteryOptions, open func(*testing.T) func(Platform) Platform) {
 	t.Helper()
 	for _, c := range platformCases() {
 		t.Run(c.name, func(t *testing.T) {
-			if err := c.run(open(t), caseLimit); err != nil {
+			if err := c.run(open(t), options.before(t.Deadline())); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// caseLimit is far more than any case needs, so that no case fails on a busy machine.
-const caseLimit = 30 * time.Second
+// A rule is a sentence of the contract, and a hint for whoever breaks it.
+type rule struct{ says, hint string }
 
-// A conformanceCase checks one rule of the contract of Platform.
-type conformanceCase struct {
-	name   string
-	rule   string                          // the sentence of the contract that a failure breaks
-	mock   func() *MockPlatform            // answers at the far end; nil means the zero mock
-	answer func(request) answer            // answers in place of the mock, depending on the request
-	check  func(Platform, *recorder) error // takes no testing.T: it may hang, and we test it against broken transports
-}
-
-// run checks the Platform that wrap returns. It returns nil if the rule holds.
-func (c conformanceCase) run(wrap func(Platform) Platform, limit time.Duration) error {
-	return withRule(c.rule, runBounded(limit, func() error {
-		far := &recorder{mock: &MockPlatform{}, answer: c.answer}
-		if c.mock != nil {
-			far.mock = c.mock()
-		}
-		p := wrap(far)
-		if p == nil {
-			return errors.New("there is nothing to test: wrap returned nil")
-		}
-		return c.check(p, far)
-	}))
-}
-
-// platformFailures runs every case, and yields its name and its failure, or nil.
-func platformFailures(wrap func(Platform) Platform, limit time.Duration) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for _, c := range platformCases() {
-			if !yield(c.name, c.run(wrap, limit)) {
-				return
-			}
-		}
-	}
-}
-
-// withRule adds the rule that was broken to a failure.
-func withRule(rule string, err error) error {
+// broken adds the rule to a failure.
+func (r rule) broken(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w\nrule: %s", err, rule)
+	return fmt.Errorf("%w\nrule: %s\nhint: %s", err, r.says, r.hint)
+}
+
+// A conformanceCase checks one rule of the contract of Platform.
+type conformanceCase struct {
+	name  string
+	rule  rule
+	check func(*platformTest) error // takes no testing.T: it may hang, and we test it against broken transports
+}
+
+// run checks the Platform that wrap returns. It returns nil if the rule holds.
+func (c conformanceCase) run(wrap func(Platform) Platform, options BatteryOptions) error {
+	pt := &platformTest{far: newFarEnd(), BatteryOptions: options.withDefaults()}
+	err := runBounded(&pt.progress, pt.Wait, func() error {
+		pt.setStep("wrap")
+		if pt.p = wrap(pt.far.platform()); pt.p == nil {
+			return errors.New("there is nothing to test: wrap returned nil")
+		}
+		return c.check(pt)
+	})
+	pt.far.close()
+	return c.rule.broken(err)
 }
 
 var (
@@ -109,10 +124,29 @@ var (
 	errExited = errors.New("the goroutine of the call exited: was t.FailNow called in it?")
 )
 
+// A progress knows what a case began last, for the message if it hangs.
+type progress struct {
+	mu   sync.Mutex
+	step string // guarded by mu
+}
+
+func (p *progress) setStep(format string, args ...any) {
+	step := fmt.Sprintf(format, args...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.step = step
+}
+
+func (p *progress) last() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.step
+}
+
 // runBounded calls f in a goroutine and returns its error. It also returns an error if f
 // panics, exits its goroutine, or does not return within the limit; the goroutine of an f
 // that hangs leaks.
-func runBounded(limit time.Duration, f func() error) error {
+func runBounded(p *progress, limit time.Duration, f func() error) error {
 	returned := make(chan error, 1)
 	go func() {
 		err := errExited
@@ -126,7 +160,7 @@ func runBounded(limit time.Duration, f func() error) error {
 	case err := <-returned:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("%w: a call did not return within %v", errHang, limit)
+		return fmt.Errorf("%w: %s did not return within %v", errHang, p.last(), limit)
 	}
 }
 
@@ -153,8 +187,23 @@ func concurrently(n int, f func(i int) error) error {
 	}
 	close(start)
 	all.Wait()
+	return firstOf(errs...)
+}
+
+// firstOf returns the first error that is not nil.
+func firstOf(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstError runs the checks in order and returns the first failure.
+func firstError(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
 			return err
 		}
 	}

@@ -1,420 +1,697 @@
 package platform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/platformbus/platform/flux"
 )
 
 type brokenTransport struct {
-	name string
-	wrap func(Platform) Platform
-	in   string   // the case that must fail
-	says []string // texts that the failure must contain beside the rule
+	breaks rule
+	name   string
+	in     string // the case that must fail
+	wrap   func(Platform) Platform
+	says   []string      // texts that the failure must contain beside the rule
+	wait   time.Duration // the default if zero; short for transports that hang
+	stops  bool          // BatteryOptions.StopsCalls
 }
 
+// hasty is the wait for what is expected to hang.
+const hasty = 300 * time.Millisecond
+
 // brokenTransports has a transport for each fault that we could think of.
-var brokenTransports = []brokenTransport{
-	// Arguments.
-	{"loses the namespace", changeRequests(func(r *request) { r.namespace = "" }),
-		"AllServices/passes on its arguments", []string{`got {Namespace:"" Ignored:`, `want {Namespace:"größe of a/b"`}},
-	{"upper-cases the namespace", changeRequests(func(r *request) { r.namespace = strings.ToUpper(r.namespace) }),
-		"AllServices/keeps nil and empty arguments apart", []string{`"DEFAULT"`}},
-	{"loses the ignored", changeRequests(func(r *request) { r.ignored = nil }),
-		"AllServices/passes on 1000 IDs", []string{"Ignored:nil", "characters, different from character"}},
-	{"turns an empty set into nil", changeRequests(func(r *request) {
-		if len(r.ignored) == 0 {
-			r.ignored = nil
+func brokenTransports() []brokenTransport {
+	return slices.Concat(brokenArguments(), brokenResults(), brokenErrors(), brokenCalls(), brokenMemory(), brokenOverlap(), brokenContexts())
+}
+
+func brokenArguments() []brokenTransport {
+	rows := []brokenTransport{
+		{ruleArguments, "loses the namespace", "AllServices/passes on its arguments",
+			changeRequests(func(r *request) { r.namespace = "" }), []string{`got {Namespace:"" Ignored:`, `want {Namespace:"größe of a/b"`}, 0, false},
+		{ruleArguments, "upper-cases the namespace", "AllServices/passes on its arguments",
+			changeRequests(func(r *request) { r.namespace = strings.ToUpper(r.namespace) }), []string{`"GR`}, 0, false},
+		{ruleArguments, "loses the ignored", "AllServices/passes on its arguments",
+			changeRequests(func(r *request) { r.ignored = nil }), []string{"Ignored:nil"}, 0, false},
+		{ruleArguments, "loses IDs without a slash", "SomeServices/passes on its arguments",
+			changeRequests(func(r *request) {
+				r.ids = slices.DeleteFunc(r.ids, func(id flux.ServiceID) bool { return !strings.Contains(string(id), "/") })
+			}), []string{"SomeServices reached the platform with arguments"}, 0, false},
+		{ruleArguments, "cuts IDs at the second slash", "SomeServices/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i, id := range r.ids {
+					parts := strings.SplitN(string(id), "/", 3)
+					r.ids[i] = flux.ServiceID(strings.Join(parts[:min(2, len(parts))], "/"))
+				}
+			}), []string{"SomeServices reached the platform with arguments"}, 0, false},
+		{ruleArguments, "trims IDs", "SomeServices/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i, id := range r.ids {
+					r.ids[i] = flux.ServiceID(strings.TrimSpace(string(id)))
+				}
+			}), []string{"SomeServices reached the platform with arguments"}, 0, false},
+		{ruleArguments, "asks for all in place of none", "SomeServices/passes on its arguments",
+			intercept(func(next Platform, r request) answer {
+				if r.method == "SomeServices" && len(r.ids) == 0 {
+					r.method = "AllServices"
+				}
+				return r.send(next)
+			}), []string{`got ["AllServices"]`, `want ["SomeServices"]`}, 0, false},
+		{ruleArguments, "loses Async", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.defs {
+					r.defs[i].Async = false
+				}
+			}), []string{"Async:false", "Async:true"}, 0, false},
+		{ruleArguments, "loses the last definition", "Apply/passes on its arguments",
+			changeRequests(func(r *request) { r.defs = dropLast(r.defs) }), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "reverses the definitions", "Apply/passes on its arguments",
+			changeRequests(func(r *request) { slices.Reverse(r.defs) }), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "keeps one definition for each service", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				r.defs = slices.CompactFunc(r.defs, func(a, b ServiceDefinition) bool { return a.ServiceID == b.ServiceID })
+			}), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "sends definitions as text", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.defs {
+					r.defs[i].NewDefinition = lossy(r.defs[i].NewDefinition)
+				}
+			}), []string{`\x80`}, 0, false},
+		{ruleArguments, "skips a definition that is empty", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				r.defs = slices.DeleteFunc(r.defs, func(d ServiceDefinition) bool { return len(d.NewDefinition) == 0 })
+			}), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "does not call for no definitions", "Apply/passes on its arguments",
+			intercept(func(next Platform, r request) answer {
+				if r.method == "Apply" && len(r.defs) == 0 {
+					return answer{}
+				}
+				return r.send(next)
+			}), []string{"got []", `want ["Apply"]`}, 0, false},
+		{ruleArguments, "swaps Delete and Apply", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i, a := range r.def.Actions {
+					r.def.Actions[i].Delete, r.def.Actions[i].Apply = a.Apply, a.Delete
+				}
+			}), []string{`Delete:"kind: Come\n"`, `Delete:"kind: Gone\n"`}, 0, false},
+		{ruleArguments, "sorts the actions", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				slices.SortFunc(r.def.Actions, func(a, b SyncAction) int { return strings.Compare(a.ResourceID, b.ResourceID) })
+			}), []string{"Sync reached the platform with arguments"}, 0, false},
+		{ruleArguments, "deletes first", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				slices.SortStableFunc(r.def.Actions, func(a, b SyncAction) int { return len(a.Apply) - len(b.Apply) })
+			}), []string{"Sync reached the platform with arguments"}, 0, false},
+		{ruleArguments, "keeps one action for each ResourceID", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				r.def.Actions = slices.CompactFunc(r.def.Actions, func(a, b SyncAction) bool { return a.ResourceID == b.ResourceID })
+			}), []string{"Sync reached the platform with arguments"}, 0, false},
+		{ruleArguments, "skips actions that do nothing", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				r.def.Actions = slices.DeleteFunc(r.def.Actions, func(a SyncAction) bool { return len(a.Apply)+len(a.Delete) == 0 })
+			}), []string{"Sync reached the platform with arguments"}, 0, false},
+		{ruleArguments, "sends resources as text", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.def.Actions {
+					r.def.Actions[i].Delete = lossy(r.def.Actions[i].Delete)
+				}
+			}), []string{"Sync reached the platform with arguments", `\x80`}, 0, false},
+		{ruleArguments, "panics at a nil argument", "SomeServices/passes on its arguments",
+			intercept(func(next Platform, r request) answer {
+				if r.method == "SomeServices" {
+					_ = r.ids[0]
+				}
+				return r.send(next)
+			}), []string{"panic: runtime error: index out of range"}, 0, false},
+		{ruleSize, "sends 1000 IDs to ignore at most", "AllServices/passes on 10,000 entries",
+			changeRequests(func(r *request) {
+				short := flux.ServiceIDSet{}
+				short.Add(r.ignored.ToSlice()[:min(1000, len(r.ignored))])
+				r.ignored = short
+			}), []string{"characters, different from character"}, 0, false},
+		{ruleSize, "asks for 1000 IDs at most", "SomeServices/passes on 10,000 entries",
+			changeRequests(func(r *request) { r.ids = r.ids[:min(1000, len(r.ids))] }), []string{"different from character"}, 0, false},
+		{ruleSize, "applies in parts of 1000", "Apply/passes on 10,000 entries",
+			intercept(func(next Platform, r request) (a answer) {
+				for part := range slices.Chunk(r.defs, 1000) {
+					a = request{method: "Apply", defs: part}.send(next)
+				}
+				return a
+			}), []string{`got ["Apply" "Apply"`}, 0, false},
+		{ruleSize, "syncs 9999 actions at most", "Sync/passes on 10,000 entries",
+			changeRequests(func(r *request) { r.def.Actions = r.def.Actions[:min(9999, len(r.def.Actions))] }), []string{"different from character"}, 0, false},
+		{ruleSize, "truncates a definition at 1 MiB", "Apply/passes on 4 MiB",
+			changeRequests(func(r *request) {
+				for i := range r.defs {
+					r.defs[i].NewDefinition = r.defs[i].NewDefinition[:min(1<<20, len(r.defs[i].NewDefinition))]
+				}
+			}), []string{"characters, different from character", "…"}, 0, false},
+		{ruleSize, "refuses a large resource", "Sync/passes on 4 MiB",
+			intercept(func(next Platform, r request) answer {
+				for _, action := range r.def.Actions {
+					if len(action.Apply) > 1<<20 {
+						return answer{err: errors.New("ResourceExhausted: received message larger than max")}
+					}
+				}
+				return r.send(next)
+			}), []string{"got []", `want ["Sync"]`, "the call returned the error: ResourceExhausted"}, 0, false},
+	}
+	for name, change := range map[string]func(string) string{
+		"names the nameless":        func(s string) string { return cmp.Or(s, "default") },
+		"transliterates":            strings.NewReplacer("ö", "o", "ß", "ss").Replace,
+		"composes characters":       strings.NewReplacer("u\u0308", "ü").Replace,
+		"joins lines":               strings.NewReplacer("\n", " ").Replace,
+		"ends strings at a NUL":     func(s string) string { before, _, _ := strings.Cut(s, "\x00"); return before },
+		"drops byte order marks":    strings.NewReplacer("\ufeff", "").Replace,
+		"breaks lines at U+2028":    strings.NewReplacer("\u2028", "\n").Replace,
+		"escapes quotes":            strings.NewReplacer(`"`, `\"`).Replace,
+		"doubles apostrophes":       strings.NewReplacer("'", "''").Replace,
+		"unescapes JSON":            strings.NewReplacer(`\u0041`, "A").Replace,
+		"unescapes URLs":            strings.NewReplacer("%2f", "/").Replace,
+		"cleans paths":              strings.NewReplacer("..", ".").Replace,
+		"expands variables":         strings.NewReplacer("$ref", "").Replace,
+		"escapes for HTML":          strings.NewReplacer("<", "&lt;").Replace,
+		"takes null for nothing":    strings.NewReplacer("null", "").Replace,
+		"has objects with members":  strings.NewReplacer("__proto__", "").Replace,
+		"takes digits for a number": strings.NewReplacer("00", "0").Replace,
+		"takes true for a value":    strings.NewReplacer("true", "1").Replace,
+		"has 16 bits a character":   strings.NewReplacer("𝛌", "\uFFFD").Replace,
+		"has names of 255 bytes":    func(s string) string { return s[:min(255, len(s))] },
+		"trims spaces":              strings.TrimSpace,
+	} {
+		rows = append(rows, brokenTransport{ruleArguments, name + " in ResourceIDs", "Sync/passes on its arguments", changeRequests(func(r *request) {
+			for i := range r.def.Actions {
+				r.def.Actions[i].ResourceID = change(r.def.Actions[i].ResourceID)
+			}
+		}), []string{"Sync reached the platform with arguments"}, 0, false})
+	}
+	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+		rows = append(rows, brokenTransport{ruleStrings, "loses its connection for " + method + " to a string that is not UTF-8", method + "/passes on or refuses what is not UTF-8",
+			func(mock Platform) Platform {
+				lost := false
+				return &adapter{func(r request) answer {
+					if strings.Contains(show(r.arguments()), `\xff`) {
+						lost = true
+					}
+					if lost {
+						return answer{err: errors.New("connection reset")}
+					}
+					return r.send(mock)
+				}}
+			}, []string{"calls that the platform received", "connection reset"}, 0, false})
+	}
+	return append(rows, brokenTransport{ruleStrings, "drops what is not UTF-8", "Sync/passes on or refuses what is not UTF-8",
+		changeRequests(func(r *request) {
+			r.def.Actions = slices.DeleteFunc(r.def.Actions, func(a SyncAction) bool { return a.ResourceID == "\xff" })
+		}), []string{"Sync reached the platform with arguments"}, 0, false})
+}
+
+func brokenResults() []brokenTransport {
+	rows := []brokenTransport{
+		{ruleResults, "loses the last service", "AllServices/returns every service",
+			changeAnswers(func(_ request, a *answer) { a.services = dropLast(a.services) }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "returns a service twice", "SomeServices/returns every service",
+			changeAnswers(func(_ request, a *answer) { a.services = append(a.services, a.services[:min(1, len(a.services))]...) }), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "loses the IP", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.IP = "" }), []string{`IP:""`}, 0, false},
+		{ruleResults, "parses the IP", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.IP, _, _ = strings.Cut(s.IP, "%") }), []string{`IP:"fe80::1"`}, 0, false},
+		{ruleResults, "loses the status", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.Status = "" }), []string{`Status:""`}, 0, false},
+		{ruleResults, "loses the excuse", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.Containers.Excuse = "" }), []string{`Excuse:"no \"matching\"\npods\n"`}, 0, false},
+		{ruleResults, "loses the containers beside an excuse", "SomeServices/returns every service",
+			changeServices(func(s *Service) {
+				if s.Containers.Excuse != "" {
+					s.Containers.Containers = nil
+				}
+			}), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "swaps the name and the image", "SomeServices/returns every service",
+			changeServices(func(s *Service) {
+				for i, c := range s.Containers.Containers {
+					s.Containers.Containers[i] = Container{Name: c.Image, Image: c.Name}
+				}
+			}), []string{`{Name:"r.example/web:1" Image:"web"}`}, 0, false},
+		{ruleResults, "reverses the containers", "SomeServices/returns every service",
+			changeServices(func(s *Service) { slices.Reverse(s.Containers.Containers) }), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "keeps one container of each name", "SomeServices/returns every service",
+			changeServices(func(s *Service) {
+				seen := map[string]bool{}
+				s.Containers.Containers = slices.DeleteFunc(s.Containers.Containers, func(c Container) bool {
+					again := seen[c.Name]
+					seen[c.Name] = true
+					return again
+				})
+			}), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "loses the metadata", "SomeServices/returns every service",
+			changeServices(func(s *Service) { s.Metadata = nil }), []string{"Metadata:nil"}, 0, false},
+		{ruleResults, "loses metadata without a key", "AllServices/returns every service",
+			changeServices(func(s *Service) { delete(s.Metadata, "") }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "loses metadata without a value", "AllServices/returns every service",
+			changeServices(func(s *Service) {
+				maps.DeleteFunc(s.Metadata, func(_, value string) bool { return value == "" })
+			}), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "cuts strings at a NUL", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.Status, _, _ = strings.Cut(s.Status, "\x00") }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "strips a byte order mark", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.Status = strings.TrimPrefix(s.Status, "\ufeff") }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "escapes HTML", "AllServices/returns every service",
+			changeServices(func(s *Service) { s.Status = strings.ReplaceAll(s.Status, "<", "&lt;") }), []string{"AllServices returned the services"}, 0, false},
+		{ruleSize, "truncates at 4096 services", "AllServices/returns 10,000 entries",
+			changeAnswers(func(_ request, a *answer) { a.services = a.services[:min(4096, len(a.services))] }), []string{"different from character"}, 0, false},
+		{ruleSize, "pages of 5000 services, and never the next", "SomeServices/returns 10,000 entries",
+			changeAnswers(func(_ request, a *answer) { a.services = a.services[:min(5000, len(a.services))] }), []string{"different from character"}, 0, false},
+		{rulePartial, "drops services beside an error", "AllServices/keeps a result beside an error",
+			changeAnswers(func(_ request, a *answer) {
+				if a.err != nil {
+					a.services = nil
+				}
+			}), []string{"AllServices returned, beside its error, the services", "got nil"}, 0, false},
+		{rulePartial, "drops the error beside services", "SomeServices/keeps a result beside an error",
+			changeAnswers(func(_ request, a *answer) {
+				if a.services != nil {
+					a.err = nil
+				}
+			}), []string{"SomeServices failed, but returned no error", "kube-system: forbidden"}, 0, false},
+		{rulePartial, "drops an export beside an error", "Export/keeps a result beside an error",
+			changeAnswers(func(_ request, a *answer) {
+				if a.err != nil {
+					a.export = nil
+				}
+			}), []string{"Export returned, beside its error,"}, 0, false},
+		{ruleResults, "trims the version", "Version/returns the version",
+			changeAnswers(func(_ request, a *answer) { a.version = strings.TrimSpace(a.version) }), []string{"Version returned", `\r\n"`}, 0, false},
+		{ruleResults, "names a version that is empty", "Version/returns the version",
+			changeAnswers(func(_ request, a *answer) {
+				if a.version == "" {
+					a.version = "unknown"
+				}
+			}), []string{`got "unknown"`}, 0, false},
+		{ruleSize, "truncates the version", "Version/returns 64 KiB",
+			changeAnswers(func(_ request, a *answer) { a.version = a.version[:min(4096, len(a.version))] }), []string{"(4098 characters"}, 0, false},
+		{ruleResults, "exports text", "Export/returns every byte",
+			changeAnswers(func(_ request, a *answer) { a.export = lossy(a.export) }), []string{"Export returned", `\x80`}, 0, false},
+		{ruleResults, "makes DOS line endings Unix ones", "Export/returns every byte",
+			changeAnswers(func(_ request, a *answer) {
+				a.export = []byte(strings.ReplaceAll(string(a.export), "\r\n", "\n"))
+			}), []string{"Export returned"}, 0, false},
+		{ruleSize, "truncates an export at 4 MB", "Export/returns 4 MiB",
+			changeAnswers(func(_ request, a *answer) { a.export = a.export[:min(4_000_000, len(a.export))] }), []string{"Export returned", "…"}, 0, false},
+	}
+	for _, method := range []string{"AllServices", "SomeServices"} {
+		rows = append(rows,
+			brokenTransport{ruleSize, "limits the size of what " + method + " returns", method + "/returns 4 MiB",
+				changeAnswers(func(_ request, a *answer) {
+					size := 0
+					for _, s := range a.services {
+						size += len(s.Status)
+					}
+					if size > 1<<20 {
+						*a = answer{err: errors.New("max_payload exceeded")}
+					}
+				}), []string{"max_payload exceeded"}, 0, false},
+			brokenTransport{ruleStrings, "has " + method + " cut at what is not UTF-8", method + "/returns or refuses what is not UTF-8",
+				changeServices(func(s *Service) { s.ID = flux.ServiceID(strings.ToValidUTF8(string(s.ID), "")) }), []string{method + " returned the services"}, 0, false})
+	}
+	return rows
+}
+
+func brokenErrors() []brokenTransport {
+	var rows []brokenTransport
+	for i, method := range methods {
+		pick := func(faults ...func(error) error) func(Platform) Platform {
+			return onlyFor(method, changeErrors(faults[i%len(faults)]))
 		}
-	}), "AllServices/keeps nil and empty arguments apart", []string{"Ignored:nil", "Ignored:map[]"}},
-	{"turns a nil set into an empty one", changeRequests(func(r *request) {
-		if r.ignored == nil {
-			r.ignored = flux.ServiceIDSet{}
+		row := func(r rule, name, in string, wrap func(Platform) Platform) {
+			rows = append(rows, brokenTransport{r, name + " of " + method, method + "/" + in, wrap, []string{method + " "}, 0, false})
 		}
-	}), "AllServices/keeps nil and empty arguments apart", []string{"got {Namespace:\"\" Ignored:map[]", "want {Namespace:\"\" Ignored:nil"}},
-	{"sorts the IDs", changeRequests(func(r *request) { slices.Sort(r.ids) }),
-		"SomeServices/passes on its arguments", []string{`got ["a/1" "a/1"`, `want ["b/2" "a/1"`}},
-	{"sends each ID once", changeRequests(func(r *request) { slices.Sort(r.ids); r.ids = slices.Compact(r.ids) }),
-		"SomeServices/passes on its arguments", []string{`got ["a/1" "a/b/c"`}},
-	{"loses the last ID", changeRequests(func(r *request) { r.ids = dropLast(r.ids) }),
-		"SomeServices/passes on 1000 IDs", []string{"SomeServices reached the platform with arguments"}},
-	{"asks for an ID twice", changeRequests(func(r *request) { r.ids = repeatFirst(r.ids) }),
-		"SomeServices/passes on its arguments", []string{`"a/b/c" "b/2"]`}},
-	{"turns empty IDs into nil", changeRequests(func(r *request) { r.ids = emptyToNil(r.ids) }),
-		"SomeServices/keeps nil and empty arguments apart", []string{"got nil", "want []"}},
-	{"turns nil IDs into empty", changeRequests(func(r *request) { r.ids = nilToEmpty(r.ids) }),
-		"SomeServices/keeps nil and empty arguments apart", []string{"got []", "want nil"}},
-	{"loses Async", changeRequests(func(r *request) {
-		for i := range r.defs {
-			r.defs[i].Async = false
-		}
-	}), "Apply/passes on its arguments", []string{"Async:false", "Async:true"}},
-	{"loses the last definition", changeRequests(func(r *request) { r.defs = dropLast(r.defs) }),
-		"Apply/passes on its arguments", []string{"Apply reached the platform with arguments"}},
-	{"reverses the definitions", changeRequests(func(r *request) { slices.Reverse(r.defs) }),
-		"Apply/passes on its arguments", []string{`got [{ServiceID:"größe/λ"`}},
-	{"sends definitions as text", changeRequests(func(r *request) {
-		for i := range r.defs {
-			r.defs[i].NewDefinition = lossy(r.defs[i].NewDefinition)
-		}
-	}), "Apply/passes on its arguments", []string{`\x80`}},
-	{"turns an empty definition into nil", changeRequests(func(r *request) {
-		for i := range r.defs {
-			r.defs[i].NewDefinition = emptyToNil(r.defs[i].NewDefinition)
-		}
-	}), "Apply/keeps nil and empty arguments apart", []string{"NewDefinition:nil", `NewDefinition:""`}},
-	{"truncates a definition at 1 MiB", changeRequests(func(r *request) {
-		for i := range r.defs {
-			r.defs[i].NewDefinition = r.defs[i].NewDefinition[:min(1<<20, len(r.defs[i].NewDefinition))]
-		}
-	}), "Apply/passes on 4 MiB", []string{"characters, different from character", "…"}},
-	{"swaps Delete and Apply", changeRequests(func(r *request) {
-		for i, a := range r.def.Actions {
-			r.def.Actions[i].Delete, r.def.Actions[i].Apply = a.Apply, a.Delete
-		}
-	}), "Sync/passes on its arguments", []string{`got {Actions:[{ResourceID:"z both" Delete:"kind: Come\n"`, `Delete:"kind: Gone\n"`}},
-	{"sorts the actions", changeRequests(func(r *request) {
-		slices.SortFunc(r.def.Actions, func(a, b SyncAction) int { return strings.Compare(a.ResourceID, b.ResourceID) })
-	}), "Sync/passes on 1000 actions", []string{"Sync reached the platform with arguments"}},
-	{"keeps one action for each ResourceID", changeRequests(func(r *request) {
-		r.def.Actions = slices.CompactFunc(r.def.Actions, func(a, b SyncAction) bool { return a.ResourceID == b.ResourceID })
-	}), "Sync/passes on its arguments", []string{`Apply:"first"`}},
-	{"sends 100 actions at most", changeRequests(func(r *request) { r.def.Actions = r.def.Actions[:min(100, len(r.def.Actions))] }),
-		"Sync/passes on 1000 actions", []string{"Sync reached the platform with arguments"}},
-	{"sends resources as text", changeRequests(func(r *request) {
-		for i := range r.def.Actions {
-			r.def.Actions[i].Delete = lossy(r.def.Actions[i].Delete)
-		}
-	}), "Sync/passes on its arguments", []string{"Sync reached the platform with arguments", `\x80`}},
-	{"turns empty resources into nil", changeRequests(func(r *request) {
-		for i := range r.def.Actions {
-			r.def.Actions[i].Apply = emptyToNil(r.def.Actions[i].Apply)
-		}
-	}), "Sync/keeps nil and empty arguments apart", []string{`{ResourceID:"empty apply" Delete:nil Apply:""}`}},
-	{"turns empty actions into nil", changeRequests(func(r *request) { r.def.Actions = emptyToNil(r.def.Actions) }),
-		"Sync/keeps nil and empty arguments apart", []string{"got {Actions:nil}", "want {Actions:[]}"}},
-	{"refuses a large resource", intercept(func(next Platform, r request) answer {
-		for _, action := range r.def.Actions {
-			if len(action.Apply) > 1<<20 {
-				return answer{err: errors.New("too large")}
+		row(ruleNil, "returns an empty SyncError for success", "returns nil when nothing failed", onlyFor(method, changeAnswers(func(_ request, a *answer) {
+			if a.err == nil {
+				a.err = []error{SyncError(nil), ApplyError{}, (*flux.BaseError)(nil)}[i%3]
+			}
+		})))
+		row(ruleError, "does not keep plain errors", "keeps a plain error plain", pick(
+			func(error) error { return nil },
+			func(err error) error { return fmt.Errorf("rpc: %w", err) },
+			func(err error) error { return ApplyError{"": err} },
+			func(err error) error { return FatalError{Err: err} },
+			func(err error) error { line, _, _ := strings.Cut(err.Error(), "\n"); return errors.New(line) },
+			func(err error) error { return errors.New(strings.TrimSpace(err.Error())) },
+			func(err error) error { return errors.New(err.Error()[:min(32<<10, len(err.Error()))]) },
+		))
+		row(ruleEmpty, "takes an error without a text for none", "keeps an error without a text", onlyFor(method, changeErrors(func(err error) error {
+			if err.Error() == "" {
+				return nil
+			}
+			return err
+		})))
+		row(ruleError, "does not keep a ClusterError", "keeps a ClusterError", pick(
+			asPlainText,
+			func(err error) error {
+				return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: "Ask your administrator.", Err: err}}
+			},
+			func(err error) error { return ClusterError(errors.New(helpIn(err) + err.Error())) },
+			func(err error) error { return fmt.Errorf("%w", err) },
+			func(err error) error {
+				return flux.ServerException{BaseError: &flux.BaseError{Help: helpIn(err), Err: err}}
+			},
+			UpgradeNeededError,
+			func(err error) error { return SyncError{"": err} },
+		))
+		row(ruleError, "does not keep an UnavailableError", "keeps an UnavailableError", pick(asPlainText, anyClusterError))
+		row(ruleError, "does not keep an UpgradeNeededError", "keeps an UpgradeNeededError", pick(asPlainText, UnavailableError, anyClusterError))
+		row(ruleError, "makes a ClusterError", "keeps other helpful errors", pick(
+			anyClusterError,
+			func(err error) error {
+				return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: helpIn(err), Err: err}}
+			},
+		))
+		row(ruleSentinel, "sends the text alone", "keeps what errors.Is finds", pick(
+			asPlainText,
+			func(err error) error {
+				if errors.Is(err, ErrKicked) { // the last one in the list of a switch
+					return asPlainText(err)
+				}
+				return err
+			},
+			func(err error) error {
+				if errors.Unwrap(err) == nil { // knows those that are not wrapped
+					return err
+				}
+				return asPlainText(err)
+			},
+		))
+		row(ruleFatal, "does not keep a FatalError", "keeps a FatalError", pick(
+			func(err error) error { return ClusterError(asPlainText(err)) },
+			func(error) error { return FatalError{Err: errors.New("connection lost")} },
+			func(error) error { return UnavailableError(errors.New("the daemon has died")) },
+		))
+	}
+
+	for text, taken := range map[string]func(error) error{
+		"EOF":                               UnavailableError,
+		"<nil>":                             func(error) error { return nil },
+		"null":                              func(error) error { return nil },
+		"context canceled":                  UnavailableError,
+		"connection is shut down":           func(err error) error { return FatalError{Err: err} },
+		"rpc error: code = Unknown desc = ": func(err error) error { return errors.New(err.Error()[len("rpc error: code = Unknown desc = "):]) },
+		"a\x00b":                            func(error) error { return errors.New("ab") },
+		`{"kind":"sync"}`:                   func(error) error { return SyncError{} },
+		"platform not available":            func(error) error { return ErrPlatformNotAvailable },
+		"no matching":                       func(error) error { return ErrNoMatching },
+	} {
+		rows = append(rows, brokenTransport{ruleError, fmt.Sprintf("takes an error %q for another", text), "Ping/keeps a plain error plain", changeErrors(func(err error) error {
+			if strings.HasPrefix(err.Error(), text) {
+				return taken(err)
+			}
+			return err
+		}), []string{"Ping "}, 0, false})
+	}
+	for _, sentinel := range []error{
+		ErrPlatformNotAvailable, ErrUpgradeNeeded, ErrKicked, ErrEmptySelector, ErrWrongResourceKind, ErrNoMatchingService,
+		ErrServiceHasNoSelector, ErrNoMatching, ErrMultipleMatching, ErrNoMatchingImages,
+	} {
+		rows = append(rows, brokenTransport{ruleSentinel, "does not know " + sentinel.Error(), "Ping/keeps what errors.Is finds", changeErrors(func(err error) error {
+			if errors.Is(err, sentinel) {
+				return asPlainText(err)
+			}
+			return err
+		}), []string{"does errors.Is find", "got false"}, 0, false})
+	}
+
+	// What does a transport recognise that looks for FatalError by itself?
+	loses := func(form string, found func(error) bool) brokenTransport {
+		return brokenTransport{ruleFatal, "does not find a FatalError that is " + form, "FatalError/" + form, changeErrors(func(err error) error {
+			if found(err) {
+				return err
+			}
+			return errors.New(textOf(err))
+		}), []string{"AsFatal finds no FatalError"}, 0, false}
+	}
+	bare := func(err error) bool { _, ok := err.(FatalError); return ok }
+	byValue := func(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
+	chain := func(err error) bool { // goes through chains, and not through trees
+		for ; err != nil; err = errors.Unwrap(err) {
+			switch err.(type) {
+			case FatalError, *FatalError:
+				return true
 			}
 		}
-		return r.send(next)
-	}), "Sync/passes on 4 MiB", []string{"calls that the platform received", "got []", `want ["Sync"]`}},
+		return false
+	}
+	rows = append(rows,
+		loses("wrapped", bare), loses("in ClusterError", bare), loses("pointer", byValue),
+		loses("pointer wrapped", byValue), loses("joined", chain), loses("in an entry", chain),
+		loses("bare", func(error) bool { return false }),
+	)
 
-	// Results.
-	{"loses the last service", changeAnswers(func(_ request, a *answer) { a.services = dropLast(a.services) }),
-		"AllServices/returns every service", []string{"AllServices returned the services"}},
-	{"sorts the services", changeAnswers(func(_ request, a *answer) {
-		slices.SortFunc(a.services, func(x, y Service) int { return strings.Compare(string(x.ID), string(y.ID)) })
-	}), "SomeServices/returns every service", []string{`got [{ID:"a/1"`, `want [{ID:"b/2"`}},
-	{"returns a service twice", changeAnswers(func(_ request, a *answer) { a.services = repeatFirst(a.services) }),
-		"SomeServices/returns every service", []string{"SomeServices returned the services"}},
-	{"loses the IP", changeServices(func(s *Service) { s.IP = "" }), "AllServices/returns every service", []string{`IP:""`, `IP:"10.0.0.2"`}},
-	{"loses the status", changeServices(func(s *Service) { s.Status = "" }), "AllServices/returns every service", []string{`Status:"größer: 1 of 2 updated"`}},
-	{"loses the excuse", changeServices(func(s *Service) { s.Containers.Excuse = "" }), "AllServices/returns every service", []string{`Excuse:"no \"matching\"\npods\n"`}},
-	{"loses the containers beside an excuse", changeServices(func(s *Service) {
-		if s.Containers.Excuse != "" {
-			s.Containers.Containers = nil
-		}
-	}), "AllServices/returns every service", []string{"AllServices returned the services"}},
-	{"swaps the name and the image", changeServices(func(s *Service) {
-		for i, c := range s.Containers.Containers {
-			s.Containers.Containers[i] = Container{Name: c.Image, Image: c.Name}
-		}
-	}), "SomeServices/returns every service", []string{`{Name:"r.example/web:1" Image:"web"}`}},
-	{"reverses the containers", changeServices(func(s *Service) { slices.Reverse(s.Containers.Containers) }),
-		"SomeServices/returns every service", []string{`Name:"log"`}},
-	{"loses the metadata", changeServices(func(s *Service) { s.Metadata = nil }), "SomeServices/returns every service", []string{"Metadata:nil"}},
-	{"turns empty metadata into nil", changeServices(func(s *Service) {
-		if len(s.Metadata) == 0 {
-			s.Metadata = nil
-		}
-	}), "AllServices/keeps nil and empty results apart", []string{"Metadata:nil", "Metadata:map[]"}},
-	{"turns empty containers into nil", changeServices(func(s *Service) { s.Containers.Containers = emptyToNil(s.Containers.Containers) }),
-		"SomeServices/keeps nil and empty results apart", []string{"Containers:nil", "Containers:[]"}},
-	{"turns nil services into empty", changeAnswers(func(_ request, a *answer) { a.services = nilToEmpty(a.services) }),
-		"AllServices/keeps nil and empty results apart", []string{"got []", "want nil"}},
-	{"turns empty services into nil", changeAnswers(func(_ request, a *answer) { a.services = emptyToNil(a.services) }),
-		"SomeServices/keeps nil and empty results apart", []string{"got nil", "want []"}},
-	{"pages and returns the first 1000 services", changeAnswers(func(_ request, a *answer) { a.services = a.services[:min(1000, len(a.services))] }),
-		"AllServices/returns 4 MiB", []string{"characters, different from character"}},
-	{"truncates what is beyond 1000 services", changeAnswers(func(_ request, a *answer) { a.services = a.services[:min(1000, len(a.services))] }),
-		"SomeServices/returns 4 MiB", []string{"characters, different from character"}},
-	{"drops services beside an error", changeAnswers(func(_ request, a *answer) {
-		if a.err != nil {
-			a.services = nil
-		}
-	}), "AllServices/keeps a result beside an error", []string{"AllServices returned, with its error, the services", "got nil"}},
-	{"drops the error beside services", changeAnswers(func(_ request, a *answer) {
-		if a.services != nil {
-			a.err = nil
-		}
-	}), "SomeServices/keeps a result beside an error", []string{"SomeServices failed, but returned no error", "got nil", "kube-system: forbidden"}},
-	{"trims the version", changeAnswers(func(_ request, a *answer) { a.version = strings.TrimSpace(a.version) }),
-		"Version/returns the version", []string{"Version returned", `\r\n"`}},
-	{"truncates the version", changeAnswers(func(_ request, a *answer) { a.version = a.version[:min(4096, len(a.version))] }),
-		"Version/returns 64 KiB", []string{"(4098 characters"}},
-	{"exports text", changeAnswers(func(_ request, a *answer) { a.export = lossy(a.export) }),
-		"Export/returns every byte", []string{"Export returned", `\x80`}},
-	{"turns an empty export into nil", changeAnswers(func(_ request, a *answer) { a.export = emptyToNil(a.export) }),
-		"Export/keeps nil and empty results apart", []string{"got nil", `want ""`}},
-	{"turns a nil export into an empty one", changeAnswers(func(_ request, a *answer) { a.export = nilToEmpty(a.export) }),
-		"Export/keeps nil and empty results apart", []string{`got ""`, "want nil"}},
-	{"truncates an export at 4 MB", changeAnswers(func(_ request, a *answer) { a.export = a.export[:min(4_000_000, len(a.export))] }),
-		"Export/returns 4 MiB", []string{"Export returned", "…"}},
-
-	// Errors.
-	{"swallows errors", changeErrors(func(error) error { return nil }), "Export/keeps a plain error plain", []string{"Export failed, but returned no error"}},
-	{"swallows the errors of Ping", onlyFor("Ping", changeErrors(func(error) error { return nil })),
-		"Ping/keeps a plain error plain", []string{"Ping failed, but returned no error"}},
-	{"returns a nil SyncError in the error", changeAnswers(func(r request, a *answer) {
-		if r.method == "Sync" && a.err == nil {
-			a.err = SyncError(nil)
-		}
-	}), "Sync/returns nil when nothing failed", []string{"Sync succeeded, but returned an error that is not nil", "platform.SyncError", "want nil"}},
-	{"returns an empty ApplyError for success", changeAnswers(func(r request, a *answer) {
-		if r.method == "Apply" && a.err == nil {
-			a.err = ApplyError{}
-		}
-	}), "Apply/returns nil when nothing failed", []string{"Apply succeeded, but returned an error that is not nil", "platform.ApplyError"}},
-	{"takes an error without a text for none", changeErrors(func(err error) error {
-		if err.Error() == "" {
-			return nil
+	rows = append(rows, brokenTransport{ruleFatal, "replaces the text of a FatalError", "Export/keeps a FatalError", changeErrors(func(err error) error {
+		if _, ok := AsFatal(err); ok {
+			return FatalError{Err: errors.New("connection lost")}
 		}
 		return err
-	}), "Apply/keeps an error without a text", []string{"Apply failed, but returned no error", `want *errors.errorString ""`}},
-	{"prefixes errors", changeErrors(func(err error) error { return fmt.Errorf("rpc: %w", err) }),
-		"Version/keeps a plain error plain", []string{"Version returned an error with the text", `got "rpc: `}},
-	{"keeps the first line of an error", changeErrors(func(err error) error {
-		line, _, more := strings.Cut(err.Error(), "\n")
-		if !more {
-			return err
-		}
-		return errors.New(line)
-	}), "SomeServices/keeps a plain error plain", []string{"SomeServices returned an error with the text"}},
-	{"turns a plain error into an ApplyError", onlyFor("Apply", changeErrors(func(err error) error { return ApplyError{"": err} })),
-		"Apply/keeps a plain error plain", []string{"Apply returned an ApplyError, though the platform returned none"}},
-	{"turns a plain error into a SyncError", onlyFor("Sync", changeErrors(func(err error) error { return SyncError{"": err} })),
-		"Sync/keeps a plain error plain", []string{"Sync returned a SyncError, though the platform returned none"}},
-	{"calls every error fatal", changeErrors(func(err error) error { return FatalError{Err: err} }),
-		"Ping/keeps a plain error plain", []string{"Ping returned a FatalError, though the platform returned none"}},
-	{"calls every error unavailable", changeErrors(UnavailableError),
-		"AllServices/keeps a plain error plain", []string{`does it match "platform not available"?`, "got true", "want false"}},
-	{"calls every error out of date", changeErrors(UpgradeNeededError),
-		"Version/keeps a ClusterError", []string{`does it match "daemon needs an upgrade"?`, "got true"}},
-	{"forgets that the platform was unavailable", changeErrors(asPlainText),
-		"Export/keeps an UnavailableError", []string{`does it match "platform not available"?`, "got false", "want true"}},
-	{"forgets that an upgrade is needed", changeErrors(asPlainText),
-		"Sync/keeps an UpgradeNeededError", []string{`does it match "daemon needs an upgrade"?`, "got false"}},
-	{"forgets the help", changeErrors(asPlainText), "Apply/keeps a ClusterError", []string{"finds no flux.HelpfulError"}},
-	{"puts the help into the text", sendErrorsAs(func(err flux.HelpfulError) error {
-		return ClusterError(errors.New(err.Base().Help + err.Error()))
-	}), "Ping/keeps a ClusterError", []string{"Ping returned an error with the text", "Error from the cluster"}},
-	{"gives every error the same help", changeErrors(func(err error) error {
-		return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: "Ask your administrator.", Err: err}}
-	}), "SomeServices/keeps a ClusterError", []string{"with the help text", `got "Ask your administrator."`}},
-	{"replaces the text of a FatalError", sendErrorsAs(func(FatalError) error { return errors.New("connection lost") }),
-		"Export/keeps the text of a FatalError", []string{"lacks the text of the FatalError", "connection lost"}},
-	{"loses an entry of an ApplyError", sendErrorsAs(func(e ApplyError) error {
-		short := ApplyError{}
-		for id, err := range e {
-			if id != "default/db" {
-				short[id] = err
-			}
-		}
-		return short
-	}), "Apply/reports every failure", []string{"Apply returned an ApplyError holding", `want map["default/again"`, `"default/db":" cannot reach`}},
-	{"adds an entry to a SyncError", sendErrorsAs(func(e SyncError) error {
-		long := SyncError{"all": errors.New("1 failed")}
-		for id, err := range e {
-			long[id] = err
-		}
-		return long
-	}), "Sync/reports a single failure", []string{"Sync returned a SyncError holding", `got map["a":"boom" "all":"1 failed"]`, `want map["a":"boom"]`}},
-	{"gives each entry the same text", sendErrorsAs(func(e SyncError) error {
-		same := SyncError{}
-		for id := range e {
-			same[id] = errors.New("failed")
-		}
-		return same
-	}), "Sync/reports every failure", []string{"Sync returned a SyncError holding", `"default/db":"failed"`}},
-	{"labels the texts of an ApplyError", sendErrorsAs(func(e ApplyError) error {
-		labelled := ApplyError{}
-		for id, err := range e {
-			labelled[id] = fmt.Errorf("%s: %w", id, err)
-		}
-		return labelled
-	}), "Apply/reports a single failure", []string{`got map["default/web":"default/web: boom"]`}},
-	{"sends ten failures at most", sendErrorsAs(func(e SyncError) error {
-		few := SyncError{}
-		for id, err := range e {
-			if len(few) < 10 {
-				few[id] = err
-			}
-		}
-		return few
-	}), "Sync/reports 1000 failures", []string{"Sync returned a SyncError holding"}},
-	{"shortens the texts of many failures", sendErrorsAs(func(e ApplyError) error {
-		short := ApplyError{}
-		for id, err := range e {
-			short[id] = errors.New(err.Error()[:min(512, len(err.Error()))])
-		}
-		return short
-	}), "Apply/reports 1000 failures", []string{"Apply returned an ApplyError holding", "…"}},
-	{"sends an ApplyError as text", sendErrorsAs(func(e ApplyError) error { return asPlainText(e) }),
-		"Apply/reports a single failure", []string{"finds no platform.ApplyError", `got *errors.errorString "default/web: boom"`}},
-	{"returns a SyncError from Apply", sendErrorsAs(func(e ApplyError) error {
-		wrong := SyncError{}
-		for id, err := range e {
-			wrong[string(id)] = err
-		}
-		return wrong
-	}), "Apply/reports every failure", []string{"finds no platform.ApplyError", "platform.SyncError"}},
-	{"recognises a bare SyncError only", changeErrors(func(err error) error {
-		if e, ok := err.(SyncError); ok {
-			return e
-		}
-		return asPlainText(err)
-	}), "Sync/reports every failure of another hop", []string{"finds no platform.SyncError"}},
-	{"recognises a bare ApplyError only", changeErrors(func(err error) error {
-		if e, ok := err.(ApplyError); ok {
-			return e
-		}
-		return asPlainText(err)
-	}), "Apply/reports every failure of another hop", []string{"finds no platform.ApplyError"}},
+	}), []string{"lacks the text of the FatalError", "connection lost"}, 0, false})
 
-	// Calls.
-	{"tries again after an error", intercept(func(next Platform, r request) answer {
-		if a := r.send(next); a.err == nil {
-			return a
+	// Entries, of both errors that have any.
+	for _, method := range []string{"Apply", "Sync"} {
+		entry := func(r rule, name, in string, says string, change func(id string, err error) (string, error)) {
+			rows = append(rows, brokenTransport{r, name + " of " + method, method + "/" + in, changeEntries(change), []string{method, says}, 0, false})
 		}
-		return r.send(next)
-	}), "Sync/is made once", []string{`got ["Sync" "Sync"]`, `want ["Sync"]`}},
-	{"makes each call twice", intercept(func(next Platform, r request) answer { r.send(next); return r.send(next) }),
-		"Ping/is made once", []string{`got ["Ping" "Ping"]`}},
-	{"answers a Ping itself", intercept(func(next Platform, r request) answer {
-		if r.method == "Ping" {
-			return answer{}
+		dropped := errors.New("dropped")
+		same := func(err error) func(string, error) (string, error) {
+			return func(id string, _ error) (string, error) { return id, err }
 		}
-		return r.send(next)
-	}), "Ping/is made once", []string{"got []", `want ["Ping"]`}},
-	{"pings before each Version", intercept(func(next Platform, r request) answer {
-		if r.method == "Version" {
-			_ = next.Ping()
-		}
-		return r.send(next)
-	}), "Version/is made once", []string{`got ["Ping" "Version"]`}},
-	{"asks for all services in place of some", intercept(func(next Platform, r request) answer {
-		if r.method == "SomeServices" {
-			r.method = "AllServices"
-		}
-		return r.send(next)
-	}), "SomeServices/is made once", []string{`got ["AllServices"]`, `want ["SomeServices"]`}},
-	{"exports instead of syncing", intercept(func(next Platform, r request) answer {
-		if r.method == "Sync" {
-			_, err := next.Export()
-			return answer{err: err}
-		}
-		return r.send(next)
-	}), "Sync/is made once", []string{`got ["Export"]`}},
-	{"gives up after an error", func(mock Platform) Platform {
-		var first error
-		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
-			if first != nil {
-				return answer{err: first}
+		entry(ruleEntries, "gives each entry the same text", "reports a single failure", `"default/web":"failed"`, same(errors.New("failed")))
+		entry(ruleEntries, "loses an entry without an ID", "reports every failure", "holding", func(id string, err error) (string, error) {
+			if id == "" {
+				return "", dropped
 			}
-			a := r.send(next)
-			first = a.err
-			return a
-		}}
-	}, "Version/forgets an error that has passed", []string{"Version succeeded, but returned an error that is not nil", `"first"`}},
-	{"answers from a cache", func(mock Platform) Platform {
-		cached := map[string]answer{}
-		var mu sync.Mutex
-		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
-			mu.Lock()
-			defer mu.Unlock()
-			a, ok := cached[r.method]
-			if !ok {
-				a = r.send(next)
-				cached[r.method] = a
+			return id, err
+		})
+		entry(ruleEntries, "loses an entry without a text", "reports every failure", "holding", func(id string, err error) (string, error) {
+			if err != nil && err.Error() == "" {
+				return "", dropped
 			}
-			return a
-		}}
-	}, "Export/gives its result away", []string{"Export returned", `"\x00\x00`}},
-	{"caches services by what was asked", func(mock Platform) Platform {
-		cached := map[string]answer{}
-		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
-			key := r.method + show(r.arguments())
-			a, ok := cached[key]
-			if !ok {
-				a = r.send(next)
-				cached[key] = a
+			return id, err
+		})
+		entry(ruleEntries, "labels the texts of entries", "reports every failure", "holding", func(id string, err error) (string, error) {
+			return id, fmt.Errorf("%s: %w", id, orNoCause(err))
+		})
+		entry(ruleEntries, "folds the case of IDs in entries", "reports every failure", "holding", func(id string, err error) (string, error) {
+			return strings.ToUpper(id), err
+		})
+		entry(ruleEntries, "sends entries as text", "reports every failure", "in entry", func(id string, err error) (string, error) {
+			return id, errors.New(textOf(err))
+		})
+		entry(ruleEntries, "forgets the help in entries", "reports every failure", "in entry", func(id string, err error) (string, error) {
+			if helpful, ok := err.(flux.Missing); ok {
+				return id, flux.Missing{BaseError: &flux.BaseError{Err: helpful.Err}}
 			}
-			return a
-		}}
-	}, "AllServices/gives its result away", []string{"AllServices returned the services", `ID:""`}},
-	{"returns the first answer for ever", func(mock Platform) Platform {
-		var first *answer
-		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
-			if first == nil {
+			return id, err
+		})
+		entry(ruleSentinel, "forgets what entries match", "keeps what errors.Is finds in entries", "does errors.Is find", func(id string, err error) (string, error) {
+			return id, errors.New(textOf(err))
+		})
+		n := 0
+		entry(ruleSize, "sends 1000 failures at most", "reports 10,000 failures", "holding", func(id string, err error) (string, error) {
+			if n++; n > 1000 {
+				return "", dropped
+			}
+			return id, err
+		})
+		entry(ruleSize, "shortens long texts of entries", "reports long texts", "holding", func(id string, err error) (string, error) {
+			return id, errors.New(textOf(err)[:min(60<<10, len(textOf(err)))])
+		})
+		rows = append(rows,
+			brokenTransport{ruleEntries, "adds a summary to the entries of " + method, method + "/reports a single failure", changeErrors(func(err error) error {
+				switch e := err.(type) {
+				case ApplyError:
+					e = maps.Clone(e)
+					e["all"] = errors.New("1 failed")
+					return e
+				case SyncError:
+					e = maps.Clone(e)
+					e["all"] = errors.New("1 failed")
+					return e
+				}
+				return err
+			}), []string{`"all":"1 failed"`}, 0, false},
+			brokenTransport{ruleEntries, "wraps the entries of " + method, method + "/reports a single failure", changeErrors(ClusterError),
+				[]string{"returned an error of another type", "flux.UserConfigProblem"}, 0, false},
+			brokenTransport{ruleEntries, "sends the entries of " + method + " as text", method + "/reports a single failure", changeErrors(asPlainText),
+				[]string{"returned an error of another type"}, 0, false},
+			brokenTransport{ruleError, "recognises bare entries of " + method + " only", method + "/reports every failure of another hop", changeErrors(func(err error) error {
+				if switched(err) == "flux.UserConfigProblem" || switched(err) == "" {
+					return ClusterError(asPlainText(err))
+				}
+				return err
+			}), []string{"errors.As finds no platform." + method + "Error"}, 0, false},
+		)
+	}
+	return rows
+}
+
+func brokenCalls() []brokenTransport {
+	var rows []brokenTransport
+	for i, method := range methods {
+		rows = append(rows, brokenTransport{ruleLast, "leaves what it had decoded before for " + method, method + "/answers each call anew", func(mock Platform) Platform {
+			var last answer
+			return &adapter{func(r request) answer {
+				a := r.send(mock)
+				switch {
+				case i%2 == 0 && a.err == nil && last.err != nil: // an error that stays
+					a.err = last.err
+				case len(a.export) < len(last.export):
+					a.export = append(a.export, last.export[len(a.export):]...)
+				case a.version == "":
+					a.version = last.version
+				case len(a.services) < len(last.services):
+					a.services = last.services
+				}
+				if i%2 == 1 && a.err == nil {
+					a.err = last.err
+				}
+				last = a
+				return a
+			}}
+		}, []string{method + " "}, 0, false})
+		if writes(method) {
+			continue
+		}
+		rows = append(rows, brokenTransport{ruleRead, "answers " + method + " itself after the first time", method + "/reaches the platform", func(mock Platform) Platform {
+			answered := map[string]bool{}
+			return &adapter{func(r request) answer {
+				if answered[r.method] {
+					return answer{}
+				}
+				answered[r.method] = true
+				return r.send(mock)
+			}}
+		}, []string{"got []", fmt.Sprintf("want [%q]", method)}, 0, false})
+	}
+	for _, method := range []string{"Apply", "Sync"} {
+		again := func(name string, when func(error) bool) {
+			rows = append(rows, brokenTransport{ruleWrite, "repeats " + method + " " + name, method + "/is made once", intercept(func(next Platform, r request) answer {
 				a := r.send(next)
-				first = &a
+				if writes(r.method) && when(a.err) {
+					return r.send(next)
+				}
+				return a
+			}), []string{fmt.Sprintf("got [%q %q]", method, method), fmt.Sprintf("want [%q]", method)}, 0, false})
+		}
+		again("always", func(error) bool { return true })
+		again("after an error", func(err error) bool { return err != nil })
+		again("after a lost connection", func(err error) bool { return errors.Is(err, ErrPlatformNotAvailable) })
+		again("after a conflict", func(err error) bool { return err != nil && strings.Contains(err.Error(), "try again") })
+		again("after a time-out", func(err error) bool { return err != nil && strings.Contains(err.Error(), "deadline") })
+		again("after a FatalError", func(err error) bool { _, ok := AsFatal(err); return ok })
+	}
+	return append(rows,
+		brokenTransport{ruleRead, "asks for all services in place of some", "SomeServices/reaches the platform", intercept(func(next Platform, r request) answer {
+			if r.method == "SomeServices" {
+				r.method = "AllServices"
 			}
-			return *first
-		}}
-	}, "Version/returns the version", []string{`got "1.2.3"`, `want ""`}},
-	{"sorts its caller's IDs", intercept(func(next Platform, r request) answer { slices.Sort(r.ids); return r.send(next) }),
-		"SomeServices/leaves its arguments alone", []string{"SomeServices left its arguments as", `got ["default/db" "default/web"]`}},
-	{"takes from its caller's set", intercept(func(next Platform, r request) answer {
-		a := r.send(next)
-		clear(r.ignored)
-		return a
-	}), "AllServices/leaves its arguments alone", []string{"Ignored:map[]"}},
-	{"overwrites its caller's definitions", intercept(func(next Platform, r request) answer {
-		a := r.send(next)
-		for _, def := range r.defs {
-			clear(def.NewDefinition)
-		}
-		return a
-	}), "Apply/leaves its arguments alone", []string{"Apply left its arguments as", `\x00\x00`}},
-	{"empties its caller's actions", intercept(func(next Platform, r request) answer {
-		a := r.send(next)
-		clear(r.def.Actions)
-		return a
-	}), "Sync/leaves its arguments alone", []string{"Sync left its arguments as", `{ResourceID:"" Delete:nil Apply:nil}`}},
-	{"mixes answers up", func(mock Platform) Platform {
-		var mu sync.Mutex
-		last := map[string]answer{}
-		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
-			a := r.send(next)
-			mu.Lock()
-			defer mu.Unlock()
-			if other, ok := last[r.method]; ok {
-				a, last[r.method] = other, a
-			} else {
-				last[r.method] = a
+			return r.send(next)
+		}), []string{`got ["AllServices"]`, `want ["SomeServices"]`}, 0, false},
+		brokenTransport{ruleRead, "exports before each Version", "Version/reaches the platform", intercept(func(next Platform, r request) answer {
+			if r.method == "Version" {
+				_, _ = next.Export()
 			}
-			return a
-		}}
-	}, "Concurrency/gives each of 64 calls its own answer", []string{"own/"}},
-	{"panics at a nil argument", intercept(func(next Platform, r request) answer {
-		if r.method == "SomeServices" {
-			_ = r.ids[0]
+			return r.send(next)
+		}), []string{`got ["Export" "Version"]`}, 0, false},
+		brokenTransport{ruleWrite, "exports instead of syncing", "Sync/is made once", intercept(func(next Platform, r request) answer {
+			if r.method == "Sync" {
+				_, err := next.Export()
+				return answer{err: err}
+			}
+			return r.send(next)
+		}), []string{`got ["Export"]`}, 0, false},
+		brokenTransport{ruleWrite, "returns before Sync has ended", "Sync/is made once", func(mock Platform) Platform {
+			var later []request
+			return &adapter{func(r request) answer {
+				for _, r := range later {
+					r.send(mock)
+				}
+				later = nil
+				if r.method == "Sync" {
+					later = append(later, r)
+					return answer{}
+				}
+				return r.send(mock)
+			}}
+		}, []string{"got []", `want ["Sync"]`}, 0, false},
+		brokenTransport{ruleRead, "opens a circuit breaker", "Failures/do not stop later calls", func(mock Platform) Platform {
+			failed := 0
+			return &adapter{func(r request) answer {
+				if failed > 50 {
+					return answer{err: UnavailableError(errors.New("circuit breaker is open"))}
+				}
+				a := r.send(mock)
+				if failed++; a.err == nil {
+					failed = 0
+				}
+				return a
+			}}
+		}, []string{"call no. 52 in a row that fails", "circuit breaker is open"}, 0, false},
+		brokenTransport{ruleRead, "stays away after an UnavailableError", "Failures/do not stop later calls", func(mock Platform) Platform {
+			lost := false
+			return &adapter{func(r request) answer {
+				if lost {
+					return answer{err: UnavailableError(errors.New("lost"))}
+				}
+				a := r.send(mock)
+				lost = errors.Is(a.err, ErrPlatformNotAvailable)
+				return a
+			}}
+		}, []string{"in a row that fails", "lost"}, 0, false},
+	)
+}
+
+func dropLast[T any](s []T) []T { return s[:max(0, len(s)-1)] }
+
+// lossy replaces bytes that are not UTF-8, as encoding/json does in strings.
+func lossy(b []byte) []byte { return []byte(strings.ToValidUTF8(string(b), "\uFFFD")) }
+
+// asPlainText returns the error of a transport that sends only the text.
+func asPlainText(err error) error { return errors.New(textOf(err)) }
+
+// anyClusterError returns a ClusterError even if err has a help text.
+func anyClusterError(err error) error { return ClusterError(asPlainText(err)) }
+
+func helpIn(err error) string {
+	if helpful, ok := errors.AsType[flux.HelpfulError](err); ok {
+		return helpOf(helpful)
+	}
+	return ""
+}
+
+// changeEntries changes each entry of an ApplyError or SyncError, and drops those that
+// become the text "dropped".
+func changeEntries(change func(id string, err error) (string, error)) func(Platform) Platform {
+	return changeErrors(func(err error) error {
+		switch e := err.(type) {
+		case ApplyError:
+			changed := ApplyError{}
+			for id, err := range e {
+				if to, err := change(string(id), err); err == nil || err.Error() != "dropped" {
+					changed[flux.ServiceID(to)] = err
+				}
+			}
+			return changed
+		case SyncError:
+			changed := SyncError{}
+			for id, err := range e {
+				if to, err := change(id, err); err == nil || err.Error() != "dropped" {
+					changed[to] = err
+				}
+			}
+			return changed
 		}
-		return r.send(next)
-	}), "SomeServices/keeps nil and empty arguments apart", []string{"panic: runtime error: index out of range"}},
-	{"panics when many call", intercept(func(next Platform, r request) answer {
-		if r.namespace != "" && r.namespace != "default" {
-			panic("one at a time, please")
-		}
-		return r.send(next)
-	}), "Concurrency/gives each of 64 calls its own answer", []string{"panic: one at a time, please"}},
-	{"is no transport at all", func(Platform) Platform { return nil },
-		"Ping/is made once", []string{"wrap returned nil"}},
+		return err
+	})
 }

@@ -1,11 +1,10 @@
 package platform
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"runtime"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,38 +21,35 @@ import (
 // For a bus between processes it may return a MessageBus whose Subscribe is at one end
 // and whose Connect and Ping are at the other.
 //
-// The battery checks that
+// What is checked is what the comments of MessageBus and Connecter say, and no more: a
+// subscriber may be sent the whole error that a FatalError was found in or the FatalError
+// alone, and a bus may call Ping and Version whenever it likes. Beside the cases for the bus,
+// a Platform reached through it must pass PlatformTestBattery.
 //
-//   - a handle follows its instance: Connect returns it before any daemon is connected, its
-//     calls then fail with an UnavailableError, they work when a daemon has subscribed, and
-//     after a kick they go to the newer Platform and never to the older;
-//   - a subscription ends exactly once, with its cause on its own channel, when it is
-//     kicked or when a call to its Platform returns a FatalError, however wrapped; no
-//     other error ends it, and the same Platform, comparable or not, may subscribe again;
-//   - a call that is in progress when its subscription is kicked returns its own result;
-//   - a channel that nobody reads, or that is nil, blocks nothing;
-//   - instances do not affect each other, whatever their IDs;
-//   - an empty ID and a nil Platform are refused without effect on other subscriptions;
-//   - a Platform reached through the bus passes PlatformTestBattery.
-//
-// Subscribe takes effect before it returns; for everything else the battery waits up to
-// 30 seconds, to allow for network latency. After such a wait, it makes round trips before
-// it concludes that no further cause arrives.
+// Subscribe takes effect before it returns; for everything else the battery waits, see
+// BatteryOptions.Wait, to allow for network latency. After such a wait, it makes round
+// trips before it concludes that no further cause arrives.
 //
 // Each case is a subtest, as in -run Battery/Kick; the cases of PlatformTestBattery are
 // subtests of Platform. Panics and hangs are failures, as in PlatformTestBattery; a case
 // may take twice as long as a wait.
 func MessageBusTestBattery(t *testing.T, newBus func(t *testing.T) MessageBus) {
 	t.Helper()
+	MessageBusTestBatteryWith(t, newBus, BatteryOptions{})
+}
+
+// MessageBusTestBatteryWith is MessageBusTestBattery with options.
+func MessageBusTestBatteryWith(t *testing.T, newBus func(t *testing.T) MessageBus, options BatteryOptions) {
+	t.Helper()
 	for _, c := range busCases() {
 		t.Run(c.name, func(t *testing.T) {
-			if err := c.run(newBus(t), caseLimit); err != nil {
+			if err := c.run(newBus(t), options.before(t.Deadline())); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	t.Run("Platform", func(t *testing.T) {
-		runPlatformCases(t, func(t *testing.T) func(Platform) Platform { return through(newBus(t)) })
+		runPlatformCases(t, options, func(t *testing.T) func(Platform) Platform { return through(newBus(t)) })
 	})
 }
 
@@ -72,83 +68,79 @@ func through(bus MessageBus) func(Platform) Platform {
 // A busCase checks one rule of the contract of MessageBus.
 type busCase struct {
 	name  string
-	rule  string // the sentence of the contract that a failure breaks
+	rule  rule
 	check func(*busTest) error
 }
 
-// run checks the bus. It returns nil if the rule holds. Each wait is bounded by limit, and
-// the case by twice that.
-func (c busCase) run(bus MessageBus, limit time.Duration) error {
-	b := &busTest{bus: bus, limit: limit}
-	err := runBounded(2*limit, func() error { return c.check(b) })
-	if errors.Is(err, errHang) {
-		err = fmt.Errorf("%w; last step: %v", err, b.lastStep.Load())
-	}
-	return withRule(c.rule, err)
-}
-
-// busFailures runs every case, each on a bus of its own, and yields its name and its
-// failure, or nil.
-func busFailures(newBus func() MessageBus, limit time.Duration) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for _, c := range busCases() {
-			if !yield(c.name, c.run(newBus(), limit)) {
-				return
-			}
-		}
-	}
+// run checks the bus. It returns nil if the rule holds. Each wait is bounded by the options,
+// and the case by twice that.
+func (c busCase) run(bus MessageBus, options BatteryOptions) error {
+	b := &busTest{bus: bus, BatteryOptions: options.withDefaults()}
+	return c.rule.broken(runBounded(&b.progress, 2*b.Wait, func() error { return c.check(b) }))
 }
 
 // A busTest is a bus under test, with helpers for the cases.
 type busTest struct {
-	bus      MessageBus
-	limit    time.Duration
-	lastStep atomic.Value // a string: the operation that was started last, reported if it hangs
+	BatteryOptions
+	progress
+	bus MessageBus
 }
-
-func (b *busTest) setStep(format string, args ...any) { b.lastStep.Store(fmt.Sprintf(format, args...)) }
 
 // A subscriber is a daemon that offers a Platform whose Version is the daemon's name.
 type subscriber struct {
 	inst flux.InstanceID
 	name string
-	far  *recorder
+	far  *farEnd
 	done chan error // has room for more than the one value that is allowed
 }
 
 func newSubscriber(inst flux.InstanceID, name string) *subscriber {
-	return &subscriber{
-		inst: inst,
-		name: name,
-		far:  &recorder{mock: &MockPlatform{VersionAnswer: name}},
-		done: make(chan error, 4),
-	}
+	s := &subscriber{inst: inst, name: name, far: newFarEnd(), done: make(chan error, 4)}
+	s.returns("", nil)
+	return s
+}
+
+// returns has calls of the method fail with err from now on.
+func (s *subscriber) returns(method string, err error) {
+	s.far.answerWith(func(_ context.Context, r request) (a answer) {
+		if r.method == "Version" {
+			a.version = s.name
+		}
+		if r.method == method {
+			a.err = err
+		}
+		return a
+	})
 }
 
 // subscribe subscribes a new daemon.
 func (b *busTest) subscribe(inst flux.InstanceID, name string) *subscriber {
-	s := newSubscriber(inst, name)
-	b.setStep("Subscribe of the %s daemon", name)
-	b.bus.Subscribe(inst, s.far, s.done)
+	return b.add(newSubscriber(inst, name))
+}
+
+// add subscribes a daemon.
+func (b *busTest) add(s *subscriber) *subscriber {
+	b.setStep("Subscribe of the %s daemon", s.name)
+	b.bus.Subscribe(s.inst, s.far.platform(), s.done)
 	return s
 }
 
 // connect returns a handle.
 func (b *busTest) connect(inst flux.InstanceID) (Platform, error) {
-	b.setStep("Connect(%s)", excerptOf(inst))
+	b.setStep("Connect(%q)", excerptOf(inst))
 	handle, err := b.bus.Connect(inst)
 	switch {
 	case err != nil:
-		return nil, mismatch(fmt.Sprintf("Connect(%s) returned the error", excerptOf(inst)), err, nil)
+		return nil, mismatch(fmt.Sprintf("Connect(%q) returned the error", excerptOf(inst)), err, nil)
 	case handle == nil:
-		return nil, fmt.Errorf("Connect(%s) returned neither a Platform nor an error", excerptOf(inst))
+		return nil, fmt.Errorf("Connect(%q) returned neither a Platform nor an error", excerptOf(inst))
 	}
 	return handle, nil
 }
 
 // ping pings the instance.
 func (b *busTest) ping(inst flux.InstanceID) error {
-	b.setStep("Ping(%s)", excerptOf(inst))
+	b.setStep("Ping(%q)", excerptOf(inst))
 	return b.bus.Ping(inst)
 }
 
@@ -166,7 +158,7 @@ func (b *busTest) reaches(handle Platform, s *subscriber) error {
 
 // awaitCause waits for the cause of the end of the subscription of s.
 func (b *busTest) awaitCause(s *subscriber) (cause, failure error) {
-	timer := time.NewTimer(b.limit)
+	timer := time.NewTimer(b.Wait)
 	defer timer.Stop()
 	select {
 	case cause, open := <-s.done:
@@ -178,7 +170,7 @@ func (b *busTest) awaitCause(s *subscriber) (cause, failure error) {
 		}
 		return cause, nil
 	case <-timer.C:
-		return nil, fmt.Errorf("the channel of the %s daemon received no cause within %v", s.name, b.limit)
+		return nil, fmt.Errorf("the channel of the %s daemon received no cause within %v", s.name, b.Wait)
 	}
 }
 
@@ -207,15 +199,15 @@ func (b *busTest) endsOnce(s *subscriber) error {
 	return b.noMoreCauses(s)
 }
 
-// awaitUnavailable waits until the bus knows no daemon for the instance.
-func (b *busTest) awaitUnavailable(inst flux.InstanceID) error {
+// awaitUnavailable waits until the bus knows no daemon for onlyInstance.
+func (b *busTest) awaitUnavailable() error {
 	for begin := time.Now(); ; runtime.Gosched() {
-		err := b.ping(inst)
+		err := b.ping(onlyInstance)
 		if errors.Is(err, ErrPlatformNotAvailable) {
 			return nil
 		}
-		if time.Since(begin) > b.limit {
-			return mismatch(fmt.Sprintf("Ping, %v after the subscription had ended, returned", b.limit), err, ErrPlatformNotAvailable)
+		if time.Since(begin) > b.Wait {
+			return mismatch(fmt.Sprintf("Ping, %v after the subscription had ended, returned", b.Wait), err, ErrPlatformNotAvailable)
 		}
 	}
 }
@@ -232,20 +224,10 @@ func unavailable(call string, err error) error {
 	return nil
 }
 
-// excerptOf quotes an ID, and shortens a long one.
-func excerptOf(inst flux.InstanceID) string {
-	if len(inst) > 40 {
-		return fmt.Sprintf("%q…", string(inst[:40]))
+// excerptOf shortens a long ID or text.
+func excerptOf[S ~string](s S) string {
+	if len(s) > 40 {
+		return string(s[:40]) + "…"
 	}
-	return fmt.Sprintf("%q", string(inst))
-}
-
-// firstError runs the checks in order and returns the first failure.
-func firstError(checks ...func() error) error {
-	for _, check := range checks {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return string(s)
 }

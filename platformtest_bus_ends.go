@@ -3,8 +3,12 @@ package platform
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/platformbus/platform/flux"
 )
 
 func kicks(b *busTest) error {
@@ -60,7 +64,7 @@ func sameAgain(b *busTest, as func(Platform) Platform) error {
 	second, third := *first, *first
 	second.name, second.done = "second", make(chan error, 4)
 	third.name, third.done = "third", make(chan error, 4)
-	p := as(first.far)
+	p := as(first.far.platform())
 	for _, s := range []*subscriber{first, &second} {
 		b.setStep("Subscribe of one Platform for the %s time", s.name)
 		b.bus.Subscribe(onlyInstance, p, s.done)
@@ -82,7 +86,7 @@ func sameAgain(b *busTest, as func(Platform) Platform) error {
 	)
 }
 
-// callsInFlight is the number of calls that block at the far end until they are released.
+// callsInFlight is the number of calls that block at the far end until they are answered.
 // There are several, since a bus that aborts calls may abort a single one too late to be
 // noticed.
 const callsInFlight = 4
@@ -90,31 +94,16 @@ const callsInFlight = 4
 // heldCalls are calls of Sync that block at one daemon.
 type heldCalls struct {
 	s        *subscriber
-	entered  chan struct{} // receives a value for each call that has reached the daemon
-	release  func()        // may be called many times
-	returned chan error    // receives the error of each call
+	held     []heldCall
+	returned chan error // receives the error of each call
 }
 
-// startCalls subscribes a daemon and calls its Sync, which answers with err when it is
-// released. The caller must release the calls.
-func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
-	released := make(chan struct{})
-	h := &heldCalls{
-		s:        newSubscriber(onlyInstance, "older"),
-		entered:  make(chan struct{}, callsInFlight),
-		release:  sync.OnceFunc(func() { close(released) }),
-		returned: make(chan error, callsInFlight),
-	}
-	h.s.far.answer = func(r request) answer {
-		if r.method != "Sync" {
-			return r.send(h.s.far.mock)
-		}
-		h.entered <- struct{}{}
-		<-released
-		return answer{err: err}
-	}
-	b.setStep("Subscribe of the older daemon")
-	b.bus.Subscribe(onlyInstance, h.s.far, h.s.done)
+// hold subscribes a daemon and calls its Sync, which blocks. The caller must release the
+// calls.
+func (b *busTest) hold(inst flux.InstanceID, handle Platform) (*heldCalls, error) {
+	h := &heldCalls{s: newSubscriber(inst, "older"), returned: make(chan error, callsInFlight)}
+	there := h.s.far.hold(func(r request) bool { return r.method == "Sync" })
+	b.add(h.s)
 	for range callsInFlight {
 		go func() { // ends with the call, which release ends
 			failed := errExited
@@ -123,18 +112,34 @@ func (b *busTest) startCalls(handle Platform, err error) *heldCalls {
 			failed = sampleRequest("Sync").send(handle).err
 		}()
 	}
-	return h
+	for range callsInFlight {
+		call, err := within(b, "no call reached the platform", there)
+		if err != nil {
+			h.s.far.close()
+			return nil, err
+		}
+		h.held = append(h.held, call)
+	}
+	return h, nil
 }
 
-// within receives a value. If none arrives within the limit, the error begins with failure.
+// release has the calls answered.
+func (h *heldCalls) release(err error) {
+	for _, call := range h.held {
+		call.answer <- answer{err: err}
+	}
+	h.held = nil
+}
+
+// within receives a value. If none arrives within the wait, the error begins with failure.
 func within[T any](b *busTest, failure string, c <-chan T) (v T, err error) {
-	timer := time.NewTimer(b.limit)
+	timer := time.NewTimer(b.Wait)
 	defer timer.Stop()
 	select {
 	case v = <-c:
 		return v, nil
 	case <-timer.C:
-		return v, fmt.Errorf("%s within %v", failure, b.limit)
+		return v, fmt.Errorf("%s within %v", failure, b.Wait)
 	}
 }
 
@@ -145,13 +150,11 @@ func kickDuringCalls(b *busTest, result error) error {
 	if err != nil {
 		return err
 	}
-	calls := b.startCalls(handle, result)
-	defer calls.release()
-	for range callsInFlight {
-		if _, err := within(b, "no call reached the platform", calls.entered); err != nil {
-			return err
-		}
+	calls, err := b.hold(onlyInstance, handle)
+	if err != nil {
+		return err
 	}
+	defer calls.s.far.close()
 	newer := b.subscribe(onlyInstance, "newer")
 	for range 3 {
 		if err := b.reaches(handle, newer); err != nil {
@@ -163,7 +166,7 @@ func kickDuringCalls(b *busTest, result error) error {
 		return mismatch("Sync, in progress during a kick, returned before the platform had answered it", early, result)
 	default:
 	}
-	calls.release()
+	calls.release(result)
 	for range callsInFlight {
 		got, err := within(b, "a call did not return after the platform had answered it", calls.returned)
 		if err != nil {
@@ -201,9 +204,9 @@ func subscribesConcurrently(b *busTest) error {
 		for i := c * each; i < (c+1)*each; i++ {
 			s := newSubscriber(onlyInstance, fmt.Sprintf("no. %d", i))
 			subscribers[i] = s
-			b.bus.Subscribe(onlyInstance, s.far, s.done)
+			b.bus.Subscribe(onlyInstance, s.far.platform(), s.done)
 			if _, err := handle.Version(); err != nil && !errors.Is(err, ErrPlatformNotAvailable) {
-				return mismatch("a call during the subscribesConcurrently returned", err, nil)
+				return mismatch("a call during concurrent subscriptions returned", err, nil)
 			}
 		}
 		return nil
@@ -269,20 +272,10 @@ func fatal(b *busTest, method string, call func(handle Platform) error) error {
 	if err != nil {
 		return err
 	}
-	cause := errors.New("the disk is full")
-	for _, fatal := range []struct {
-		form string
-		err  error
-	}{
-		{"bare", FatalError{Err: cause}},
-		{"pointer", &FatalError{Err: cause}},
-		{"wrapped three deep", fmt.Errorf("a: %w", fmt.Errorf("b: %w", fmt.Errorf("c: %w", FatalError{Err: cause})))},
-		{"pointer wrapped", fmt.Errorf("a: %w", &FatalError{Err: cause})},
-		{"joined", errors.Join(errors.New("also"), FatalError{Err: cause})},
-		{"in a ClusterError", ClusterError(FatalError{Err: cause})},
-	} {
-		if err := endsWithFatal(b, handle, method, fatal.err, call); err != nil {
-			return fmt.Errorf("FatalError, %s: %w", fatal.form, err)
+	forms := fatalForms(errors.New("the disk is full"))
+	for _, form := range slices.Sorted(maps.Keys(forms)) {
+		if err := endsWithFatal(b, handle, method, forms[form], call); err != nil {
+			return fmt.Errorf("FatalError, %s: %w", form, err)
 		}
 	}
 	return nil
@@ -292,9 +285,8 @@ func fatal(b *busTest, method string, call func(handle Platform) error) error {
 // subscriber receive.
 func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call func(handle Platform) error) error {
 	dying := newSubscriber(onlyInstance, "dying")
-	answer{err: fatal}.set(dying.far.mock, method)
-	b.setStep("Subscribe")
-	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
+	dying.returns(method, fatal)
+	b.add(dying)
 	b.setStep("%s, which returns a FatalError", method)
 	if err := diffError(method, call(handle), fatal); err != nil {
 		return err
@@ -303,13 +295,13 @@ func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call
 	if err != nil {
 		return err
 	}
-	if _, ok := asFatal(cause); !ok {
+	if _, ok := AsFatal(cause); !ok {
 		return mismatch("the subscriber received a cause that is no FatalError", cause, fatal)
 	}
 	if err := diffError("the subscription", cause, fatal); err != nil {
 		return err
 	}
-	if err := b.awaitUnavailable(onlyInstance); err != nil {
+	if err := b.awaitUnavailable(); err != nil {
 		return err
 	}
 	next := b.subscribe(onlyInstance, "next")
@@ -327,22 +319,22 @@ func fatalOnce(b *busTest) error {
 		return err
 	}
 	dying := newSubscriber(onlyInstance, "dying")
-	dying.far.mock.SyncError = FatalError{Err: errors.New("boom")}
-	b.setStep("Subscribe")
-	b.bus.Subscribe(onlyInstance, dying.far, dying.done)
+	fatal := FatalError{Err: errors.New("boom")}
+	dying.returns("Sync", fatal)
+	b.add(dying)
 	b.setStep("calls that all return a FatalError")
 	if err := concurrently(32, func(int) error {
 		err := handle.Sync(SyncDef{})
 		if errors.Is(err, ErrPlatformNotAvailable) {
 			return nil // the subscription had ended before the call
 		}
-		return diffError("Sync", err, dying.far.mock.SyncError)
+		return diffError("Sync", err, fatal)
 	}); err != nil {
 		return err
 	}
 	return firstError(
 		func() error { return b.endsOnce(dying) },
-		func() error { return b.awaitUnavailable(onlyInstance) },
+		func() error { return b.awaitUnavailable() },
 		func() error { return b.noMoreCauses(dying) },
 	)
 }
@@ -360,13 +352,13 @@ func otherErrors(b *busTest) error {
 			ClusterError(errors.New("refused")), UnavailableError(errors.New("lost")), UpgradeNeededError(errors.New("old")),
 			ApplyError{"a/b": errors.New("boom")}, SyncError{"a": errors.New("boom")},
 		} {
-			answer{version: s.name, err: other}.set(s.far.mock, method)
+			s.returns(method, other)
 			b.setStep("%s, which returns an error", method)
 			if sampleRequest(method).send(handle).err == nil {
 				return mismatch(method+" returned", nil, other)
 			}
 		}
-		answer{version: s.name}.set(s.far.mock, method)
+		s.returns("", nil)
 		if err := b.noMoreCauses(s); err != nil {
 			return err
 		}

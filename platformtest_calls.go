@@ -2,11 +2,14 @@ package platform
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/platformbus/platform/flux"
@@ -31,8 +34,10 @@ type answer struct {
 	err      error
 }
 
-// methods are those of Platform.
+// methods are those of Platform; those that write change the cluster.
 var methods = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
+
+func writes(method string) bool { return method == "Apply" || method == "Sync" }
 
 // send makes the call.
 func (r request) send(p Platform) (a answer) {
@@ -57,29 +62,42 @@ func (r request) send(p Platform) (a answer) {
 	return a
 }
 
-// set configures the mock to answer a call of the method with a.
-func (a answer) set(m *MockPlatform, method string) {
-	switch method {
-	case "AllServices":
-		m.AllServicesAnswer, m.AllServicesError = a.services, a.err
-	case "SomeServices":
-		m.SomeServicesAnswer, m.SomeServicesError = a.services, a.err
-	case "Apply":
-		m.ApplyError = a.err
-	case "Ping":
-		m.PingError = a.err
-	case "Version":
-		m.VersionAnswer, m.VersionError = a.version, a.err
-	case "Export":
-		m.ExportAnswer, m.ExportError = a.export, a.err
-	case "Sync":
-		m.SyncError = a.err
-	default:
-		panic("no such method: " + method)
-	}
+// An adapter is a Platform that has each call answered by a function.
+type adapter struct{ handle func(request) answer }
+
+var _ Platform = (*adapter)(nil)
+
+func (a *adapter) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
+	got := a.handle(request{method: "AllServices", namespace: namespace, ignored: ignored})
+	return got.services, got.err
 }
 
-// clone returns a request that shares nothing with r; nil and empty stay apart.
+func (a *adapter) SomeServices(ids []flux.ServiceID) ([]Service, error) {
+	got := a.handle(request{method: "SomeServices", ids: ids})
+	return got.services, got.err
+}
+
+func (a *adapter) Apply(defs []ServiceDefinition) error {
+	return a.handle(request{method: "Apply", defs: defs}).err
+}
+
+func (a *adapter) Ping() error { return a.handle(request{method: "Ping"}).err }
+
+func (a *adapter) Version() (string, error) {
+	got := a.handle(request{method: "Version"})
+	return got.version, got.err
+}
+
+func (a *adapter) Export() ([]byte, error) {
+	got := a.handle(request{method: "Export"})
+	return got.export, got.err
+}
+
+func (a *adapter) Sync(def SyncDef) error {
+	return a.handle(request{method: "Sync", def: def}).err
+}
+
+// clone returns a request that shares nothing with r.
 func (r request) clone() request {
 	r.ignored = maps.Clone(r.ignored)
 	r.ids = slices.Clone(r.ids)
@@ -93,6 +111,88 @@ func (r request) clone() request {
 		action.Delete, action.Apply = bytes.Clone(action.Delete), bytes.Clone(action.Apply)
 	}
 	return r
+}
+
+// clone returns an answer that shares nothing with a but the error.
+func (a answer) clone() answer {
+	a.services = slices.Clone(a.services)
+	for i := range a.services {
+		s := &a.services[i]
+		s.Metadata, s.Containers.Containers = maps.Clone(s.Metadata), slices.Clone(s.Containers.Containers)
+	}
+	a.export = bytes.Clone(a.export)
+	return a
+}
+
+// canonical returns r in the form in which requests that mean the same are deeply equal.
+func (r request) canonical() request {
+	r = r.clone()
+	r.namespace = valid(r.namespace)
+	r.ids = orNil(r.ids)
+	for i, id := range r.ids {
+		r.ids[i] = valid(id)
+	}
+	slices.Sort(r.ids)
+	r.ids = slices.Compact(r.ids)
+	ignored := r.ignored
+	r.ignored = nil
+	for id := range ignored {
+		r.ignored.Add([]flux.ServiceID{valid(id)})
+	}
+	r.defs = orNil(r.defs)
+	for i := range r.defs {
+		def := &r.defs[i]
+		def.ServiceID, def.NewDefinition = valid(def.ServiceID), orNil(def.NewDefinition)
+	}
+	r.def.Actions = orNil(r.def.Actions)
+	for i := range r.def.Actions {
+		action := &r.def.Actions[i]
+		action.ResourceID, action.Delete, action.Apply = valid(action.ResourceID), orNil(action.Delete), orNil(action.Apply)
+	}
+	return r
+}
+
+// canonical returns the results of a in the form in which results that mean the same are
+// deeply equal, without the error.
+func (a answer) canonical() answer {
+	a = a.clone()
+	a.err = nil
+	a.version, a.export, a.services = valid(a.version), orNil(a.export), orNil(a.services)
+	for i := range a.services {
+		s := &a.services[i]
+		s.ID, s.IP, s.Status, s.Containers.Excuse = valid(s.ID), valid(s.IP), valid(s.Status), valid(s.Containers.Excuse)
+		metadata := s.Metadata
+		s.Metadata = nil
+		for key, value := range metadata {
+			if s.Metadata == nil {
+				s.Metadata = map[string]string{}
+			}
+			s.Metadata[valid(key)] = valid(value)
+		}
+		s.Containers.Containers = orNil(s.Containers.Containers)
+		for i, c := range s.Containers.Containers {
+			s.Containers.Containers[i] = Container{Name: valid(c.Name), Image: valid(c.Image)}
+		}
+	}
+	slices.SortStableFunc(a.services, func(x, y Service) int { return cmp.Compare(x.ID, y.ID) })
+	return a
+}
+
+func orNil[S ~[]E, E any](s S) S {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
+
+// valid returns s with one U+FFFD for each run of bytes that are not UTF-8, or that a
+// transport has replaced already.
+func valid[S ~string](s S) S {
+	t := strings.ToValidUTF8(string(s), "\uFFFD")
+	for strings.Contains(t, "\uFFFD\uFFFD") {
+		t = strings.ReplaceAll(t, "\uFFFD\uFFFD", "\uFFFD")
+	}
+	return S(t)
 }
 
 // arguments returns the arguments of r's method, for messages.
@@ -113,75 +213,110 @@ func (r request) arguments() any {
 	return struct{}{}
 }
 
-// A recorder is the Platform at the far end. It records each call with a copy of the
-// arguments, then answers it. Unlike MockPlatform it counts the calls of all methods.
-type recorder struct {
-	mock   *MockPlatform
-	answer func(request) answer // answers in place of mock, unless nil
-
-	mu    sync.Mutex
-	calls []request // guarded by mu
+// sameAs reports whether the requests mean the same.
+func (r request) sameAs(other request) bool {
+	return r.method == other.method && reflect.DeepEqual(r.canonical(), other.canonical())
 }
 
-var _ Platform = (*recorder)(nil)
+// A farEnd is what calls reach at the far end. It records each call with a copy of the
+// arguments, then answers it.
+type farEnd struct {
+	closed chan struct{} // closed by close: calls that are held then end
 
-func (rc *recorder) record(r request) answer {
+	mu     sync.Mutex
+	calls  []request                             // guarded by mu
+	answer func(context.Context, request) answer // guarded by mu; nil answers with nothing
+}
+
+func newFarEnd() *farEnd { return &farEnd{closed: make(chan struct{})} }
+
+// close ends the calls that are still held.
+func (f *farEnd) close() { close(f.closed) }
+
+// platform returns the Platform of the far end, which supports contexts.
+func (f *farEnd) platform() Platform { return f.view(context.Background()) }
+
+func (f *farEnd) view(ctx context.Context) *farView {
+	return &farView{adapter{func(r request) answer { return f.record(ctx, r) }}, f, ctx}
+}
+
+type farView struct {
+	adapter
+	far *farEnd
+	ctx context.Context
+}
+
+// WithContext returns a view that obeys ctx and the view's context.
+func (v *farView) WithContext(ctx context.Context) Platform {
+	return v.far.view(either(v.ctx, ctx))
+}
+
+func (f *farEnd) record(ctx context.Context, r request) answer {
+	if err := context.Cause(ctx); err != nil {
+		return answer{err: err}
+	}
 	seen := r.clone()
-	rc.mu.Lock()
-	rc.calls = append(rc.calls, seen)
-	rc.mu.Unlock()
-	if rc.answer != nil {
-		return rc.answer(r)
+	f.mu.Lock()
+	f.calls = append(f.calls, seen)
+	respond := f.answer
+	f.mu.Unlock()
+	if respond == nil {
+		return answer{}
 	}
-	return r.send(rc.mock)
+	return respond(ctx, r)
 }
 
-func (rc *recorder) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
-	a := rc.record(request{method: "AllServices", namespace: namespace, ignored: ignored})
-	return a.services, a.err
+// answerWith has calls answered by a function from now on.
+func (f *farEnd) answerWith(respond func(context.Context, request) answer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = respond
 }
 
-func (rc *recorder) SomeServices(ids []flux.ServiceID) ([]Service, error) {
-	a := rc.record(request{method: "SomeServices", ids: ids})
-	return a.services, a.err
-}
-
-func (rc *recorder) Apply(defs []ServiceDefinition) error {
-	return rc.record(request{method: "Apply", defs: defs}).err
-}
-
-func (rc *recorder) Ping() error { return rc.record(request{method: "Ping"}).err }
-
-func (rc *recorder) Version() (string, error) {
-	a := rc.record(request{method: "Version"})
-	return a.version, a.err
-}
-
-func (rc *recorder) Export() ([]byte, error) {
-	a := rc.record(request{method: "Export"})
-	return a.export, a.err
-}
-
-func (rc *recorder) Sync(def SyncDef) error {
-	return rc.record(request{method: "Sync", def: def}).err
-}
-
-// expect compares the calls that were made since the last expect with those wanted, and
-// forgets them.
-func (rc *recorder) expect(wanted ...request) error {
-	rc.mu.Lock()
-	seen := rc.calls
-	rc.calls = nil
-	rc.mu.Unlock()
-	if len(seen) != len(wanted) {
-		return mismatch("calls that the platform received", names(seen), names(wanted))
-	}
-	for i, want := range wanted {
-		if got := seen[i]; got.method != want.method {
-			return mismatch("calls that the platform received", names(seen), names(wanted))
-		} else if !reflect.DeepEqual(got, want) {
-			return mismatch(want.method+" reached the platform with arguments", got.arguments(), want.arguments())
+// set has calls of the method answered with a, and others with nothing, from now on.
+func (f *farEnd) set(method string, a answer) {
+	f.answerWith(func(_ context.Context, r request) answer {
+		if r.method == method {
+			return a
 		}
+		return answer{}
+	})
+}
+
+// echoes has calls answered with their echo from now on.
+func (f *farEnd) echoes() {
+	f.answerWith(func(_ context.Context, r request) answer { return echo(r) })
+}
+
+// seen returns the calls that were made since the last time, and forgets them.
+func (f *farEnd) seen() []request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	calls := f.calls
+	f.calls = nil
+	return calls
+}
+
+// expect compares the calls that were made since the last expect with the one wanted, and
+// forgets them. A write must have been made once. A read may have been repeated, and
+// beside the call there may be any number of Ping and Version.
+func (f *farEnd) expect(want request) error {
+	calls := f.seen()
+	var other []request // neither wanted nor permitted
+	made := 0
+	for _, got := range calls {
+		switch {
+		case got.sameAs(want):
+			made++
+		case got.method != "Ping" && got.method != "Version":
+			other = append(other, got)
+		}
+	}
+	switch {
+	case len(other) == 1 && other[0].method == want.method && made == 0:
+		return mismatch(want.method+" reached the platform with arguments", other[0].canonical().arguments(), want.canonical().arguments())
+	case made == 0, len(other) > 0, made > 1 && writes(want.method):
+		return mismatch("calls that the platform received", names(calls), []string{want.method})
 	}
 	return nil
 }
@@ -194,18 +329,57 @@ func names(calls []request) []string {
 	return list
 }
 
+// A platformTest is a Platform under test with its far end.
+type platformTest struct {
+	BatteryOptions
+	progress
+	p   Platform
+	far *farEnd
+}
+
+// send makes the call.
+func (pt *platformTest) send(r request) answer {
+	pt.setStep("%s", r.method)
+	return r.send(pt.p)
+}
+
+// reaches makes the call, which must reach the platform.
+func (pt *platformTest) reaches(r request) (answer, error) {
+	pt.far.seen()
+	a := pt.send(r.clone())
+	return a, withError(pt.far.expect(r), a.err)
+}
+
+// withError adds to a failure the error that the call returned, which often has the reason.
+func withError(failure, err error) error {
+	if failure == nil || err == nil {
+		return failure
+	}
+	text := err.Error()
+	if len(text) > showWhole {
+		text = excerpt(text, 0)
+	}
+	return fmt.Errorf("%w\nthe call returned the error: %s", failure, text)
+}
+
+// returns has the platform answer the call with want, which must arrive.
+func (pt *platformTest) returns(r request, want answer) error {
+	pt.far.set(r.method, want.clone())
+	return pt.send(r).diff(r, want)
+}
+
 // echo derives the answer from the request alone: different requests get different
 // answers, and each answer is a new value.
 func echo(r request) (a answer) {
 	switch r.method {
 	case "AllServices":
-		a.services = []Service{}
 		for _, id := range r.ignored.ToSlice() {
 			a.services = append(a.services, sampleService(id, r.namespace))
 		}
 	case "SomeServices":
-		a.services = []Service{}
-		for _, id := range r.ids {
+		ids := slices.Clone(r.ids)
+		slices.Sort(ids)
+		for _, id := range slices.Compact(ids) {
 			a.services = append(a.services, sampleService(id, "some"))
 		}
 	case "Apply":
@@ -229,25 +403,53 @@ func echo(r request) (a answer) {
 }
 
 // sampleRequest returns a typical call of the method.
-func sampleRequest(method string) request {
+func sampleRequest(method string) request { return numberedRequest(method, 0) }
+
+// numberedRequest returns a call of the method that differs from those of other numbers,
+// and has the same size for all numbers below 1000.
+func numberedRequest(method string, n int) request {
 	r := request{method: method}
+	id := flux.ServiceID(fmt.Sprintf("default/web-%03d", n))
 	switch method {
 	case "AllServices":
-		r.namespace, r.ignored = "default", flux.ServiceIDSet{"default/web": {}, "default/db": {}}
+		r.namespace, r.ignored = fmt.Sprintf("ns-%03d", n), flux.ServiceIDSet{id: {}, "default/db": {}}
 	case "SomeServices":
-		r.ids = []flux.ServiceID{"default/web", "default/db"}
+		r.ids = []flux.ServiceID{id, "default/db"}
 	case "Apply":
 		r.defs = []ServiceDefinition{
-			{ServiceID: "default/web", NewDefinition: []byte("kind: Deployment\n"), Async: true},
+			{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n), Async: true},
 			{ServiceID: "default/db", NewDefinition: []byte("kind: StatefulSet\n")},
 		}
 	case "Sync":
 		r.def = SyncDef{Actions: []SyncAction{
-			{ResourceID: "b", Delete: ResourceDef("kind: Old\n"), Apply: ResourceDef("kind: New\n")},
+			{ResourceID: "b", Delete: ResourceDef("kind: Old\n"), Apply: fmt.Appendf(nil, "kind: New # %03d\n", n)},
 			{ResourceID: "a", Apply: ResourceDef("kind: Other\n")},
 		}}
 	}
 	return r
+}
+
+// numberedAnswer returns an answer of the method that differs from those of other numbers,
+// and has the same size for all numbers below 1000.
+func numberedAnswer(method string, n int) (a answer) {
+	name := fmt.Sprintf("%03d", n)
+	switch method {
+	case "AllServices", "SomeServices":
+		for i := range 3 {
+			a.services = append(a.services, sampleService(flux.ServiceID(fmt.Sprintf("default/%d-%s", i, name)), name))
+		}
+	case "Apply":
+		a.err = ApplyError{flux.ServiceID("default/" + name): errors.New("refused: " + name)}
+	case "Ping":
+		a.err = errors.New("no answer: " + name)
+	case "Version":
+		a.version = "1.2." + name
+	case "Export":
+		a.export = []byte("kind: List # " + name + "\n")
+	case "Sync":
+		a.err = SyncError{"r-" + name: errors.New("refused: " + name)}
+	}
+	return a
 }
 
 func sampleService(id flux.ServiceID, namespace string) Service {
@@ -258,11 +460,4 @@ func sampleService(id flux.ServiceID, namespace string) Service {
 		Status:     "ready",
 		Containers: ContainersOrExcuse{Containers: []Container{{Name: namespace, Image: "image/" + string(id)}}},
 	}
-}
-
-// mock returns a mock that answers a call of the method with a.
-func (a answer) mock(method string) *MockPlatform {
-	m := &MockPlatform{}
-	a.set(m, method)
-	return m
 }

@@ -2,8 +2,10 @@ package platform
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,17 +13,32 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-const (
-	ruleArguments  = "arguments arrive unchanged: nothing is lost, added or reordered, and nil and empty stay distinct"
-	ruleResults    = "a result arrives unchanged: nothing is lost, added or reordered, and nil and empty stay distinct"
-	rulePartial    = "a result that is returned with an error arrives with the error"
-	ruleOnce       = "a call is made exactly once, to the method that was called, and has ended when it returns, also if it failed"
-	ruleCaller     = "arguments and results belong to the caller: a Platform neither changes its arguments nor keeps a reference to either"
-	ruleConcurrent = "a Platform may be used by many goroutines at once: each call gets its own answer"
+var (
+	ruleArguments = rule{"arguments arrive unchanged: nothing is lost, added or reordered",
+		"look at how arguments are encoded; of IDs asked for, order and repetition do not count"}
+	ruleStrings = rule{"a string that is not valid UTF-8 arrives, with U+FFFD for what is invalid or unchanged, or the call fails; later calls are not affected",
+		"an encoding of text may refuse such a string, and then its connection must go on"}
+	ruleResults = rule{"a result arrives unchanged: nothing is lost or added; services may come in any order",
+		"look at how results are encoded"}
+	rulePartial = rule{"a result that is returned with an error arrives with the error",
+		"send result and error together, as in a struct with both"}
+	ruleSize = rule{"a transport carries 4 MiB of arguments or results, 10,000 entries, and 64 KiB of an error's text; what is larger fails with an error that says so",
+		"raise the limit on the size of messages at both ends"}
+	ruleWrite = rule{"Apply and Sync are made at most once, also if they failed, and have ended when they return",
+		"never repeat a write: if its outcome is unknown, return an UnavailableError that says so"}
+	ruleRead = rule{"a call reaches the platform, by the method that was called, and has ended when it returns; reads may be repeated, and Ping and Version called at any time",
+		"pass each call on to the platform, each time"}
+	ruleCaller = rule{"arguments and results belong to the caller: a Platform neither changes its arguments nor keeps a reference to either, later calls included",
+		"copy what is kept beyond the call; do not reuse buffers that a result shares"}
+	ruleLast = rule{"each call returns the platform's answer to it: nothing of an earlier one, not its result and not its error",
+		"decode each answer into a new value"}
 )
 
 // large exceeds the default limits of all transports that we know of.
 const large = 4 << 20
+
+// manyEntries is how many entries a transport carries.
+const manyEntries = 10_000
 
 // everyByte contains every byte value, and so is not UTF-8, and a DOS line ending.
 var everyByte = func() []byte {
@@ -32,83 +49,99 @@ var everyByte = func() []byte {
 	return all
 }()
 
+// oddStrings are valid UTF-8, and what encodings, file names, URLs and SQL trip over.
+var oddStrings = []string{
+	"", "a/b/c", "größe/λ", "u\u0308/ü", " a ", "a\nb", "a\x00b", "\ufeffbom", "\u2028", "\"", "'", "\\u0041", "%2f", "..", "$ref", "<&>",
+	"null", "__proto__", "00", "true", "𝛌", strings.Repeat("long/", 1000),
+}
+
 func platformCases() []conformanceCase {
-	return slices.Concat(argumentCases(), resultCases(), callCases(), errorCases())
+	return slices.Concat(argumentCases(), resultCases(), callCases(), errorCases(), overlapCases(), contextCases())
 }
 
 // argumentCases check that requests reach the far end unchanged.
 func argumentCases() []conformanceCase {
-	ids := []flux.ServiceID{"b/2", "a/1", "c/3", "a/1", "größe/λ", "a/b/c"}
-	set := flux.ServiceIDSet{"b/2": {}, "a/1": {}, "größe/λ": {}}
+	ids := []flux.ServiceID{"b/2", "a/1", "c/3"}
+	set := flux.ServiceIDSet{}
 	defs := []ServiceDefinition{
 		{ServiceID: "b/2", NewDefinition: everyByte, Async: true},
 		{ServiceID: "a/1", NewDefinition: []byte("kind: One\n")},
 		{ServiceID: "a/1", NewDefinition: []byte("kind: Other\n"), Async: true},
-		{ServiceID: "größe/λ", NewDefinition: []byte(" ")},
+		{ServiceID: "a/nothing"},
 	}
 	actions := []SyncAction{
 		{ResourceID: "z both", Delete: ResourceDef("kind: Gone\n"), Apply: ResourceDef("kind: Come\n")},
 		{ResourceID: "delete", Delete: everyByte},
 		{ResourceID: "apply", Apply: everyByte},
-		{ResourceID: "twice: größe", Apply: ResourceDef("first")},
-		{ResourceID: "twice: größe", Apply: ResourceDef("second")},
-		{ResourceID: "", Delete: ResourceDef("nameless")},
+		{ResourceID: "twice", Apply: ResourceDef("first")},
+		{ResourceID: "twice", Apply: ResourceDef("second")},
+		{ResourceID: "neither"},
 	}
-	var manyIDs []flux.ServiceID
-	manySet := flux.ServiceIDSet{}
-	var manyActions []SyncAction
-	for i := range 1000 {
-		id := fmt.Sprintf("default/%04d", i*7919%1000) // in no order that could be restored
-		manyIDs = append(manyIDs, flux.ServiceID(id))
-		manySet[flux.ServiceID(id)] = struct{}{}
-		manyActions = append(manyActions, SyncAction{ResourceID: id, Delete: ResourceDef("old " + id), Apply: ResourceDef("new " + id)})
+	for _, odd := range oddStrings {
+		id := flux.ServiceID(odd)
+		ids, set[id] = append(ids, id), struct{}{}
+		defs = append(defs, ServiceDefinition{ServiceID: id, NewDefinition: []byte(odd)})
+		actions = append(actions, SyncAction{ResourceID: odd, Delete: ResourceDef(odd)})
 	}
+	var (
+		manyIDs     []flux.ServiceID
+		manySet     flux.ServiceIDSet
+		manyDefs    []ServiceDefinition
+		manyActions []SyncAction
+	)
+	for i := range manyEntries {
+		name := fmt.Sprintf("default/%05d", i*7919%manyEntries) // in no order that could be restored
+		manyIDs = append(manyIDs, flux.ServiceID(name))
+		manyDefs = append(manyDefs, ServiceDefinition{ServiceID: flux.ServiceID(name), NewDefinition: []byte(name)})
+		manyActions = append(manyActions, SyncAction{ResourceID: name, Delete: ResourceDef("old " + name), Apply: ResourceDef("new " + name)})
+	}
+	manySet.Add(manyIDs)
 	weight := bytes.Repeat(everyByte, large/len(everyByte)+1)
 
 	return []conformanceCase{
-		passesArguments("AllServices", "passes on its arguments",
-			request{namespace: "größe of a/b", ignored: set}, request{namespace: "default", ignored: flux.ServiceIDSet{"a/1": {}}}),
-		passesArguments("AllServices", "keeps nil and empty arguments apart",
-			request{}, request{ignored: flux.ServiceIDSet{}}, request{namespace: "default"}),
-		passesArguments("AllServices", "passes on 1000 IDs", request{namespace: "default", ignored: manySet}),
+		passesArguments("AllServices", "passes on its arguments", ruleArguments,
+			request{namespace: "größe of a/b", ignored: set}, request{namespace: "default"}, request{}),
+		passesArguments("SomeServices", "passes on its arguments", ruleArguments, request{ids: ids}, request{}),
+		passesArguments("Apply", "passes on its arguments", ruleArguments, request{defs: defs}, request{}),
+		passesArguments("Sync", "passes on its arguments", ruleArguments, request{def: SyncDef{Actions: actions}}, request{}),
 
-		passesArguments("SomeServices", "passes on its arguments", request{ids: ids}),
-		passesArguments("SomeServices", "keeps nil and empty arguments apart", request{}, request{ids: []flux.ServiceID{}}),
-		passesArguments("SomeServices", "passes on 1000 IDs", request{ids: manyIDs}),
+		passesArguments("AllServices", "passes on 10,000 entries", ruleSize, request{ignored: manySet}),
+		passesArguments("SomeServices", "passes on 10,000 entries", ruleSize, request{ids: manyIDs}),
+		passesArguments("Apply", "passes on 10,000 entries", ruleSize, request{defs: manyDefs}),
+		passesArguments("Sync", "passes on 10,000 entries", ruleSize, request{def: SyncDef{Actions: manyActions}}),
+		passesArguments("Apply", "passes on 4 MiB", ruleSize, request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: weight}}}),
+		passesArguments("Sync", "passes on 4 MiB", ruleSize, request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: weight}}}}),
 
-		passesArguments("Apply", "passes on its arguments", request{defs: defs}),
-		passesArguments("Apply", "keeps nil and empty arguments apart",
-			request{}, request{defs: []ServiceDefinition{}},
-			request{defs: []ServiceDefinition{{ServiceID: "nil/nil"}, {ServiceID: "not/nil", NewDefinition: []byte{}}}}),
-		passesArguments("Apply", "passes on 4 MiB", request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: weight}}}),
-
-		passesArguments("Sync", "passes on its arguments", request{def: SyncDef{Actions: actions}}),
-		passesArguments("Sync", "keeps nil and empty arguments apart",
-			request{}, request{def: SyncDef{Actions: []SyncAction{}}},
-			request{def: SyncDef{Actions: []SyncAction{
-				{ResourceID: "neither"}, {ResourceID: "empty delete", Delete: ResourceDef{}}, {ResourceID: "empty apply", Apply: ResourceDef{}},
-			}}}),
-		passesArguments("Sync", "passes on 1000 actions", request{def: SyncDef{Actions: manyActions}}),
-		passesArguments("Sync", "passes on 4 MiB", request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: weight}, {ResourceID: "b"}}}}),
+		passesOddArguments("AllServices", request{namespace: "a\xff\xfeb"}),
+		passesOddArguments("SomeServices", request{ids: []flux.ServiceID{"a/\xff"}}),
+		passesOddArguments("Apply", request{defs: []ServiceDefinition{{ServiceID: "a/\xff", NewDefinition: everyByte}}}),
+		passesOddArguments("Sync", request{def: SyncDef{Actions: []SyncAction{{ResourceID: "\xff", Apply: everyByte}}}}),
 	}
 }
 
-// passesArguments returns the case in which each request must reach the far end, once.
-func passesArguments(method, name string, requests ...request) conformanceCase {
-	return conformanceCase{
-		name: method + "/" + name,
-		rule: ruleArguments,
-		check: func(p Platform, far *recorder) error {
-			for _, want := range requests {
-				want.method = method
-				want.clone().send(p)
-				if err := far.expect(want); err != nil {
-					return err
-				}
+// passesArguments returns the case in which each request must reach the far end.
+func passesArguments(method, name string, r rule, requests ...request) conformanceCase {
+	return conformanceCase{method + "/" + name, r, func(pt *platformTest) error {
+		for _, want := range requests {
+			want.method = method
+			if _, err := pt.reaches(want); err != nil {
+				return err
 			}
-			return nil
-		},
-	}
+		}
+		return nil
+	}}
+}
+
+// passesOddArguments returns the case of a string that is not UTF-8.
+func passesOddArguments(method string, odd request) conformanceCase {
+	return conformanceCase{method + "/passes on or refuses what is not UTF-8", ruleStrings, func(pt *platformTest) error {
+		odd.method = method
+		if a, err := pt.reaches(odd); err != nil && a.err == nil {
+			return err
+		}
+		_, err := pt.reaches(sampleRequest(method))
+		return err
+	}}
 }
 
 // resultCases check that answers are returned unchanged.
@@ -120,65 +153,85 @@ func resultCases() []conformanceCase {
 			Containers: ContainersOrExcuse{Containers: []Container{{Name: "web", Image: "r.example/web:1"}, {Name: "log", Image: "log@sha256:0"}, {Name: "web", Image: "web"}}},
 		},
 		{ID: "a/1", IP: "fe80::1%eth0", Containers: ContainersOrExcuse{Excuse: "no \"matching\"\npods\n"}},
-		{ID: "a/1", Status: "twice", Containers: ContainersOrExcuse{Excuse: "incomplete", Containers: []Container{{Name: "half"}}}},
+		{ID: "c/3", Status: "both", Containers: ContainersOrExcuse{Excuse: "incomplete", Containers: []Container{{Name: "half"}}}},
 		{ID: "z/bare"},
 	}
-	nils := []Service{
-		{ID: "a/nil"},
-		{ID: "a/empty", Metadata: map[string]string{}, Containers: ContainersOrExcuse{Containers: []Container{}}},
+	for i, odd := range oddStrings {
+		services = append(services, Service{ID: flux.ServiceID(fmt.Sprintf("odd-%d/%s", i, odd)), Status: odd, Metadata: map[string]string{odd: odd}})
 	}
-	var many []Service
+	var many, heavy []Service
+	for i := range manyEntries {
+		many = append(many, Service{ID: flux.ServiceID(fmt.Sprintf("default/%05d", i))})
+	}
 	for i := range large / 1024 {
-		s := sampleService(flux.ServiceID(fmt.Sprintf("default/%04d", i*7919%4096)), "many")
+		s := sampleService(flux.ServiceID(fmt.Sprintf("default/%04d", i)), "many")
 		s.Status = strings.Repeat("0123456789abcdef", 64)
-		many = append(many, s)
+		heavy = append(heavy, s)
 	}
-	partial := answer{services: services[:2], err: errors.New("services of namespace kube-system: forbidden")}
+	weight := bytes.Repeat(everyByte, large/len(everyByte)+1)
+	forbidden := errors.New("namespace kube-system: forbidden")
 
 	var cases []conformanceCase
 	for _, method := range []string{"AllServices", "SomeServices"} {
 		cases = append(cases,
-			returnsResults(method, "returns every service", ruleResults, answer{services: services}),
-			returnsResults(method, "keeps nil and empty results apart", ruleResults,
-				answer{}, answer{services: []Service{}}, answer{services: nils}),
-			returnsResults(method, "returns 4 MiB", ruleResults, answer{services: many}),
+			returnsResults(method, "returns every service", ruleResults, answer{services: services}, answer{}),
+			returnsResults(method, "returns 10,000 entries", ruleSize, answer{services: many}),
+			returnsResults(method, "returns 4 MiB", ruleSize, answer{services: heavy}),
 			returnsResults(method, "keeps a result beside an error", rulePartial,
-				partial, answer{services: partial.services, err: ClusterError(partial.err)}),
+				answer{services: services[:2], err: forbidden}, answer{services: services[:2], err: ClusterError(forbidden)}),
+			conformanceCase{method + "/returns or refuses what is not UTF-8", ruleStrings, func(pt *platformTest) error {
+				r := sampleRequest(method)
+				odd := answer{services: []Service{{ID: "a/\xff", Status: "\xff\xfe"}}}
+				pt.far.set(method, odd.clone())
+				if a := pt.send(r); a.err == nil {
+					if err := a.diff(r, odd); err != nil {
+						return err
+					}
+				}
+				return pt.returns(r, numberedAnswer(method, 1))
+			}},
 		)
 	}
 	return append(cases,
 		returnsResults("Version", "returns the version", ruleResults,
-			answer{version: "1.2.3"}, answer{version: ""}, answer{version: " master-größe \"\\u0041\"\r\n"}),
-		returnsResults("Version", "returns 64 KiB", ruleResults, answer{version: strings.Repeat("0123456789abcdef", 4096)}),
-		returnsResults("Export", "returns every byte", ruleResults, answer{export: everyByte}),
-		returnsResults("Export", "keeps nil and empty results apart", ruleResults, answer{}, answer{export: []byte{}}),
-		returnsResults("Export", "returns 4 MiB", ruleResults, answer{export: bytes.Repeat(everyByte, large/len(everyByte)+1)}),
+			answer{version: "1.2.3"}, answer{}, answer{version: " größe \"\\u0041\"\r\n"}),
+		returnsResults("Version", "returns 64 KiB", ruleSize, answer{version: strings.Repeat("0123456789abcdef", 4096)}),
+		returnsResults("Export", "returns every byte", ruleResults, answer{export: everyByte}, answer{}),
+		returnsResults("Export", "returns 4 MiB", ruleSize, answer{export: weight}),
+		returnsResults("Export", "keeps a result beside an error", rulePartial,
+			answer{export: everyByte, err: forbidden}, answer{export: everyByte, err: ClusterError(forbidden)}),
 	)
 }
 
 // returnsResults returns the case in which the platform gives one answer after another.
-func returnsResults(method, name, rule string, answers ...answer) conformanceCase {
-	return conformanceCase{
-		name: method + "/" + name,
-		rule: rule,
-		check: func(p Platform, far *recorder) error {
-			r := sampleRequest(method)
-			for _, want := range answers {
-				want.set(far.mock, method)
-				if err := r.send(p).diff(r, want); err != nil {
-					return err
-				}
+func returnsResults(method, name string, r rule, answers ...answer) conformanceCase {
+	return conformanceCase{method + "/" + name, r, func(pt *platformTest) error {
+		for _, want := range answers {
+			if err := pt.returns(sampleRequest(method), want); err != nil {
+				return err
 			}
-			return nil
-		},
-	}
+		}
+		return nil
+	}}
 }
 
-// callCases check the number of calls, the ownership of values, and concurrency.
+// callCases check the number of calls, and the ownership of values.
 func callCases() []conformanceCase {
 	var cases []conformanceCase
 	for _, method := range methods {
-		cases = append(cases, callsOnce(method))
+		if writes(method) {
+			cases = append(cases, writesOnce(method))
+		} else {
+			cases = append(cases, conformanceCase{method + "/reaches the platform", ruleRead, func(pt *platformTest) error {
+				for n := range 3 {
+					if _, err := pt.reaches(numberedRequest(method, n)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}})
+		}
+		cases = append(cases, answersAnew(method), keepsAnswers(method))
 	}
 	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
 		cases = append(cases, keepsArguments(method))
@@ -186,93 +239,118 @@ func callCases() []conformanceCase {
 	for _, method := range []string{"AllServices", "SomeServices", "Export"} {
 		cases = append(cases, resultsAreTheCallers(method))
 	}
-	return append(cases, conformanceCase{
-		name:   "Concurrency/gives each of 64 calls its own answer",
-		rule:   ruleConcurrent,
-		answer: echo,
-		check:  func(p Platform, _ *recorder) error { return callConcurrently(p, 64) },
-	})
+	return append(cases, conformanceCase{"Failures/do not stop later calls", ruleRead, survivesFailures})
 }
 
-// callsOnce returns the case in which a call succeeds, and fails with errors that a
-// transport might retry.
-func callsOnce(method string) conformanceCase {
-	return conformanceCase{
-		name: method + "/is made once",
-		rule: ruleOnce,
-		check: func(p Platform, far *recorder) error {
-			for _, err := range []error{nil, errors.New("boom"), UnavailableError(errors.New("connection lost"))} {
-				answer{err: err}.set(far.mock, method)
-				r := sampleRequest(method)
-				r.send(p)
-				if err := far.expect(r); err != nil {
-					return err
-				}
+// writesOnce returns the case in which a write succeeds, and fails with errors that a
+// transport might repeat it for. The last may end a subscription.
+func writesOnce(method string) conformanceCase {
+	return conformanceCase{method + "/is made once", ruleWrite, func(pt *platformTest) error {
+		for _, err := range []error{
+			nil, errors.New("boom"), ClusterError(errors.New("conflict: try again")),
+			UnavailableError(fmt.Errorf("connection lost: %w", io.ErrUnexpectedEOF)), context.DeadlineExceeded,
+			FatalError{Err: errors.New("boom")},
+		} {
+			pt.far.set(method, answer{err: err})
+			if _, err := pt.reaches(sampleRequest(method)); err != nil {
+				return err
 			}
-			return nil
-		},
-	}
+		}
+		return nil
+	}}
 }
 
+// answersAnew returns the case in which answers of different sizes and errors alternate.
+func answersAnew(method string) conformanceCase {
+	return conformanceCase{method + "/answers each call anew", ruleLast, func(pt *platformTest) error {
+		long, short := numberedAnswer(method, 1), numberedAnswer(method, 2)
+		for i := range short.services {
+			short.services[i].Metadata = map[string]string{"other": ""}
+			short.services[i].Status = ""
+			short.services[i].Containers = ContainersOrExcuse{}
+		}
+		short.services = short.services[:min(1, len(short.services))]
+		short.export = short.export[:min(4, len(short.export))]
+		for _, want := range []answer{long, {err: errors.New("first")}, short, {}, {err: errors.New("second")}, long, {}} {
+			if err := pt.returns(sampleRequest(method), want); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// keepsAnswers returns the case in which an answer is looked at again after later calls.
+func keepsAnswers(method string) conformanceCase {
+	return conformanceCase{method + "/leaves earlier answers alone", ruleCaller, func(pt *platformTest) error {
+		pt.far.set(method, numberedAnswer(method, 0))
+		first := pt.send(sampleRequest(method))
+		for n := 1; n < 4; n++ {
+			pt.far.set(method, numberedAnswer(method, n))
+			pt.send(sampleRequest(method))
+		}
+		if err := first.diff(sampleRequest(method), numberedAnswer(method, 0)); err != nil {
+			return fmt.Errorf("looked at again after later calls: %w", err)
+		}
+		return nil
+	}}
+}
+
+// keepsArguments returns the case in which arguments are looked at after the call, and
+// again after later ones.
 func keepsArguments(method string) conformanceCase {
-	return conformanceCase{
-		name: method + "/leaves its arguments alone",
-		rule: ruleCaller,
-		check: func(p Platform, _ *recorder) error {
-			r := sampleRequest(method)
-			want := r.clone()
-			r.send(p)
+	return conformanceCase{method + "/leaves its arguments alone", ruleCaller, func(pt *platformTest) error {
+		r, want := sampleRequest(method), sampleRequest(method)
+		for n := range 3 {
+			if n == 0 {
+				pt.send(r)
+			} else {
+				pt.send(numberedRequest(method, n))
+			}
 			if !reflect.DeepEqual(r, want) {
 				return mismatch(method+" left its arguments as", r.arguments(), want.arguments())
 			}
-			return nil
-		},
-	}
+		}
+		return nil
+	}}
 }
 
 // resultsAreTheCallers returns the case in which the caller overwrites its result, and
 // repeats the call.
 func resultsAreTheCallers(method string) conformanceCase {
-	return conformanceCase{
-		name:   method + "/gives its result away",
-		rule:   ruleCaller,
-		answer: echo,
-		check: func(p Platform, _ *recorder) error {
-			r := sampleRequest(method)
-			for range 2 {
-				a := r.send(p)
-				if err := a.diff(r, echo(r)); err != nil {
-					return err
-				}
-				for i := range a.services {
-					clear(a.services[i].Metadata)
-					clear(a.services[i].Containers.Containers)
-				}
-				clear(a.services)
-				clear(a.export)
+	return conformanceCase{method + "/gives its result away", ruleCaller, func(pt *platformTest) error {
+		pt.far.echoes()
+		r := sampleRequest(method)
+		for range 2 {
+			a := pt.send(r)
+			if err := a.diff(r, echo(r)); err != nil {
+				return err
 			}
-			return nil
-		},
-	}
+			for i := range a.services {
+				clear(a.services[i].Metadata)
+				clear(a.services[i].Containers.Containers)
+			}
+			clear(a.services)
+			clear(a.export)
+		}
+		return nil
+	}}
 }
 
-// callConcurrently makes n concurrent calls with different arguments, each of which must
-// get its own answer.
-func callConcurrently(p Platform, n int) error {
-	return concurrently(n, func(i int) error {
-		own := fmt.Sprintf("own/%d", i)
-		id := flux.ServiceID(own)
-		r := request{method: methods[i%len(methods)]}
-		switch r.method {
-		case "AllServices":
-			r.namespace, r.ignored = own, flux.ServiceIDSet{id: {}, id + "b": {}}
-		case "SomeServices":
-			r.ids = []flux.ServiceID{id + "b", id}
-		case "Apply":
-			r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: []byte(own)}}
-		case "Sync":
-			r.def = SyncDef{Actions: []SyncAction{{ResourceID: own, Apply: ResourceDef(own)}}}
+// survivesFailures has many calls of each method fail, and then one succeed.
+func survivesFailures(pt *platformTest) error {
+	for _, method := range methods {
+		r := sampleRequest(method)
+		for i := range 60 {
+			failure := []error{errors.New("boom"), UnavailableError(errors.New("lost")), ClusterError(errors.New("refused"))}[i%3]
+			if err := pt.returns(r, answer{err: failure}); err != nil {
+				return fmt.Errorf("call no. %d in a row that fails: %w", i+1, err)
+			}
 		}
-		return r.send(p).diff(r, echo(r))
-	})
+		pt.far.set(method, answer{})
+		if _, err := pt.reaches(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }

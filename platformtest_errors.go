@@ -5,28 +5,29 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/platformbus/platform/flux"
 )
 
-// diff returns how the answer to r differs from the one wanted, or nil. Of the results
-// that come with an error, only services are compared.
+// diff returns how the answer to r differs from the one wanted, or nil.
 func (a answer) diff(r request, want answer) error {
 	if err := diffError(r.method, a.err, want.err); err != nil {
 		return err
 	}
+	beside := ""
+	if want.err != nil {
+		beside = ", beside its error,"
+	}
+	got, wanted := a.canonical(), want.canonical()
 	switch {
-	case want.err != nil && want.services == nil:
-		return nil
-	case want.err != nil && !reflect.DeepEqual(a.services, want.services):
-		return mismatch(r.method+" returned, with its error, the services", a.services, want.services)
-	case !reflect.DeepEqual(a.services, want.services):
-		return mismatch(r.method+" returned the services", a.services, want.services)
-	case a.version != want.version:
-		return mismatch(r.method+" returned", a.version, want.version)
-	case !reflect.DeepEqual(a.export, want.export):
-		return mismatch(r.method+" returned", a.export, want.export)
+	case !reflect.DeepEqual(got.services, wanted.services):
+		return mismatch(r.method+" returned"+beside+" the services", got.services, wanted.services)
+	case want.err == nil && got.version != wanted.version:
+		return mismatch(r.method+" returned", got.version, wanted.version)
+	case !reflect.DeepEqual(got.export, wanted.export):
+		return mismatch(r.method+" returned"+beside, got.export, wanted.export)
 	}
 	return nil
 }
@@ -42,31 +43,59 @@ func diffError(method string, got, want error) error {
 	case got == nil:
 		return mismatch(method+" failed, but returned no error", nil, want)
 	}
-	if err := diffEntries[ApplyError](method, "an ApplyError", got, want); err != nil {
-		return err
-	}
-	if err := diffEntries[SyncError](method, "a SyncError", got, want); err != nil {
-		return err
-	}
-	for _, kind := range []error{ErrPlatformNotAvailable, ErrUpgradeNeeded} {
-		if g, w := errors.Is(got, kind), errors.Is(want, kind); g != w {
-			return mismatch(fmt.Sprintf("%s returned an error; does it match %q?", method, kind), g, w)
-		}
-	}
-	if _, fatal := asFatal(want); fatal {
-		if !strings.Contains(got.Error(), want.Error()) {
-			return mismatch(method+" returned an error that lacks the text of the FatalError", got, want)
-		}
-		return nil
-	}
-	if _, fatal := asFatal(got); fatal {
+	fatal, isFatal := AsFatal(want)
+	switch _, gotFatal := AsFatal(got); {
+	case isFatal && !gotFatal:
+		return mismatch(method+" returned an error in which AsFatal finds no FatalError", got, want)
+	case !isFatal && gotFatal:
 		return mismatch(method+" returned a FatalError, though the platform returned none", got, want)
+	case isFatal && !strings.Contains(valid(textOf(got)), valid(textOf(fatal))):
+		return mismatch(method+" returned an error that lacks the text of the FatalError", got, fatal)
+	case isFatal:
+		return nil // the whole error, or the FatalError alone
+	}
+	if w := switched(want); w != "" && switched(got) != w {
+		return mismatch(method+" returned an error of another type", got, want)
+	}
+	if err := firstOf(
+		diffEntries[ApplyError](method, "an ApplyError", got, want),
+		diffEntries[SyncError](method, "a SyncError", got, want),
+	); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(promised)) {
+		if g, w := errors.Is(got, promised[name]), errors.Is(want, promised[name]); g != w {
+			return mismatch(fmt.Sprintf("%s returned the error %q; does errors.Is find %s in it?", method, excerptOf(textOf(got)), name), g, w)
+		}
 	}
 	return diffText(method, got, want)
 }
 
-// diffEntries compares the entries of two errors of type E, by text. An E may be
-// wrapped. It is a difference if only one of the errors is an E.
+// promised are the errors that errors.Is finds over every hop.
+var promised = map[string]error{
+	"ErrPlatformNotAvailable": ErrPlatformNotAvailable,
+	"ErrUpgradeNeeded":        ErrUpgradeNeeded,
+	"ErrKicked":               ErrKicked,
+	"ErrEmptySelector":        ErrEmptySelector,
+	"ErrWrongResourceKind":    ErrWrongResourceKind,
+	"ErrNoMatchingService":    ErrNoMatchingService,
+	"ErrServiceHasNoSelector": ErrServiceHasNoSelector,
+	"ErrNoMatching":           ErrNoMatching,
+	"ErrMultipleMatching":     ErrMultipleMatching,
+	"ErrNoMatchingImages":     ErrNoMatchingImages,
+}
+
+// switched returns the type by which a type switch tells an error, or "".
+func switched(err error) string {
+	switch err.(type) {
+	case ApplyError, SyncError, flux.UserConfigProblem, flux.ServerException, flux.Missing:
+		return fmt.Sprintf("%T", err)
+	}
+	return ""
+}
+
+// diffEntries compares the entries of two errors of type E. An E may be wrapped. It is a
+// difference if only one of the errors is an E.
 func diffEntries[E interface {
 	~map[ID]error
 	error
@@ -79,41 +108,53 @@ func diffEntries[E interface {
 	case !isGot && isWant:
 		return mismatch(fmt.Sprintf("%s returned an error in which errors.As finds no %T", method, w), got, want)
 	}
-	if gotTexts, wantTexts := texts(g), texts(w); !maps.Equal(gotTexts, wantTexts) {
+	gotTexts, wantTexts := texts(g), texts(w)
+	for id, text := range wantTexts {
+		if _, ok := gotTexts[id]; ok && text == "" {
+			gotTexts[id] = "" // it may have been given a text
+		}
+	}
+	if !maps.Equal(gotTexts, wantTexts) {
 		return mismatch(fmt.Sprintf("%s returned %s holding", method, kind), gotTexts, wantTexts)
+	}
+	for id, entry := range w {
+		if err := diffError(fmt.Sprintf("%s, in entry %q,", method, excerptOf(string(id))), g[id], entry); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// texts returns the text of each entry.
 func texts[ID ~string](failures map[ID]error) map[string]string {
 	list := make(map[string]string, len(failures))
 	for id, err := range failures {
-		list[string(id)] = orNoCause(err).Error()
+		list[string(id)] = textOf(err)
 	}
 	return list
 }
 
-// diffText compares the texts for the user. A transport may add text around an ApplyError
-// or SyncError, whose entries have been compared, and may give a text to an error that has
-// none.
+// diffText compares the texts for the user. The entries of an ApplyError or SyncError have
+// been compared; a transport may add text to what wraps one, and may give a text to an error
+// that has none.
 func diffText(method string, got, want error) error {
+	switch want.(type) {
+	case ApplyError, SyncError:
+		return nil
+	}
 	var (
 		applying ApplyError
 		syncing  SyncError
-		helpful  flux.HelpfulError
 		help     flux.HelpfulError
 	)
-	switch g, w := got.Error(), want.Error(); {
-	case w == "" || g == w:
-	case errors.As(want, &applying) || errors.As(want, &syncing):
-		if !strings.Contains(g, w) {
-			return mismatch(method+" returned an error that lacks the text", g, w)
-		}
-	default:
+	entries := errors.As(want, &applying) || errors.As(want, &syncing)
+	g, w := valid(textOf(got)), valid(textOf(want))
+	if w != "" && g != w && (!entries || !strings.Contains(g, w)) {
 		return mismatch(method+" returned an error with the text", g, w)
 	}
-	if !errors.As(want, &helpful) {
-		return nil
+	helpful, ok := want.(flux.HelpfulError)
+	if !ok {
+		return nil // what wraps it may have been given another help
 	}
 	if !errors.As(got, &help) {
 		return mismatch(method+" returned an error in which errors.As finds no flux.HelpfulError", got, want)
@@ -131,92 +172,140 @@ func helpOf(err flux.HelpfulError) string {
 	return ""
 }
 
-const (
-	ruleError   = "an error keeps its type and its text over every hop"
-	ruleNil     = "a call that succeeded returns an error that is nil, also behind the error interface"
-	ruleEmpty   = "an error with an empty text is still an error"
-	ruleEntries = "one entry for each that did not succeed, with its own text, and nothing else"
-	ruleLast    = "each call returns the platform's answer to it, and not an earlier one"
+var (
+	ruleError = rule{"an error keeps its type, its text and its help over every hop; a plain one may be given a help by ClusterError",
+		"send errors with ErrorCodec"}
+	ruleSentinel = rule{"errors.Is finds the exported errors of package platform over every hop, in entries too",
+		"send errors with ErrorCodec"}
+	ruleNil = rule{"a call that succeeded returns an error that is nil, also behind the error interface",
+		"return a literal nil, not a nil map or pointer in an error variable"}
+	ruleEmpty = rule{"an error with an empty text is still an error",
+		"send whether there is an error apart from its text"}
+	ruleEntries = rule{"one entry for each that did not succeed, with its own type and text, and nothing else",
+		"send errors with ErrorCodec"}
+	ruleFatal = rule{"a FatalError stays one over every hop, whole or alone, however it is wrapped",
+		"find it with AsFatal, send errors with ErrorCodec"}
 )
 
 // plainText contains characters that transports split, trim or quote.
 const plainText = " cannot reach \"web\":\n\tdial tcp [::1]:80: connection refused; größer als 100 % of %d\n"
 
+// oddTexts are the texts of plain errors that something in between could take for its own.
+var oddTexts = []string{
+	plainText, "EOF", "<nil>", "null", "context canceled", "connection is shut down", "rpc error: code = Unknown desc = boom",
+	"a\x00b\x1b[2J", "{\"kind\":\"sync\"}", ErrPlatformNotAvailable.Error(), ErrNoMatching.Error(), strings.Repeat(plainText, 64<<10/len(plainText)),
+}
+
 // errorCases check the errors of every method, and the entries of ApplyError and SyncError.
 func errorCases() []conformanceCase {
+	var plain []error
+	for _, text := range oddTexts {
+		plain = append(plain, errors.New(text))
+	}
+	var known []error
+	for _, name := range slices.Sorted(maps.Keys(promised)) {
+		known = append(known, promised[name], fmt.Errorf("default/web: %w", promised[name]))
+	}
+	own := &flux.BaseError{Help: "Line one.\n\nLine two: größe.\n", Err: errors.New(plainText)}
+	boom := errors.New("the disk is full")
+
 	var cases []conformanceCase
 	for _, method := range methods {
 		cases = append(cases,
-			returns(method, "returns nil when nothing failed", ruleNil, nil),
-			returns(method, "keeps a plain error plain", ruleError, errors.New(plainText)),
-			returns(method, "keeps an error without a text", ruleEmpty, errors.New("")),
-			returns(method, "keeps a ClusterError", ruleError, ClusterError(errors.New(plainText))),
-			returns(method, "keeps an UnavailableError", ruleError, UnavailableError(errors.New(plainText))),
-			returns(method, "keeps an UpgradeNeededError", ruleError, UpgradeNeededError(errors.New(plainText))),
-			returns(method, "keeps the text of a FatalError", ruleError, FatalError{Err: errors.New(plainText)}),
-			forgetsErrors(method),
+			returnsErrors(method, "returns nil when nothing failed", ruleNil, nil),
+			returnsErrors(method, "keeps a plain error plain", ruleError, plain...),
+			returnsErrors(method, "keeps an error without a text", ruleEmpty, errors.New("")),
+			returnsErrors(method, "keeps a ClusterError", ruleError, ClusterError(errors.New(plainText)), ClusterError(nil)),
+			returnsErrors(method, "keeps an UnavailableError", ruleError, UnavailableError(errors.New(plainText)),
+				fmt.Errorf("call: %w", UnavailableError(errors.New("lost")))),
+			returnsErrors(method, "keeps an UpgradeNeededError", ruleError, UpgradeNeededError(errors.New(plainText))),
+			returnsErrors(method, "keeps other helpful errors", ruleError, flux.Missing{BaseError: own}, flux.ServerException{BaseError: own}, flux.UserConfigProblem{BaseError: own}),
+			returnsErrors(method, "keeps what errors.Is finds", ruleSentinel, known...),
+			returnsErrors(method, "keeps a FatalError", ruleFatal, FatalError{Err: errors.New(plainText)}),
 		)
 	}
-
-	applying, syncing := ApplyError{"default/lone": errors.New("no such service")}, SyncError{"": errors.New("an entry without an ID")}
-	for id, text := range map[string]string{
-		"default/web":    "conflict with \"kubectl\"; default/db: not this one",
-		"default/db":     plainText,
-		"größe/a: b; c":  "an ID with separators",
-		"default/silent": "",
-		"default/same":   "twice the same text",
-		"default/again":  "twice the same text",
-	} {
-		applying[flux.ServiceID(id)], syncing[id] = errors.New(text), errors.New(text)
+	for form, err := range fatalForms(boom) {
+		cases = append(cases, returnsErrors("FatalError", form, ruleFatal, err))
 	}
-	manyApply, manySync := ApplyError{}, SyncError{}
-	for i := range 1000 {
-		id := fmt.Sprintf("default/service-%04d", i)
-		manyApply[flux.ServiceID(id)] = fmt.Errorf("%s: %s", id, strings.Repeat("x", 1024))
-		manySync[id] = fmt.Errorf("%s: %s", id, strings.Repeat("x", 1024))
-	}
-	return append(cases,
-		returns("Apply", "reports every failure", ruleEntries, applying),
-		returns("Apply", "reports a single failure", ruleEntries, ApplyError{"default/web": errors.New("boom")}),
-		returns("Apply", "reports 1000 failures", ruleEntries, manyApply),
-		returns("Apply", "reports every failure of another hop", ruleError, ClusterError(applying)),
-		returns("Sync", "reports every failure", ruleEntries, syncing),
-		returns("Sync", "reports a single failure", ruleEntries, SyncError{"a": errors.New("boom")}),
-		returns("Sync", "reports 1000 failures", ruleEntries, manySync),
-		returns("Sync", "reports every failure of another hop", ruleError, ClusterError(syncing)),
-	)
-}
+	slices.SortFunc(cases, func(a, b conformanceCase) int { return strings.Compare(a.name, b.name) })
 
-// returns returns the case in which the platform answers a call of the method with err.
-func returns(method, name, rule string, err error) conformanceCase {
-	want := answer{err: err}
-	return conformanceCase{
-		name: method + "/" + name,
-		rule: rule,
-		mock: func() *MockPlatform { return want.mock(method) },
-		check: func(p Platform, _ *recorder) error {
-			r := sampleRequest(method)
-			return r.send(p).diff(r, want)
-		},
+	entries := map[string]error{
+		"":                errors.New("an entry without an ID"),
+		"default/silent":  errors.New(""),
+		"default/same":    errors.New("twice the same text"),
+		"default/again":   errors.New("twice the same text"),
+		"default/lost":    UnavailableError(errors.New("lost")),
+		"default/old":     UpgradeNeededError(errors.New("old")),
+		"default/helpful": ClusterError(errors.New(plainText)),
+		"default/missing": flux.Missing{BaseError: own},
 	}
-}
-
-// forgetsErrors returns the case in which the platform recovers from an error, and then
-// returns another.
-func forgetsErrors(method string) conformanceCase {
-	return conformanceCase{
-		name: method + "/forgets an error that has passed",
-		rule: ruleLast,
-		check: func(p Platform, far *recorder) error {
-			for _, err := range []error{errors.New("first"), nil, errors.New("second"), nil} {
-				want := answer{err: err}
-				want.set(far.mock, method)
-				r := sampleRequest(method)
-				if err := r.send(p).diff(r, want); err != nil {
-					return err
-				}
+	for _, odd := range oddStrings {
+		entries["odd: "+odd] = errors.New(odd)
+	}
+	speaking := maps.Clone(entries) // as part of a longer text, which must stay
+	maps.DeleteFunc(speaking, func(_ string, err error) bool { return err.Error() == "" })
+	matching := map[string]error{}
+	for i, err := range known {
+		matching[fmt.Sprintf("default/%d", i)] = err
+	}
+	many, long := map[string]error{}, map[string]error{}
+	for i := range manyEntries {
+		many[fmt.Sprintf("default/%05d", i)] = fmt.Errorf("cause %d", i)
+	}
+	for i := range large >> 16 {
+		long[fmt.Sprintf("default/%d", i)] = errors.New(strings.Repeat(fmt.Sprintf("%015d ", i), 4<<10))
+	}
+	for _, m := range []struct {
+		method string
+		of     func(map[string]error) error
+	}{
+		{"Apply", func(entries map[string]error) error {
+			failed := ApplyError{}
+			for id, err := range entries {
+				failed[flux.ServiceID(id)] = err
 			}
-			return nil
-		},
+			return failed
+		}},
+		{"Sync", func(entries map[string]error) error { return SyncError(maps.Clone(entries)) }},
+	} {
+		cases = append(cases,
+			returnsErrors(m.method, "reports every failure", ruleEntries, m.of(entries)),
+			returnsErrors(m.method, "reports a single failure", ruleEntries, m.of(map[string]error{"default/web": boom})),
+			returnsErrors(m.method, "reports 10,000 failures", ruleSize, m.of(many)),
+			returnsErrors(m.method, "reports long texts", ruleSize, m.of(long)),
+			returnsErrors(m.method, "keeps what errors.Is finds in entries", ruleSentinel, m.of(matching)),
+			returnsErrors(m.method, "reports every failure of another hop", ruleError, ClusterError(m.of(speaking)), fmt.Errorf("sync: %w", m.of(speaking))),
+		)
 	}
+	return cases
+}
+
+// fatalForms are what an implementation may make of a FatalError.
+func fatalForms(cause error) map[string]error {
+	return map[string]error{
+		"bare":            FatalError{Err: cause},
+		"pointer":         &FatalError{Err: cause},
+		"wrapped":         fmt.Errorf("a: %w", fmt.Errorf("b: %w", fmt.Errorf("c: %w", FatalError{Err: cause}))),
+		"pointer wrapped": fmt.Errorf("a: %w", &FatalError{Err: cause}),
+		"joined":          errors.Join(errors.New("also"), FatalError{Err: cause}),
+		"in ClusterError": ClusterError(FatalError{Err: cause}),
+		"in an entry":     SyncError{"a": errors.New("refused"), "b": FatalError{Err: cause}},
+	}
+}
+
+// returnsErrors returns the case in which the platform answers calls of the method with one
+// error after another; "FatalError" stands for Sync.
+func returnsErrors(method, name string, r rule, errs ...error) conformanceCase {
+	called := method
+	if method == "FatalError" {
+		called = "Sync"
+	}
+	return conformanceCase{method + "/" + name, r, func(pt *platformTest) error {
+		for _, err := range errs {
+			if err := pt.returns(sampleRequest(called), answer{err: err}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
 }

@@ -17,7 +17,7 @@ func mismatch(what string, got, want any) error {
 // show renders a value so that nil and empty differ, with bytes as text.
 func show(v any) string {
 	if err, ok := v.(error); ok {
-		return fmt.Sprintf("%T %q", err, err.Error())
+		return fmt.Sprintf("%T %q", err, textOf(err))
 	}
 	var b strings.Builder
 	render(&b, reflect.ValueOf(v))

@@ -1,72 +1,203 @@
 package platform
 
 import (
+	"context"
 	"errors"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/platformbus/platform/flux"
 )
 
 func TestIdentityBattery(t *testing.T) {
-	PlatformTestBattery(t, func(mock Platform) Platform { return mock })
+	PlatformTestBatteryWith(t, func(mock Platform) Platform { return mock }, BatteryOptions{StopsCalls: true})
 }
 
 func TestInstrumentBattery(t *testing.T) {
-	PlatformTestBattery(t, Instrument)
+	PlatformTestBatteryWith(t, Instrument, BatteryOptions{StopsCalls: true})
 }
 
 func TestWithContextBattery(t *testing.T) {
 	PlatformTestBattery(t, func(mock Platform) Platform { return WithContext(t.Context(), mock) })
 }
 
-// interceptor is a transport that passes each call to a function, which may change it.
-type interceptor struct {
-	next   Platform
-	handle func(next Platform, r request) answer
+func TestObserveBattery(t *testing.T) {
+	PlatformTestBatteryWith(t, func(mock Platform) Platform {
+		return Observe(mock, func(context.Context, string) error { return nil })
+	}, BatteryOptions{StopsCalls: true})
 }
 
-var _ Platform = (*interceptor)(nil)
-
-func (b *interceptor) AllServices(namespace string, ignored flux.ServiceIDSet) ([]Service, error) {
-	a := b.handle(b.next, request{method: "AllServices", namespace: namespace, ignored: ignored})
-	return a.services, a.err
+// The view of a Platform that does not support contexts.
+func TestCheckedBattery(t *testing.T) {
+	PlatformTestBattery(t, func(mock Platform) Platform {
+		return WithContext(t.Context(), &adapter{func(r request) answer { return r.send(mock) }})
+	})
 }
 
-func (b *interceptor) SomeServices(ids []flux.ServiceID) ([]Service, error) {
-	a := b.handle(b.next, request{method: "SomeServices", ids: ids})
-	return a.services, a.err
+func TestBatteryFailsBrokenTransports(t *testing.T) {
+	byName := map[string]conformanceCase{}
+	for _, c := range platformCases() {
+		require.NotContains(t, byName, c.name, "names tell cases apart")
+		byName[c.name] = c
+	}
+	named := map[string]bool{}
+	for _, b := range brokenTransports() {
+		require.False(t, named[b.name], "two transports are called %q", b.name)
+		named[b.name] = true
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel() // some wait until a limit passes
+			c, ok := byName[b.in]
+			require.True(t, ok, "there is no case %q", b.in)
+			options := BatteryOptions{StopsCalls: b.stops, Wait: b.wait}
+			err := c.run(b.wrap, options)
+			require.Error(t, err, "%s did not notice", b.in)
+			for _, text := range append(b.says, "rule: "+b.breaks.says, "hint: "+b.breaks.hint) {
+				assert.ErrorContains(t, err, text)
+			}
+			if !strings.HasPrefix(err.Error(), "panic: ") {
+				assert.Less(t, len(err.Error()), 3000, "a failure is for reading")
+			}
+		})
+	}
+	assert.GreaterOrEqual(t, len(named), 150)
+	for name := range byName {
+		assert.True(t, slices.ContainsFunc(brokenTransports(), func(b brokenTransport) bool { return b.in == name }),
+			"no broken transport fails %q: a case that nothing fails checks nothing", name)
+	}
 }
 
-func (b *interceptor) Apply(defs []ServiceDefinition) error {
-	return b.handle(b.next, request{method: "Apply", defs: defs}).err
+func TestBatteryNamesAHang(t *testing.T) {
+	stuck := make(chan struct{})
+	defer close(stuck)
+	hangs := intercept(func(Platform, request) answer { <-stuck; return answer{} })
+	for _, c := range platformCases() {
+		if strings.HasSuffix(c.name, "/reaches the platform") {
+			method, _, _ := strings.Cut(c.name, "/")
+			err := c.run(hangs, BatteryOptions{Wait: 100 * time.Millisecond})
+			require.ErrorContains(t, err, "hang: "+method+" did not return within 100ms", c.name)
+			assert.ErrorContains(t, err, "rule: "+ruleRead.says)
+		}
+	}
 }
 
-func (b *interceptor) Ping() error { return b.handle(b.next, request{method: "Ping"}).err }
-
-func (b *interceptor) Version() (string, error) {
-	a := b.handle(b.next, request{method: "Version"})
-	return a.version, a.err
+// A wrap may call t.FailNow, though it does not run in the goroutine of the test.
+func TestBatteryNamesAnExit(t *testing.T) {
+	for _, c := range platformCases() {
+		err := c.run(func(Platform) Platform { runtime.Goexit(); return nil }, BatteryOptions{})
+		require.ErrorIs(t, err, errExited, c.name)
+	}
 }
 
-func (b *interceptor) Export() ([]byte, error) {
-	a := b.handle(b.next, request{method: "Export"})
-	return a.export, a.err
+func TestBatteryNamesAWrapOfNothing(t *testing.T) {
+	err := platformCases()[0].run(func(Platform) Platform { return nil }, BatteryOptions{})
+	assert.ErrorContains(t, err, "wrap returned nil")
 }
 
-func (b *interceptor) Sync(def SyncDef) error {
-	return b.handle(b.next, request{method: "Sync", def: def}).err
+// Waits get shorter as the deadline of the test comes closer.
+func TestBatteryEndsBeforeTheDeadline(t *testing.T) {
+	soon := BatteryOptions{}.before(time.Now().Add(8*time.Second), true)
+	assert.LessOrEqual(t, soon.Wait, time.Second)
+	assert.Equal(t, 10*time.Second, BatteryOptions{}.before(time.Now().Add(time.Hour), true).Wait)
+	assert.Equal(t, 10*time.Second, BatteryOptions{}.before(time.Time{}, false).Wait)
+	assert.Equal(t, time.Minute, BatteryOptions{Wait: time.Minute}.before(time.Time{}, false).Wait)
 }
 
-// intercept returns a wrap that makes an interceptor for each case.
+// A case that fails leaves no goroutine behind, if the transport does not: the bubble waits
+// for all of them.
+func TestBatteryEndsTheCallsThatItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slots := make(chan struct{}, 5)
+		err := caseNamed("Overlap/is not held up by Sync").run(intercept(func(next Platform, r request) answer {
+			select {
+			case slots <- struct{}{}:
+				return r.send(next)
+			default:
+				return answer{err: assert.AnError}
+			}
+		}), BatteryOptions{})
+		assert.ErrorContains(t, err, assert.AnError.Error())
+	})
+}
+
+func caseNamed(name string) conformanceCase {
+	cases := platformCases()
+	return cases[slices.IndexFunc(cases, func(c conformanceCase) bool { return c.name == name })]
+}
+
+// A failure contains the error that the call returned.
+func TestBatteryShowsTheCallsError(t *testing.T) {
+	refuses := intercept(func(next Platform, r request) answer {
+		if len(r.def.Actions) > 100 {
+			return answer{err: assert.AnError}
+		}
+		return r.send(next)
+	})
+	err := caseNamed("Sync/passes on 10,000 entries").run(refuses, BatteryOptions{})
+	assert.ErrorContains(t, err, "the call returned the error: "+assert.AnError.Error())
+}
+
+// What the contract leaves open must pass.
+func TestLiberalTransportsPass(t *testing.T) {
+	for name, wrap := range map[string]func(Platform) Platform{
+		"plain errors in a ClusterError": changeErrors(func(err error) error {
+			if _, fatal := AsFatal(err); fatal || switched(err) != "" {
+				return err
+			}
+			return ClusterError(err)
+		}),
+		"the FatalError alone": changeErrors(func(err error) error {
+			if fatal, ok := AsFatal(err); ok {
+				return fatal
+			}
+			return err
+		}),
+		"nil for empty": changeAnswers(func(_ request, a *answer) { *a = a.keepingError() }),
+		"services reversed": changeAnswers(func(_ request, a *answer) {
+			slices.Reverse(a.services)
+		}),
+		"reads twice": intercept(func(next Platform, r request) answer {
+			if !writes(r.method) {
+				r.send(next)
+			}
+			return r.send(next)
+		}),
+		"asks for the version first": intercept(func(next Platform, r request) answer {
+			_, _ = next.Version()
+			return r.send(next)
+		}),
+		"a text for errors without one": changeEntries(func(id string, err error) (string, error) {
+			if err.Error() == "" {
+				err = errors.New("unknown error")
+			}
+			return id, err
+		}),
+		"errors as ErrorCodec sends them": changeErrors(func(err error) error {
+			return ErrorCodec{}.Decode(ErrorCodec{}.Encode(err))
+		}),
+	} {
+		for _, c := range platformCases() {
+			assert.NoError(t, c.run(wrap, BatteryOptions{}), "%s: %s", name, c.name)
+		}
+	}
+}
+
+// keepingError is canonical with the error.
+func (a answer) keepingError() answer {
+	b := a.canonical()
+	b.err = a.err
+	return b
+}
+
+// intercept returns a wrap whose Platform passes each call to a function, which may change it.
 func intercept(handle func(next Platform, r request) answer) func(Platform) Platform {
-	return func(mock Platform) Platform { return &interceptor{next: mock, handle: handle} }
+	return func(mock Platform) Platform {
+		return &adapter{func(r request) answer { return handle(mock, r) }}
+	}
 }
 
 // changeRequests changes a copy of each request.
@@ -81,8 +212,7 @@ func changeRequests(change func(*request)) func(Platform) Platform {
 // changeAnswers changes each answer.
 func changeAnswers(change func(request, *answer)) func(Platform) Platform {
 	return intercept(func(next Platform, r request) answer {
-		a := r.send(next)
-		a.services = cloneServices(a.services)
+		a := r.send(next).clone()
 		change(r, &a)
 		return a
 	})
@@ -110,126 +240,19 @@ func changeServices(change func(*Service)) func(Platform) Platform {
 func onlyFor(method string, faulty func(Platform) Platform) func(Platform) Platform {
 	return func(mock Platform) Platform {
 		transport := faulty(mock)
-		return &interceptor{next: mock, handle: func(next Platform, r request) answer {
+		return &adapter{func(r request) answer {
 			if r.method == method {
 				return r.send(transport)
 			}
-			return r.send(next)
+			return r.send(mock)
 		}}
 	}
 }
 
-func cloneServices(services []Service) []Service {
-	services = slices.Clone(services)
-	for i := range services {
-		services[i].Containers.Containers = slices.Clone(services[i].Containers.Containers)
-	}
-	return services
+// A viewer is a Platform with a WithContext of its own.
+type viewer struct {
+	Platform
+	view func(ctx context.Context) Platform
 }
 
-func dropLast[T any](s []T) []T { return s[:max(0, len(s)-1)] }
-
-func repeatFirst[T any](s []T) []T { return append(s, s[:min(1, len(s))]...) }
-
-// emptyToNil acts like an encoding that does not distinguish nil from empty.
-func emptyToNil[T any](s []T) []T {
-	if len(s) == 0 {
-		return nil
-	}
-	return s
-}
-
-func nilToEmpty[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-// lossy replaces bytes that are not UTF-8, as encoding/json does in strings.
-func lossy(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	return []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
-}
-
-// asPlainText returns the error of a transport that sends only the text.
-func asPlainText(err error) error { return errors.New(err.Error()) }
-
-// sendErrorsAs changes the errors that hold an E.
-func sendErrorsAs[E error](change func(E) error) func(Platform) Platform {
-	return changeErrors(func(err error) error {
-		if e, ok := errors.AsType[E](err); ok {
-			return change(e)
-		}
-		return err
-	})
-}
-
-func TestBatteryFailsBrokenTransports(t *testing.T) {
-	byName := map[string]conformanceCase{}
-	for _, c := range platformCases() {
-		require.NotContains(t, byName, c.name, "names tell cases apart")
-		byName[c.name] = c
-	}
-	for _, transport := range brokenTransports {
-		t.Run(transport.name, func(t *testing.T) {
-			c, ok := byName[transport.in]
-			require.True(t, ok, "there is no case %q", transport.in)
-			err := c.run(transport.wrap, caseLimit)
-			require.Error(t, err, "%s did not notice", transport.in)
-			for _, text := range append(transport.says, "rule: "+c.rule) {
-				assert.ErrorContains(t, err, text)
-			}
-			if !strings.HasPrefix(err.Error(), "panic: ") {
-				assert.Less(t, len(err.Error()), 2500, "a failure is for reading")
-			}
-		})
-	}
-}
-
-// Each case must fail for at least one broken transport: a case that nothing fails checks
-// nothing.
-func TestEveryCaseFailsForSomeBrokenTransport(t *testing.T) {
-	proven := map[string]bool{} // by TestBatteryFailsBrokenTransports
-	for _, transport := range brokenTransports {
-		proven[transport.in] = true
-	}
-	var unproven []string
-	for _, c := range platformCases() {
-		if !proven[c.name] && !slices.ContainsFunc(brokenTransports, func(transport brokenTransport) bool {
-			return c.run(transport.wrap, caseLimit) != nil
-		}) {
-			unproven = append(unproven, c.name)
-		}
-	}
-	assert.Empty(t, unproven, "no broken transport fails these cases")
-}
-
-func TestBatteryNamesAHang(t *testing.T) {
-	stuck := make(chan struct{})
-	defer close(stuck)
-	hangs := intercept(func(Platform, request) answer { <-stuck; return answer{} })
-	for _, c := range platformCases() {
-		if strings.HasSuffix(c.name, "/is made once") {
-			err := c.run(hangs, time.Millisecond)
-			require.ErrorContains(t, err, "hang: a call did not return within 1ms", c.name)
-			assert.ErrorContains(t, err, "rule: "+ruleOnce)
-		}
-	}
-}
-
-// A wrap may call t.FailNow, though it does not run in the goroutine of the test.
-func TestBatteryNamesAnExit(t *testing.T) {
-	for name, err := range platformFailures(func(Platform) Platform { runtime.Goexit(); return nil }, caseLimit) {
-		require.ErrorIs(t, err, errExited, name)
-	}
-}
-
-func TestFaithfulTransportsPass(t *testing.T) {
-	inCluster := changeErrors(ClusterError)
-	for name, err := range platformFailures(inCluster, caseLimit) {
-		assert.NoError(t, err, "%s: errors may come as ClusterError", name)
-	}
-}
+func (v viewer) WithContext(ctx context.Context) Platform { return v.view(ctx) }

@@ -19,8 +19,8 @@ func TestMyBus(t *testing.T) {
 	platform.MessageBusTestBattery(t, newMyBus) // returns an empty bus, and closes it by t.Cleanup
 }
 
-// throughMyTransport is a placeholder for a transport. A complete one, JSON over net/rpc, is
-// in platformtest_rpc_test.go.
+// throughMyTransport is a placeholder for a transport. Complete ones are in
+// examples/transports.
 func throughMyTransport(t *testing.T, p platform.Platform) platform.Platform {
 	bus := newMyBus(t)
 	bus.Subscribe("somewhere", p, nil)

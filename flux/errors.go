@@ -21,6 +21,22 @@ type BaseError struct {
 	Help string
 	// Err is the cause.
 	Err error
+
+	matches error // what errors.Is finds beside the cause, or nil
+}
+
+// Matching returns a copy of e that errors.Is also finds equal to target. So a plain
+// UserConfigProblem can report what kind of problem it is, whatever its cause, and a type
+// switch on UserConfigProblem still finds it.
+func (e BaseError) Matching(target error) *BaseError {
+	e.matches = target
+	return &e
+}
+
+// Is reports whether target is the error that e was made to match. It does not look at the
+// cause.
+func (e *BaseError) Is(target error) bool {
+	return e != nil && e.matches != nil && e.matches == target
 }
 
 var (
@@ -52,23 +68,28 @@ func (e *BaseError) Unwrap() error {
 // Base returns e.
 func (e *BaseError) Base() *BaseError { return e }
 
-// jsonError is the JSON form of a BaseError.
+// jsonError is the JSON form of a BaseError. Clients may rely on both fields.
 type jsonError struct {
-	Help  string `json:"help,omitempty"`
-	Error string `json:"error,omitempty"`
+	Help  string `json:"help"`
+	Error string `json:"error"`
 }
 
-// MarshalJSON writes {"help": …, "error": …}. The type of the cause is lost; its
-// text is kept.
-func (e *BaseError) MarshalJSON() ([]byte, error) {
-	var wire jsonError
-	if e != nil {
-		wire.Help = e.Help
-		if e.Err != nil {
-			wire.Error = e.Err.Error()
-		}
+// MarshalJSON writes {"help": …, "error": …}, both also if they are empty. The type of the
+// cause is lost; its text is kept. Values and pointers have the same form.
+func (e BaseError) MarshalJSON() ([]byte, error) {
+	wire := jsonError{Help: e.Help}
+	if e.Err != nil {
+		wire.Error = e.Err.Error()
 	}
 	return json.Marshal(wire)
+}
+
+// encode returns the JSON of a helpful error whose BaseError may be missing.
+func encode(e *BaseError) ([]byte, error) {
+	if e == nil {
+		e = &BaseError{}
+	}
+	return e.MarshalJSON()
 }
 
 // UnmarshalJSON reads the output of MarshalJSON. A missing cause is left nil.
@@ -88,19 +109,28 @@ func (e *BaseError) UnmarshalJSON(data []byte) error {
 // configuration or by starting a daemon; a retry alone does not help.
 type UserConfigProblem struct{ *BaseError }
 
-// UnmarshalJSON reads a helpful error's JSON.
+// MarshalJSON writes the form of BaseError.
+func (e UserConfigProblem) MarshalJSON() ([]byte, error) { return encode(e.BaseError) }
+
+// UnmarshalJSON reads the form of BaseError.
 func (e *UserConfigProblem) UnmarshalJSON(data []byte) error { return decode(&e.BaseError, data) }
 
 // ServerException is a fault of the service itself, possibly transient.
 type ServerException struct{ *BaseError }
 
-// UnmarshalJSON reads a helpful error's JSON.
+// MarshalJSON writes the form of BaseError.
+func (e ServerException) MarshalJSON() ([]byte, error) { return encode(e.BaseError) }
+
+// UnmarshalJSON reads the form of BaseError.
 func (e *ServerException) UnmarshalJSON(data []byte) error { return decode(&e.BaseError, data) }
 
 // Missing reports that a named object does not exist.
 type Missing struct{ *BaseError }
 
-// UnmarshalJSON reads a helpful error's JSON.
+// MarshalJSON writes the form of BaseError.
+func (e Missing) MarshalJSON() ([]byte, error) { return encode(e.BaseError) }
+
+// UnmarshalJSON reads the form of BaseError.
 func (e *Missing) UnmarshalJSON(data []byte) error { return decode(&e.BaseError, data) }
 
 func decode(into **BaseError, data []byte) error {

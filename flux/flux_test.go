@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sort"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -70,6 +71,8 @@ func TestServiceIDSet(t *testing.T) {
 	assert.Equal(t, "{a/1, c/3}", set.Without(others).String())
 	assert.Equal(t, "{b/2}", set.Intersection(others).String())
 	assert.Equal(t, set, set.Without(nil))
+	assert.Equal(t, flux.ServiceIDSet{}, set.Intersection(nil), "a nil set is empty, and no wildcard")
+	assert.Equal(t, flux.ServiceIDSet{}, flux.ServiceIDSet(nil).Intersection(set))
 	assert.Equal(t, "{a/1, b/2, c/3}", set.String(), "set operations do not change their operands")
 }
 
@@ -93,7 +96,10 @@ func TestServiceIDs(t *testing.T) {
 	assert.Equal(t, flux.ServiceIDs{"c/3", "b/2"}, ids.Without(flux.ServiceIDSet{"a/1": {}}))
 	assert.Equal(t, flux.ServiceIDs{"a/1"}, ids.Intersection(flux.ServiceIDSet{"a/1": {}}))
 	assert.Equal(t, ids, ids.Without(nil))
+	assert.Equal(t, flux.ServiceIDs{}, ids.Intersection(nil), "a nil set is empty, and no wildcard")
 	assert.Equal(t, flux.ServiceIDs{"c/3", "a/1", "b/2"}, ids, "set operations do not change their operands")
+	sort.Sort(sort.Reverse(ids))
+	assert.Equal(t, flux.ServiceIDs{"c/3", "b/2", "a/1"}, ids)
 	ids.Sort()
 	assert.Equal(t, flux.ServiceIDs{"a/1", "b/2", "c/3"}, ids)
 }
@@ -134,6 +140,37 @@ func TestHelpfulErrorsUnmarshalJSON(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(`{"help":"h"}`), &user))
 	assert.NoError(t, user.Unwrap(), "no cause stays no cause")
+}
+
+// Clients rely on both fields, and services marshal values as well as pointers.
+func TestHelpfulErrorsInJSON(t *testing.T) {
+	base := flux.BaseError{Err: errors.New("boom")}
+	for _, v := range []any{
+		base, &base, flux.UserConfigProblem{&base}, &flux.UserConfigProblem{&base}, flux.ServerException{&base}, flux.Missing{&base},
+		*base.Matching(errors.New("a sentinel")),
+	} {
+		data, err := json.Marshal(v)
+		require.NoError(t, err, "%T", v)
+		assert.Equal(t, `{"help":"","error":"boom"}`, string(data), "%T", v)
+	}
+	for _, v := range []any{flux.BaseError{}, flux.UserConfigProblem{}, flux.ServerException{}, flux.Missing{}} {
+		data, err := json.Marshal(v)
+		require.NoError(t, err, "%T", v)
+		assert.Equal(t, `{"help":"","error":""}`, string(data), "%T", v)
+	}
+}
+
+func TestMatching(t *testing.T) {
+	cause, sentinel := errors.New("boom"), errors.New("a sentinel")
+	plain := flux.BaseError{Help: "h", Err: cause}
+	err := flux.UserConfigProblem{plain.Matching(sentinel)}
+	assert.ErrorIs(t, err, sentinel)
+	assert.ErrorIs(t, err, cause)
+	assert.Equal(t, "boom", err.Error())
+	assert.Equal(t, "h", err.Base().Help)
+	assert.NotErrorIs(t, err, errors.New("a sentinel"))
+	assert.NotErrorIs(t, flux.UserConfigProblem{&plain}, sentinel, "Matching returns a copy")
+	assert.NotErrorIs(t, flux.UserConfigProblem{}, sentinel, "without a BaseError")
 }
 
 func TestNilCausesDoNotPanic(t *testing.T) {

@@ -9,6 +9,12 @@ import (
 // A ServiceIDSet is a set of IDs. The nil set is empty and ready to use. In JSON it
 // is an object keyed by ID.
 //
+// In releases of 2017 a nil set meant "no restriction" to Intersection, which returned the
+// other set, so that an optional filter needed no test for nil. Here nil is empty in every
+// method, since a hop may turn nil into empty or empty into nil (gob does), and a filter
+// that matches nothing must not arrive as one that matches everything. A caller with an
+// optional filter tests it for nil.
+//
 // A set may be read by many goroutines at once; Add needs exclusive access.
 type ServiceIDSet map[ServiceID]struct{}
 
@@ -28,12 +34,12 @@ func (s ServiceIDSet) Contains(id ServiceID) bool {
 	return ok
 }
 
-// Without returns a new set of the IDs that are in s and not in others.
+// Without returns a new set of the IDs that are in s and not in others; with nil, a copy.
 func (s ServiceIDSet) Without(others ServiceIDSet) ServiceIDSet {
 	return s.filter(func(id ServiceID) bool { return !others.Contains(id) })
 }
 
-// Intersection returns a new set of the IDs that are in both s and others.
+// Intersection returns a new set of the IDs that are in both s and others; with nil, none.
 func (s ServiceIDSet) Intersection(others ServiceIDSet) ServiceIDSet {
 	return s.filter(others.Contains)
 }

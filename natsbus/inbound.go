@@ -259,7 +259,7 @@ func (i *inbound) call(c *inboundCall) (a wire.Answer, err error) {
 		return a, errNotBegun
 	}
 	a, err = c.method.call(platform.WithContext(c.ctx, c.platform), &req)
-	if _, fatal := wire.AsFatal(err); fatal {
+	if _, fatal := platform.AsFatal(err); fatal {
 		err = withoutNil(err)
 		i.end(c.registration, err)
 	}

@@ -73,7 +73,7 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 		outcome = protocol.Outcome{Verdict: protocol.Unknown, Err: fmt.Errorf("the answer cannot be read: %w", err)}
 		return wire.Answer{}, o.lostError(ctx, inst, m, outcome)
 	}
-	return a, a.Err.Err()
+	return a, wire.DecodeError(a.Err)
 }
 
 // lostError is what a call returns that has no answer.

@@ -263,7 +263,7 @@ func TestDaemonRefuses(t *testing.T) {
 		}
 		body, a := bodyOf(answer), wire.Answer{}
 		require.NoError(t, body.Decode(&a, 1<<20, nil))
-		return a.Err.Err().Error()
+		return wire.DecodeError(a.Err).Error()
 	}
 	write, read := Method{Name: "Sync", Known: true, Write: true}, Method{Name: "Ping", Known: true}
 	assert.Contains(t, open(d, Method{Name: "Rollback"}, nil), "the daemon does not know the method Rollback")

@@ -46,10 +46,10 @@ type Request struct {
 
 // An Answer has the results of any method.
 type Answer struct {
-	Services []platform.Service `cbor:"1,keyasint"`
-	Version  string             `cbor:"2,keyasint"`
-	Export   Bytes              `cbor:"3,keyasint"`
-	Err      *Error             `cbor:"4,keyasint"`
+	Services []platform.Service  `cbor:"1,keyasint"`
+	Version  string              `cbor:"2,keyasint"`
+	Export   Bytes               `cbor:"3,keyasint"`
+	Err      *platform.WireError `cbor:"4,keyasint"`
 }
 
 // Bytes are those that, once decoded, are those of the body that they came in: a copy of
@@ -102,7 +102,7 @@ func (b *Body) Frame(offset, n int64) Frame {
 
 var (
 	encoding = must(cbor.EncOptions{}.UserBufferEncMode())
-	decoding = must(cbor.DecOptions{MaxArrayElements: maxItems, MaxMapPairs: maxItems, MaxNestedLevels: 32}.DecMode())
+	decoding = must(cbor.DecOptions{MaxArrayElements: maxItems, MaxMapPairs: maxItems, MaxNestedLevels: 64}.DecMode())
 
 	compressor = sync.OnceValue(func() *zstd.Encoder {
 		return must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true)))

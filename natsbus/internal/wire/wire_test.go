@@ -159,13 +159,13 @@ func TestGoldenBodies(t *testing.T) {
 	assert.Equal(t, []platform.SyncAction{{ResourceID: "r", Apply: platform.ResourceDef{}}}, write.Actions, "nil and empty apart")
 	var failed, long, refused Answer
 	open("data-error", &failed)
-	syncing, ok := errors.AsType[platform.SyncError](failed.Err.Err())
+	syncing, ok := errors.AsType[platform.SyncError](DecodeError(failed.Err))
 	require.True(t, ok)
 	require.ErrorIs(t, syncing["r"], platform.ErrPlatformNotAvailable)
 	open("data-zstd", &long)
 	assert.Len(t, long.Export, 8000)
 	open("refuse", &refused)
-	require.ErrorIs(t, refused.Err.Err(), platform.ErrUpgradeNeeded)
+	require.ErrorIs(t, DecodeError(refused.Err), platform.ErrUpgradeNeeded)
 }
 
 // A ticket cannot be found from what the caller shows.
@@ -276,7 +276,7 @@ func FuzzFrame(f *testing.F) {
 		_ = b.Decode(&r, 1<<20, ample{})
 		var a Answer
 		if b.Decode(&a, 1<<20, ample{}) == nil {
-			if err := a.Err.Err(); err != nil {
+			if err := DecodeError(a.Err); err != nil {
 				_ = err.Error()
 			}
 		}

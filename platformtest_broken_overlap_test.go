@@ -1,0 +1,463 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// brokenMemory has transports that share memory between calls, or with their caller.
+func brokenMemory() []brokenTransport {
+	rows := []brokenTransport{
+		{ruleCaller, "sorts its caller's IDs", "SomeServices/leaves its arguments alone",
+			intercept(func(next Platform, r request) answer { slices.Sort(r.ids); return r.send(next) }),
+			[]string{"SomeServices left its arguments as", `got ["default/db"`}, 0, false},
+		{ruleCaller, "takes from its caller's set", "AllServices/leaves its arguments alone",
+			intercept(func(next Platform, r request) answer {
+				a := r.send(next)
+				clear(r.ignored)
+				return a
+			}), []string{"Ignored:map[]"}, 0, false},
+		{ruleCaller, "overwrites its caller's definitions", "Apply/leaves its arguments alone",
+			intercept(func(next Platform, r request) answer {
+				a := r.send(next)
+				for _, def := range r.defs {
+					clear(def.NewDefinition)
+				}
+				return a
+			}), []string{"Apply left its arguments as", `\x00\x00`}, 0, false},
+		{ruleCaller, "empties its caller's actions", "Sync/leaves its arguments alone",
+			intercept(func(next Platform, r request) answer {
+				a := r.send(next)
+				clear(r.def.Actions)
+				return a
+			}), []string{"Sync left its arguments as", `{ResourceID:"" Delete:nil Apply:nil}`}, 0, false},
+	}
+	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+		rows = append(rows, brokenTransport{ruleCaller, "writes to the arguments of an earlier " + method, method + "/leaves its arguments alone", func(mock Platform) Platform {
+			var earlier request
+			return &adapter{func(r request) answer {
+				for _, def := range earlier.defs {
+					clear(def.NewDefinition)
+				}
+				clear(earlier.ids)
+				clear(earlier.ignored)
+				clear(earlier.def.Actions)
+				earlier = r
+				return r.send(mock)
+			}}
+		}, []string{method + " left its arguments as"}, 0, false},
+			brokenTransport{ruleCaller, "decodes the arguments of " + method + " into a buffer of all calls", "Overlap/keeps the arguments of " + method, func(mock Platform) Platform {
+				var buffer request
+				var mu sync.Mutex
+				return &adapter{func(r request) answer {
+					mu.Lock()
+					own := r.clone()
+					if buffer.method == own.method && len(buffer.ids) == len(own.ids) && len(buffer.defs) == len(own.defs) && len(buffer.def.Actions) == len(own.def.Actions) {
+						copy(buffer.ids, own.ids)
+						copy(buffer.defs, own.defs)
+						copy(buffer.def.Actions, own.def.Actions)
+						clear(buffer.ignored)
+						for id := range own.ignored {
+							buffer.ignored[id] = struct{}{}
+						}
+					} else {
+						buffer = own
+					}
+					own.ids, own.defs, own.def, own.ignored = buffer.ids, buffer.defs, buffer.def, buffer.ignored
+					mu.Unlock()
+					return own.send(mock)
+				}}
+			}, []string{"had its arguments changed"}, 0, false})
+	}
+	for _, method := range []string{"AllServices", "SomeServices", "Export"} {
+		rows = append(rows, brokenTransport{ruleCaller, "caches what " + method + " returned", method + "/gives its result away", func(mock Platform) Platform {
+			cached := map[string]answer{}
+			return &adapter{func(r request) answer {
+				key := r.method + show(r.arguments())
+				a, ok := cached[key]
+				if !ok {
+					a = r.send(mock)
+					cached[key] = a
+				}
+				return a
+			}}
+		}, []string{method + " returned"}, 0, false})
+	}
+	for _, method := range methods {
+		rows = append(rows, brokenTransport{ruleCaller, "reuses the memory of what " + method + " returned", method + "/leaves earlier answers alone", func(mock Platform) Platform {
+			var pool struct {
+				services []Service
+				bytes    []byte
+				apply    ApplyError
+				sync     SyncError
+				text     reusedError
+			}
+			return &adapter{func(r request) answer {
+				a := r.send(mock).clone()
+				pool.services = append(pool.services[:0], a.services...)
+				a.services = pool.services
+				switch r.method {
+				case "Export":
+					pool.bytes = append(pool.bytes[:0], a.export...)
+					a.export = pool.bytes
+				case "Version":
+					pool.bytes = append(pool.bytes[:0], a.version...)
+					a.version = unsafe.String(unsafe.SliceData(pool.bytes), len(pool.bytes)) // as decoders without copies do
+				}
+				switch err := a.err.(type) {
+				case nil:
+				case ApplyError:
+					if pool.apply == nil {
+						pool.apply = ApplyError{}
+					}
+					clear(pool.apply)
+					for id, err := range err {
+						pool.apply[id] = err
+					}
+					a.err = pool.apply
+				case SyncError:
+					if pool.sync == nil {
+						pool.sync = SyncError{}
+					}
+					clear(pool.sync)
+					for id, err := range err {
+						pool.sync[id] = err
+					}
+					a.err = pool.sync
+				default:
+					pool.text.text = err.Error()
+					a.err = &pool.text
+				}
+				return a
+			}}
+		}, []string{"looked at again after later calls"}, 0, false})
+	}
+	return rows
+}
+
+type reusedError struct{ text string }
+
+func (e *reusedError) Error() string { return e.text }
+
+// brokenOverlap has transports that do not expect several calls at a time.
+func brokenOverlap() []brokenTransport {
+	rows := []brokenTransport{
+		{ruleConcurrent, "mixes answers up", "Overlap/gives each of 64 concurrent calls its own answer", func(mock Platform) Platform {
+			var mu sync.Mutex
+			last := map[string]answer{}
+			return &adapter{func(r request) answer {
+				a := r.send(mock)
+				mu.Lock()
+				defer mu.Unlock()
+				if other, ok := last[r.method]; ok {
+					a, last[r.method] = other, a
+				} else {
+					last[r.method] = a
+				}
+				return a
+			}}
+		}, nil, 0, false},
+		{ruleConcurrent, "panics when many call", "Overlap/gives each of 64 concurrent calls its own answer", intercept(func(next Platform, r request) answer {
+			if r.namespace != "" && r.namespace != "ns-000" {
+				panic("one at a time, please")
+			}
+			return r.send(next)
+		}), []string{"panic: one at a time, please"}, 0, false},
+		{ruleConcurrent, "refuses the 101st concurrent call", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			slots := make(chan struct{}, 100)
+			return &adapter{func(r request) answer {
+				select {
+				case slots <- struct{}{}:
+					defer func() { <-slots }()
+					return r.send(mock)
+				default:
+					return answer{err: errors.New("too many requests")}
+				}
+			}}
+		}, []string{"had not reached the platform", "the call returned the error: too many requests"}, 0, false},
+		{ruleConcurrent, "gives answers to calls in the order of the calls", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			var mu sync.Mutex
+			var waiting []chan answer
+			return &adapter{func(r request) answer {
+				own := make(chan answer, 1)
+				mu.Lock()
+				waiting = append(waiting, own)
+				mu.Unlock()
+				go func() {
+					a := r.send(mock)
+					mu.Lock()
+					defer mu.Unlock()
+					waiting[0] <- a
+					waiting = waiting[1:]
+				}()
+				return <-own
+			}}
+		}, []string{"the platform answered a call, and there returned call no.", "got 0", "want 255"}, 0, false},
+		{ruleConcurrent, "gives calls an ID of one byte", "Overlap/gives a call its own answer after 300 others", func(mock Platform) Platform {
+			var mu sync.Mutex
+			var next byte
+			waiting := map[byte]chan answer{}
+			return &adapter{func(r request) answer {
+				own := make(chan answer, 1)
+				mu.Lock()
+				next++
+				id := next
+				waiting[id] = own
+				mu.Unlock()
+				go func() {
+					a := r.send(mock)
+					mu.Lock()
+					defer mu.Unlock()
+					if to := waiting[id]; to != nil {
+						to <- a
+					}
+					delete(waiting, id)
+				}()
+				return <-own
+			}}
+		}, []string{"hang: Sync, which the platform has answered, did not return"}, hasty, false},
+		{ruleDuration, "has a time-out", "Overlap/lets calls take their time", func(mock Platform) Platform {
+			return &adapter{func(r request) answer {
+				answered := make(chan answer, 1)
+				go func() { answered <- r.send(mock) }()
+				select {
+				case a := <-answered:
+					return a
+				case <-time.After(100 * time.Millisecond):
+					return answer{err: UnavailableError(errors.New("timeout"))}
+				}
+			}}
+		}, []string{"after a call that took 250ms", "timeout"}, 0, false},
+		{ruleDuration, "makes a slow Sync again", "Overlap/lets calls take their time", func(mock Platform) Platform {
+			return &adapter{func(r request) answer {
+				answered := make(chan answer, 2)
+				go func() { answered <- r.send(mock) }()
+				select {
+				case a := <-answered:
+					return a
+				case <-time.After(100 * time.Millisecond):
+					if r.method == "Sync" {
+						go func() { answered <- r.send(mock) }()
+					}
+					return <-answered
+				}
+			}}
+		}, []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
+	}
+	for i, method := range methods {
+		rows = append(rows, brokenTransport{ruleSlow, fmt.Sprintf("serves %d calls of %s at a time", i+1, method), "Overlap/is not held up by " + method, func(mock Platform) Platform {
+			turns := make(chan struct{}, i+1)
+			return &adapter{func(r request) answer {
+				if r.method == method {
+					turns <- struct{}{}
+					defer func() { <-turns }()
+				}
+				return r.send(mock)
+			}}
+		}, []string{"hang: " + method}, hasty, false})
+	}
+	return append(rows, brokenTransport{ruleSlow, "holds a lock during Sync that Ping wants too", "Overlap/is not held up by Sync", func(mock Platform) Platform {
+		var mu sync.RWMutex
+		return &adapter{func(r request) answer {
+			switch r.method {
+			case "Sync":
+				mu.RLock()
+				defer mu.RUnlock()
+			case "Ping":
+				mu.Lock()
+				defer mu.Unlock()
+			}
+			return r.send(mock)
+		}}
+	}, []string{"hang: Ping, during 8 calls of Sync, did not return"}, hasty, false})
+}
+
+// brokenContexts has transports whose WithContext does less, or more, than it should.
+func brokenContexts() []brokenTransport {
+	var rows []brokenTransport
+	plain := func(p Platform) Platform { return &adapter{func(r request) answer { return r.send(p) }} }
+	for _, method := range methods {
+		rows = append(rows,
+			brokenTransport{ruleView, "has a view that does not pass on " + method, "WithContext/passes on " + method, func(mock Platform) Platform {
+				return viewer{mock, func(context.Context) Platform {
+					return &adapter{func(r request) answer {
+						if r.method == method {
+							return answer{}
+						}
+						return r.send(mock)
+					}}
+				}}
+			}, []string{"calls that the platform received"}, 0, false},
+			brokenTransport{ruleEnded, "has a view that makes " + method + " always", "WithContext/refuses " + method + " once the context has ended", func(mock Platform) Platform {
+				return viewer{mock, func(ctx context.Context) Platform {
+					return &adapter{func(r request) answer {
+						if r.method == method {
+							return r.send(mock)
+						}
+						return r.send(WithContext(ctx, plain(mock)))
+					}}
+				}}
+			}, []string{map[bool]string{true: "does not match the cause", false: "though the context had ended"}[method == "Ping" || method == "Version"]}, 0, false})
+	}
+	endedIn := "WithContext/refuses Sync once the context has ended"
+	return append(rows,
+		brokenTransport{ruleEnded, "returns context.Canceled for a cause", endedIn, func(mock Platform) Platform {
+			return viewer{mock, func(ctx context.Context) Platform {
+				return &adapter{func(r request) answer {
+					if ctx.Err() != nil {
+						return answer{err: ctx.Err()}
+					}
+					return r.send(mock)
+				}}
+			}}
+		}, []string{"does not match the cause", `got *errors.errorString "context canceled"`}, 0, false},
+		brokenTransport{ruleEnded, "makes a call and then looks at the context", "WithContext/refuses Apply once the context has ended", func(mock Platform) Platform {
+			return viewer{mock, func(ctx context.Context) Platform {
+				return &adapter{func(r request) answer {
+					a := r.send(mock)
+					if err := context.Cause(ctx); err != nil {
+						return answer{err: err}
+					}
+					return a
+				}}
+			}}
+		}, []string{"though the context had ended"}, 0, false},
+		brokenTransport{ruleEnded, "is unavailable when a context has ended", endedIn, func(mock Platform) Platform {
+			return viewer{mock, func(ctx context.Context) Platform {
+				return &adapter{func(r request) answer {
+					if ctx.Err() != nil {
+						return answer{err: UnavailableError(errors.New("no answer"))}
+					}
+					return r.send(mock)
+				}}
+			}}
+		}, []string{"does not match the cause"}, 0, false},
+		brokenTransport{ruleEnded, "looks at the context when it makes the view", endedIn, func(mock Platform) Platform {
+			return viewer{mock, func(ctx context.Context) Platform {
+				err := context.Cause(ctx)
+				return &adapter{func(r request) answer {
+					if err != nil {
+						return answer{err: err}
+					}
+					return r.send(mock)
+				}}
+			}}
+		}, []string{"though the context had ended"}, 0, false},
+		brokenTransport{ruleNested, "obeys the last context only", "WithContext/obeys each context of a view of a view", func(mock Platform) Platform {
+			var view func(ctx context.Context) Platform
+			view = func(ctx context.Context) Platform { return viewer{WithContext(ctx, plain(mock)), view} }
+			return viewer{mock, view}
+		}, []string{"does not match the cause"}, 0, false},
+		brokenTransport{ruleNested, "obeys the first context only", "WithContext/obeys each context of a view of a view", func(mock Platform) Platform {
+			return viewer{mock, func(ctx context.Context) Platform {
+				first := WithContext(ctx, plain(mock))
+				return viewer{first, func(context.Context) Platform { return first }}
+			}}
+		}, []string{"does not match the cause"}, 0, false},
+		brokenTransport{ruleNested, "has no view of a view", "WithContext/obeys each context of a view of a view", func(mock Platform) Platform {
+			return viewer{mock, func(outer context.Context) Platform {
+				return viewer{WithContext(outer, plain(mock)), func(inner context.Context) Platform {
+					return &adapter{func(r request) answer {
+						if err := errors.Join(context.Cause(outer), context.Cause(inner)); err != nil {
+							return answer{err: err}
+						}
+						return answer{err: errors.New("it has a context already")}
+					}}
+				}}
+			}}
+		}, []string{"both contexts of which are live", "it has a context already"}, 0, false},
+		brokenTransport{ruleOthers, "sets the context of the original", "WithContext/leaves other calls alone", func(mock Platform) Platform {
+			var mu sync.Mutex
+			last := context.Background()
+			p := &adapter{func(r request) answer {
+				mu.Lock()
+				ctx := last
+				mu.Unlock()
+				return r.send(WithContext(ctx, plain(mock)))
+			}}
+			return viewer{p, func(ctx context.Context) Platform {
+				mu.Lock()
+				defer mu.Unlock()
+				last = ctx
+				return p
+			}}
+		}, []string{"after the context of a view had ended"}, 0, false},
+		brokenTransport{ruleOthers, "closes the connection of all views", "WithContext/leaves other calls alone", func(mock Platform) Platform {
+			closed := make(chan struct{})
+			closeAll := sync.OnceFunc(func() { close(closed) })
+			call := func(ctx context.Context, r request) answer {
+				answered := make(chan answer, 1)
+				go func() { answered <- r.send(mock) }()
+				select {
+				case a := <-answered:
+					if ctx.Err() != nil {
+						closeAll()
+					}
+					return a
+				case <-closed:
+					return answer{err: errors.New("connection closed")}
+				}
+			}
+			return viewer{
+				&adapter{func(r request) answer { return call(context.Background(), r) }},
+				func(ctx context.Context) Platform {
+					return &adapter{func(r request) answer { return call(ctx, r) }}
+				},
+			}
+		}, []string{"connection closed"}, 0, false},
+		brokenTransport{ruleStops, "returns neither the cause nor the result", "WithContext/ends a call in progress, or lets it end", stopsWith(
+			func(context.Context) error { return flux.Missing{BaseError: &flux.BaseError{Err: context.Canceled}} }), []string{"returned neither the cause nor its own result", "context canceled"}, 0, true},
+		brokenTransport{ruleStops, "never returns once the context has ended", "WithContext/ends a call in progress, or lets it end", func(mock Platform) Platform {
+			return viewer{mock, func(context.Context) Platform {
+				return &adapter{func(r request) answer {
+					r.send(mock)
+					select {}
+				}}
+			}}
+		}, []string{"hang: AllServices, whose context has ended, did not return"}, hasty, false},
+		brokenTransport{ruleStops, "does not stop calls, though it says so", "WithContext/ends a call in progress, or lets it end", func(mock Platform) Platform {
+			return plain(mock)
+		}, []string{"hang: AllServices, whose context has ended, did not return"}, hasty, true},
+		brokenTransport{ruleStops, "is broken after a call was stopped", "WithContext/ends a call in progress, or lets it end", func(mock Platform) Platform {
+			var stopped bool
+			p := &adapter{func(r request) answer {
+				if stopped {
+					return answer{err: errors.New("unexpected answer of an earlier call")}
+				}
+				return r.send(mock)
+			}}
+			return viewer{p, func(ctx context.Context) Platform {
+				return &adapter{func(r request) answer {
+					a := r.send(WithContext(ctx, mock))
+					stopped = true
+					return a
+				}}
+			}}
+		}, []string{"of the original, after the context of a view had ended", "unexpected answer"}, 0, true},
+	)
+}
+
+// stopsWith returns a wrap whose calls in progress, when their context ends, return an error.
+func stopsWith(failure func(context.Context) error) func(Platform) Platform {
+	return func(mock Platform) Platform {
+		return viewer{mock, func(ctx context.Context) Platform {
+			return &adapter{func(r request) answer {
+				answered := make(chan answer, 1)
+				go func() { answered <- r.send(mock) }()
+				select {
+				case a := <-answered:
+					return a
+				case <-ctx.Done():
+					return answer{err: failure(ctx)}
+				}
+			}}
+		}}
+	}
+}

@@ -1,0 +1,555 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// faults configure a faultyBus. Each fault is one that a real bus could have.
+type faults struct {
+	connectFails   bool // if there is no daemon
+	pins           bool // a handle keeps the platform of its first call
+	binds          bool // a handle has the platform that was there when it was made
+	plainAbsence   bool // the error for "no daemon" is a plain one
+	bareAbsence    bool // the error for "no daemon" has no help
+	absenceIsNil   bool // a call without a daemon succeeds
+	presence       bool // Ping does not ask the platform
+	alwaysThere    bool // Ping does not even look for a daemon
+	emptyID        bool // an empty ID is accepted
+	nilPlatform    bool // a nil Platform is accepted
+	nilKicks       bool // a nil Platform is refused, but kicks
+	vagueRefusal   bool // a nil Platform is refused without a reason
+	silentRefusal  bool // a nil Platform is ignored without an error
+	comparesValues bool // identifies subscriptions by their Platforms
+	neverEnds      bool // sends no cause to a kicked subscriber
+	endsTwice      bool // sends the cause twice
+	endsNewer      bool // sends the cause to the wrong subscriber
+	endsWithNil    bool // sends a nil cause
+	closes         bool // closes the channel afterwards
+	blocks         bool // sends to the channel and waits
+	drops          bool // sends to the channel only if someone waits
+	firstWins      bool // refuses the newer subscription
+	keepsBoth      bool // ends no subscription
+	cuts           bool // ends the calls of a kicked subscription
+	oneCall        bool // serves one call at a time
+	bareFatal      bool // recognises only a FatalError that is not wrapped
+	noPointers     bool // recognises a FatalError by value, but not a pointer
+	syncFatal      bool // recognises a FatalError only from Sync
+	ignoresPing    bool // does not recognise a FatalError in its own Ping
+	anyErrorEnds   bool
+	fatalEndsNewer bool // a FatalError ends whichever subscription is current
+	fatalRepeats   bool // each FatalError is sent to the subscriber
+	swallowsFatal  bool // the caller gets another error
+	staysAfterDead bool // a subscription that has ended is still used
+	plainCause     bool // the subscriber receives only the text
+	trims          bool // trims spaces around IDs
+	folds          bool // ignores the case of IDs
+	patterns       bool // treats IDs as patterns
+	truncates      bool // truncates IDs to 1 KiB less one
+	sharedKick     bool // ends the subscriptions of all instances
+	sharedDeath    bool // a FatalError ends the subscriptions of all instances
+
+	plainKick      bool   // the cause of a kick does not match ErrKicked
+	fatalKick      bool   // the cause of a kick is a FatalError too
+	kickedRefusal  bool   // the cause of a refusal matches ErrKicked
+	kickedDeath    bool   // the cause after a FatalError is ErrKicked
+	byChannel      bool   // identifies subscriptions by their channels
+	byPlatform     bool   // a kick ends all subscriptions of the same Platform
+	staysAbsent    bool   // a handle that found no daemon never finds one
+	pinsViews      bool   // a view has the platform that was there when it was made
+	newestHandle   bool   // only the newest handle of an instance works
+	locksInstance  bool   // Subscribe waits for the calls of the instance
+	locksPing      bool   // nothing else is done during a Ping of the bus
+	oneSender      bool   // sends causes in turn, one after the other
+	drains         bool   // sends the cause after the calls in progress have ended
+	late           bool   // a subscription takes effect with the next Ping of the bus
+	noTrees        bool   // looks for a FatalError in a chain of causes only
+	nilPanics      bool   // sends to a channel that is nil
+	cachesPing     bool   // Ping answers from memory
+	plainPing      bool   // the error of Ping is a text
+	cutsAtNUL      bool   // IDs are C strings
+	cleans         bool   // IDs are paths
+	unescapes      bool   // IDs are URL-encoded
+	prefixes       bool   // an ID stands for those that begin with it
+	unicode        bool   // IDs lose their accents
+	pinsMethod     string // calls of this method go to the first platform
+	presentFor     string // without a daemon this method succeeds
+	ignoresFatalOf string // does not look at what this method returns
+}
+
+// A faultyBus is a MessageBus that has the faults given. Without faults it is correct.
+type faultyBus struct {
+	faults
+	released chan struct{} // closed by the test, to end calls and sends that block
+
+	mu      sync.Mutex
+	subs    map[flux.InstanceID]*faultySub    // guarded by mu
+	first   map[flux.InstanceID]*faultySub    // guarded by mu
+	pending []func()                          // guarded by mu; subscriptions that take effect late
+	pinged  map[flux.InstanceID]error         // guarded by mu
+	handles map[flux.InstanceID]int           // guarded by mu
+	busy    map[flux.InstanceID]*sync.RWMutex // guarded by mu; the locks of locksInstance
+
+	pingLock sync.Mutex    // of locksPing
+	sender   chan func()   // what the goroutine of oneSender is to send
+	turn     chan struct{} // full during a call, if oneCall is set
+}
+
+type faultySub struct {
+	calls sync.WaitGroup
+	p     Platform
+	done  chan<- error
+	ended chan struct{}
+	over  bool // guarded by the bus's mu
+}
+
+func newFaultyBus(t *testing.T, f faults) *faultyBus {
+	b := &faultyBus{faults: f, released: make(chan struct{}), turn: make(chan struct{}, 1), subs: map[flux.InstanceID]*faultySub{},
+		first: map[flux.InstanceID]*faultySub{}, pinged: map[flux.InstanceID]error{}, handles: map[flux.InstanceID]int{},
+		busy: map[flux.InstanceID]*sync.RWMutex{}, sender: make(chan func(), 1000)}
+	t.Cleanup(func() { close(b.released) })
+	if b.oneSender {
+		go func() {
+			for {
+				select {
+				case send := <-b.sender:
+					send()
+				case <-b.released:
+					return
+				}
+			}
+		}()
+	}
+	return b
+}
+
+func (b *faultyBus) key(inst flux.InstanceID) flux.InstanceID {
+	if b.trims {
+		inst = flux.InstanceID(strings.TrimSpace(string(inst)))
+	}
+	if b.folds {
+		inst = flux.InstanceID(strings.ToLower(string(inst)))
+	}
+	if b.truncates {
+		inst = inst[:min(len(inst), 1023)]
+	}
+	if b.cutsAtNUL {
+		before, _, _ := strings.Cut(string(inst), "\x00")
+		inst = flux.InstanceID(before)
+	}
+	if b.cleans && inst != "" {
+		inst = flux.InstanceID(strings.TrimPrefix(path.Clean("/"+string(inst)), "/"))
+	}
+	if plain, err := url.QueryUnescape(string(inst)); b.unescapes && err == nil {
+		inst = flux.InstanceID(plain)
+	}
+	if b.unicode {
+		inst = flux.InstanceID(strings.NewReplacer("ü", "u", "u\u0308", "u").Replace(string(inst)))
+	}
+	return inst
+}
+
+func (b *faultyBus) find(inst flux.InstanceID) *faultySub {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.patterns {
+		for id, s := range b.subs {
+			if ok, _ := path.Match(string(inst), string(id)); ok {
+				return s
+			}
+		}
+	}
+	if b.prefixes {
+		for id, s := range b.subs {
+			if strings.HasPrefix(string(inst), string(id)) {
+				return s
+			}
+		}
+	}
+	return b.subs[b.key(inst)]
+}
+
+// lockOf returns the lock of an instance.
+func (b *faultyBus) lockOf(inst flux.InstanceID) *sync.RWMutex {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy[inst] == nil {
+		b.busy[inst] = &sync.RWMutex{}
+	}
+	return b.busy[inst]
+}
+
+func (b *faultyBus) absent() error {
+	switch {
+	case b.absenceIsNil:
+		return nil
+	case b.plainAbsence:
+		return errors.New("not connected")
+	case b.bareAbsence:
+		return ErrPlatformNotAvailable
+	}
+	return UnavailableError(errors.New("not connected"))
+}
+
+func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
+	if inst == "" && !b.emptyID {
+		return nil, errors.New("empty ID")
+	}
+	s := b.find(inst)
+	if b.connectFails && s == nil {
+		return nil, b.absent()
+	}
+	b.mu.Lock()
+	b.handles[inst]++
+	number := b.handles[inst]
+	b.mu.Unlock()
+	var mu sync.Mutex
+	var absent bool
+	call := func(r request) answer {
+		mu.Lock()
+		if !b.binds && (!b.pins || s == nil) {
+			s = b.find(inst)
+		}
+		absent = b.staysAbsent && (absent || s == nil)
+		found := s
+		if absent {
+			found = nil
+		}
+		mu.Unlock()
+		b.mu.Lock()
+		if b.newestHandle && number != b.handles[inst] {
+			found = nil
+		}
+		if r.method == b.pinsMethod && found != nil {
+			found = b.first[inst]
+		}
+		b.mu.Unlock()
+		return b.call(inst, found, r)
+	}
+	if b.pinsViews {
+		return viewer{&adapter{call}, func(context.Context) Platform {
+			var pinned *faultySub
+			return &adapter{func(r request) answer {
+				if pinned == nil {
+					pinned = b.find(inst)
+				}
+				return b.call(inst, pinned, r)
+			}}
+		}}, nil
+	}
+	return &adapter{call}, nil
+}
+
+func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
+	if s == nil && r.method == b.presentFor {
+		return answer{}
+	}
+	if s == nil {
+		return answer{err: b.absent()}
+	}
+	s.calls.Add(1)
+	defer s.calls.Done()
+	if b.locksInstance {
+		busy := b.lockOf(inst)
+		busy.RLock()
+		defer busy.RUnlock()
+	}
+	if b.oneCall {
+		select {
+		case b.turn <- struct{}{}:
+			defer func() { <-b.turn }()
+		case <-b.released:
+			return answer{err: errors.New("the test is over")}
+		}
+	}
+	var a answer
+	if b.cuts {
+		answered := make(chan answer, 1)
+		go func() { answered <- r.send(s.p) }()
+		select {
+		case a = <-answered:
+		case <-s.ended:
+		}
+		select {
+		case <-s.ended: // even if the answer has arrived
+			return answer{err: UnavailableError(errors.New("kicked"))}
+		default:
+		}
+	} else {
+		a = r.send(s.p)
+	}
+	_, fatal := AsFatal(a.err)
+	if b.bareFatal {
+		_, fatal = a.err.(FatalError)
+	}
+	if b.noPointers {
+		_, fatal = errors.AsType[FatalError](a.err)
+	}
+	if b.noTrees {
+		fatal = false
+		for err := a.err; err != nil && !fatal; err = errors.Unwrap(err) {
+			switch err.(type) {
+			case FatalError, *FatalError:
+				fatal = true
+			}
+		}
+	}
+	fatal = fatal && r.method != b.ignoresFatalOf
+	fatal = fatal && (r.method == "Sync" || !b.syncFatal) || b.anyErrorEnds && a.err != nil
+	if fatal {
+		b.endFatal(inst, s, a.err)
+		if b.swallowsFatal {
+			a.err = UnavailableError(errors.New("the daemon has died"))
+		}
+	}
+	return a
+}
+
+func (b *faultyBus) endFatal(inst flux.InstanceID, s *faultySub, cause error) {
+	b.mu.Lock()
+	var dead []*faultySub
+	for id, other := range b.subs {
+		if id == b.key(inst) && (other == s || b.fatalEndsNewer) || b.sharedDeath {
+			dead = append(dead, other)
+			if !b.staysAfterDead {
+				delete(b.subs, id)
+			}
+		}
+	}
+	if b.fatalRepeats {
+		dead = []*faultySub{s}
+	}
+	b.mu.Unlock()
+	switch {
+	case b.plainCause:
+		cause = errors.New(textOf(cause))
+	case b.kickedDeath:
+		cause = ErrKicked
+	}
+	for _, s := range dead {
+		b.end(s, cause)
+	}
+}
+
+func (b *faultyBus) end(s *faultySub, cause error) {
+	b.mu.Lock()
+	if !s.over {
+		s.over = true
+		close(s.ended)
+	}
+	b.mu.Unlock()
+	if b.neverEnds || s.done == nil && !b.nilPanics {
+		return
+	}
+	if s.done == nil {
+		panic("no channel")
+	}
+	if b.drains {
+		go func() {
+			s.calls.Wait()
+			b.send(s.done, cause)
+		}()
+		return
+	}
+	if b.endsWithNil {
+		cause = nil
+	}
+	b.send(s.done, cause)
+	if b.endsTwice {
+		b.send(s.done, cause)
+	}
+	if b.closes {
+		close(s.done)
+	}
+}
+
+func (b *faultyBus) send(done chan<- error, cause error) {
+	if b.oneSender {
+		b.sender <- func() {
+			select {
+			case done <- cause:
+			case <-b.released:
+			}
+		}
+		return
+	}
+	select {
+	case done <- cause:
+		return
+	default:
+	}
+	wait := func() {
+		select {
+		case done <- cause:
+		case <-b.released:
+		}
+	}
+	switch {
+	case b.drops:
+	case b.blocks:
+		wait()
+	default:
+		go wait()
+	}
+}
+
+// refusal returns the cause of a subscription that was refused.
+func (b *faultyBus) refusal(text string) error {
+	if b.kickedRefusal {
+		return fmt.Errorf("%s: %w", text, ErrKicked)
+	}
+	return errors.New(text)
+}
+
+// kick returns the cause of a subscription that was kicked.
+func (b *faultyBus) kick() error {
+	switch {
+	case b.plainKick:
+		return errors.New("kicked")
+	case b.fatalKick:
+		return FatalError{Err: ErrKicked}
+	}
+	return ErrKicked
+}
+
+func (b *faultyBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- error) {
+	if b.late {
+		b.mu.Lock()
+		b.pending = append(b.pending, func() { b.subscribe(inst, p, done) })
+		b.mu.Unlock()
+		return
+	}
+	if b.locksPing {
+		b.pingLock.Lock()
+		defer b.pingLock.Unlock()
+	}
+	if b.locksInstance {
+		busy := b.lockOf(inst)
+		busy.Lock()
+		defer busy.Unlock()
+	}
+	b.subscribe(inst, p, done)
+}
+
+func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- error) {
+	next := &faultySub{p: p, done: done, ended: make(chan struct{})}
+	switch {
+	case inst == "" && !b.emptyID:
+		b.end(next, b.refusal("empty ID"))
+		return
+	case p == nil && b.silentRefusal:
+		return
+	case p == nil && b.vagueRefusal:
+		b.end(next, errors.New("refused"))
+		return
+	case p == nil && !b.nilPlatform && !b.nilKicks:
+		b.end(next, b.refusal("the platform is nil"))
+		return
+	}
+	b.mu.Lock()
+	key := b.key(inst)
+	var kicked []*faultySub
+	last := b.subs[key]
+	for id, s := range b.subs {
+		if id == key || b.sharedKick || b.byPlatform && last != nil && s.p == last.p {
+			kicked = append(kicked, s)
+			delete(b.subs, id)
+		}
+	}
+	switch {
+	case b.firstWins && last != nil:
+		kicked = []*faultySub{next}
+		b.subs[key] = last
+	case b.keepsBoth:
+		kicked = nil
+		b.subs[key] = next
+	case p == nil && b.nilKicks:
+		kicked = append(kicked, next)
+	default:
+		b.subs[key] = next
+		if b.byChannel && last != nil && last.done == done { // the clean-up after the kick
+			delete(b.subs, key)
+		}
+	}
+	if b.first[inst] == nil {
+		b.first[inst] = next
+	}
+	b.mu.Unlock()
+	for _, s := range kicked {
+		if b.comparesValues && b.removeByValue(key, s.p) {
+			continue
+		}
+		switch {
+		case b.endsNewer:
+			b.end(next, b.kick())
+		case p == nil && s == next:
+			b.end(next, errors.New("the platform is nil"))
+		default:
+			b.end(s, b.kick())
+		}
+	}
+}
+
+// removeByValue is the clean-up after a kick in a bus that identifies a subscription by its
+// Platform.
+func (b *faultyBus) removeByValue(key flux.InstanceID, p Platform) bool {
+	b.mu.Lock()
+	s := b.subs[key]
+	same := s.p == p
+	if same {
+		delete(b.subs, key)
+	}
+	b.mu.Unlock()
+	if same {
+		b.end(s, b.kick())
+	}
+	return same
+}
+
+func (b *faultyBus) Ping(inst flux.InstanceID) error {
+	if inst == "" && !b.emptyID {
+		return errors.New("empty ID")
+	}
+	if b.locksPing {
+		b.pingLock.Lock()
+		defer b.pingLock.Unlock()
+	}
+	b.mu.Lock()
+	pending := b.pending
+	b.pending = nil
+	known, ok := b.pinged[inst]
+	b.mu.Unlock()
+	for _, subscribe := range pending {
+		subscribe()
+	}
+	if b.cachesPing && ok {
+		return known
+	}
+	err := b.ping(inst)
+	b.mu.Lock()
+	b.pinged[inst] = err
+	b.mu.Unlock()
+	if err != nil && b.plainPing {
+		return errors.New("ping: " + err.Error())
+	}
+	return err
+}
+
+func (b *faultyBus) ping(inst flux.InstanceID) error {
+	s := b.find(inst)
+	if b.alwaysThere || b.presence && s != nil {
+		return nil
+	}
+	if b.ignoresPing && s != nil {
+		return s.p.Ping()
+	}
+	return b.call(inst, s, request{method: "Ping"}).err
+}

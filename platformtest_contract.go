@@ -1,0 +1,451 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/platformbus/platform/flux"
+)
+
+// A Fixture is a Platform to try, and definitions in its own language to try it with.
+// Names are lower-case words.
+type Fixture struct {
+	// Platform is the implementation. Its namespace is empty, and its Export holds nothing
+	// that others change.
+	Platform Platform
+	// Namespace is that of the definitions below.
+	Namespace string
+	// Object returns the definition of an object on its own, such as a ConfigMap. The value
+	// is in the Export as it is here.
+	Object func(name, value string) ResourceDef
+	// Service returns the definitions of a service of that name and of the pod controller
+	// that it selects, whose only container runs the image.
+	Service func(name, image string) (service, controller ResourceDef)
+	// Invalid is a definition that the platform refuses.
+	Invalid ResourceDef
+}
+
+// PlatformContractBattery checks that an implementation of Platform, such as a toy in memory
+// or a cluster, keeps the contract: it syncs, applies, exports, and reads back what it did.
+// For a transport or a decorator there is PlatformTestBattery. Its use is one line:
+//
+//	func TestMyPlatform(t *testing.T) { platform.PlatformContractBattery(t, newFixture) }
+//
+// The battery calls open once for each case, in the goroutine of the case's subtest t. open
+// registers its clean-up with t.Cleanup. Each case is bounded by 2 minutes, or by less close
+// to the test's deadline.
+func PlatformContractBattery(t *testing.T, open func(t *testing.T) Fixture) {
+	t.Helper()
+	for _, c := range contractCases() {
+		t.Run(c.name, func(t *testing.T) {
+			options := BatteryOptions{Wait: 2 * time.Minute}.before(t.Deadline())
+			if err := c.run(open(t), options); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A contractCase checks one rule of what an implementation does.
+type contractCase struct {
+	name  string
+	rule  rule
+	check func(*contractTest) error
+}
+
+// A contractTest is a Fixture with helpers for the cases.
+type contractTest struct {
+	Fixture
+	progress
+}
+
+func (c contractCase) run(f Fixture, options BatteryOptions) error {
+	ct := &contractTest{Fixture: f}
+	return c.rule.broken(runBounded(&ct.progress, options.Wait, func() error { return c.check(ct) }))
+}
+
+var (
+	ruleAnswers = rule{"Ping and Version of a platform that works return no error",
+		"a Version is any text that says which daemon it is"}
+	ruleSyncs = rule{"Sync executes every action: it deletes, then applies; deleting what does not exist succeeds",
+		"compare what is exported after the Sync"}
+	ruleSyncFails = rule{"Sync attempts every action also after one has failed, and returns a SyncError with one entry for each ResourceID that did not succeed",
+		"collect failures in a SyncError, and return nil if it is empty"}
+	ruleAgain = rule{"a second Sync of the same definition, or of an Export, changes nothing",
+		"compare before you change"}
+	ruleLists = rule{"AllServices returns the services of the namespace, or of all, without those ignored; SomeServices those named that exist, each once",
+		"look at the ID, a namespace and a name joined by a slash"}
+	ruleNamespace = rule{"a namespace that does not exist is an error",
+		"an empty result would say that it exists and is empty"}
+	ruleApplies = rule{"Apply replaces the definition of the pod controller that each service selects, and waits until it is rolled out",
+		"read the service after the Apply: its container has the new image"}
+	ruleApplyFails = rule{"Apply attempts every definition also after one has failed, and returns an ApplyError with one entry for each service that did not succeed; one that does not exist matches ErrNoMatchingService",
+		"collect failures in an ApplyError, and return nil if it is empty"}
+	ruleExports = rule{"Export returns definitions in a defined order: the same state gives the same bytes",
+		"sort what is exported, and leave out what changes by itself"}
+)
+
+func contractCases() []contractCase {
+	return []contractCase{
+		{"Ping and Version answer", ruleAnswers, func(ct *contractTest) error {
+			_, err := ct.Platform.Version()
+			return firstOf(mustSucceed("Version", err), mustSucceed("Ping", ct.Platform.Ping()))
+		}},
+		{"Sync/does nothing for nothing", ruleNil, func(ct *contractTest) error {
+			return firstOf(ct.sync(), ct.sync(SyncAction{ResourceID: "neither"}))
+		}},
+		{"Sync/applies, changes and deletes", ruleSyncs, syncs},
+		{"Sync/deletes before it applies", ruleSyncs, func(ct *contractTest) error {
+			return firstError(
+				func() error { return ct.sync(SyncAction{ResourceID: "a", Apply: ct.Object("one", "value-a")}) },
+				func() error {
+					return ct.sync(SyncAction{ResourceID: "a", Delete: ct.Object("one", "value-a"), Apply: ct.Object("one", "value-b")})
+				},
+				func() error { return ct.exports("value-b", true) },
+			)
+		}},
+		{"Sync/reports every failure, and does the rest", ruleSyncFails, syncsTheRest},
+		{"Sync/changes nothing the second time", ruleAgain, syncsAgain},
+		{"AllServices/lists", ruleLists, listsAll},
+		{"AllServices/refuses a namespace that does not exist", ruleNamespace, func(ct *contractTest) error {
+			ct.setStep("AllServices")
+			if services, err := ct.Platform.AllServices(ct.Namespace+"-missing", nil); err == nil {
+				return mismatch("AllServices of a namespace that does not exist returned no error, and the services", services, nil)
+			}
+			return nil
+		}},
+		{"SomeServices/finds what exists", ruleLists, findsSome},
+		{"Apply/rolls out", ruleApplies, rollsOut},
+		{"Apply/does nothing for nothing", ruleNil, func(ct *contractTest) error {
+			return mustSucceed("Apply of nothing", ct.Platform.Apply(nil))
+		}},
+		{"Apply/reports every failure, and does the rest", ruleApplyFails, appliesTheRest},
+		{"Export/is the same for the same state", ruleExports, exportsTheSame},
+		{"Export/can be given to Sync", ruleAgain, syncsItsExport},
+		{"Arguments/are left alone", ruleCaller, leavesArguments},
+		{"Results/are the caller's", ruleCaller, givesResults},
+		{"Calls/may overlap", ruleConcurrent, overlaps},
+		{"WithContext/refuses calls once the context has ended", ruleEnded, refusesEnded},
+	}
+}
+
+func mustSucceed(call string, err error) error {
+	if err != nil {
+		return mismatch(call+" returned the error", err, nil)
+	}
+	return nil
+}
+
+// sync has the actions executed, all of which must succeed.
+func (ct *contractTest) sync(actions ...SyncAction) error {
+	ct.setStep("Sync")
+	return mustSucceed("Sync", ct.Platform.Sync(SyncDef{Actions: actions}))
+}
+
+// service has a service with its pod controller made, and waits for the rollout.
+func (ct *contractTest) service(name, image string) error {
+	service, controller := ct.Service(name, image)
+	return firstError(
+		func() error {
+			return ct.sync(SyncAction{ResourceID: "controller", Apply: controller}, SyncAction{ResourceID: "service", Apply: service})
+		},
+		func() error { return ct.apply(ServiceDefinition{ServiceID: ct.id(name), NewDefinition: controller}) },
+	)
+}
+
+func (ct *contractTest) id(name string) flux.ServiceID { return flux.MakeServiceID(ct.Namespace, name) }
+
+func (ct *contractTest) apply(defs ...ServiceDefinition) error {
+	ct.setStep("Apply")
+	return mustSucceed("Apply", ct.Platform.Apply(defs))
+}
+
+func (ct *contractTest) export() ([]byte, error) {
+	ct.setStep("Export")
+	data, err := ct.Platform.Export()
+	return data, mustSucceed("Export", err)
+}
+
+// exports checks whether the value is in the Export.
+func (ct *contractTest) exports(value string, want bool) error {
+	data, err := ct.export()
+	if got := bytes.Contains(data, []byte(value)); err == nil && got != want {
+		return mismatch(fmt.Sprintf("is %q in the Export?", value), got, want)
+	}
+	return err
+}
+
+// runs checks which image the service has.
+func (ct *contractTest) runs(name, image string) error {
+	ct.setStep("SomeServices")
+	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id(name)})
+	if err := mustSucceed("SomeServices", err); err != nil {
+		return err
+	}
+	for _, s := range services {
+		if len(s.ContainersOrNil()) == 1 && s.ID == ct.id(name) && s.ContainersOrNil()[0].Image == image {
+			return nil
+		}
+	}
+	return mismatch(fmt.Sprintf("SomeServices of %s, whose only container runs %s, returned", ct.id(name), image), services, image)
+}
+
+func syncs(ct *contractTest) error {
+	one, two := ct.Object("one", "value-a"), ct.Object("two", "value-b")
+	return firstError(
+		func() error {
+			return ct.sync(SyncAction{ResourceID: "any: label", Apply: one}, SyncAction{ResourceID: "", Apply: two})
+		},
+		func() error { return ct.exports("value-a", true) },
+		func() error { return ct.sync(SyncAction{ResourceID: "one", Apply: ct.Object("one", "value-c")}) },
+		func() error { return ct.exports("value-c", true) },
+		func() error { return ct.exports("value-a", false) },
+		func() error { return ct.exports("value-b", true) },
+		func() error { return ct.sync(SyncAction{ResourceID: "two", Delete: two}) },
+		func() error { return ct.exports("value-b", false) },
+		func() error { return ct.sync(SyncAction{ResourceID: "two", Delete: two}) },
+	)
+}
+
+func syncsTheRest(ct *contractTest) error {
+	ct.setStep("Sync")
+	err := ct.Platform.Sync(SyncDef{Actions: []SyncAction{
+		{ResourceID: "bad", Apply: ct.Invalid},
+		{ResourceID: "good", Apply: ct.Object("good", "value-a")},
+		{ResourceID: "both", Apply: ct.Object("both", "value-b")},
+		{ResourceID: "both", Apply: ct.Invalid},
+		{ResourceID: "bad too", Apply: ct.Invalid},
+	}})
+	failed, ok := err.(SyncError)
+	if !ok {
+		return mismatch("Sync, some of whose actions fail, returned", err, SyncError{})
+	}
+	var ids []string
+	for id := range texts(failed) {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	if want := []string{"bad", "bad too", "both"}; !slices.Equal(ids, want) {
+		return mismatch("the SyncError has entries for", ids, want)
+	}
+	return firstOf(ct.exports("value-a", true), ct.exports("value-b", true))
+}
+
+func syncsAgain(ct *contractTest) error {
+	action := SyncAction{ResourceID: "a", Apply: ct.Object("one", "value-a")}
+	return firstError(
+		func() error { return ct.sync(action) },
+		func() error { return ct.unchanged(func() error { return ct.sync(action, action) }) },
+	)
+}
+
+// unchanged checks that the Export is the same before and after.
+func (ct *contractTest) unchanged(change func() error) error {
+	exported, err := ct.export()
+	before := bytes.Clone(exported)
+	if err := firstOf(err, change()); err != nil {
+		return err
+	}
+	after, err := ct.export()
+	if err == nil && !bytes.Equal(before, after) {
+		return mismatch("the Export has changed", after, before)
+	}
+	return err
+}
+
+func listsAll(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+		return err
+	}
+	for _, tt := range []struct {
+		namespace string
+		ignored   flux.ServiceIDSet
+		want      []flux.ServiceID
+	}{
+		{ct.Namespace, nil, []flux.ServiceID{ct.id("db"), ct.id("web")}},
+		{ct.Namespace, flux.ServiceIDSet{ct.id("db"): {}, ct.id("missing"): {}}, []flux.ServiceID{ct.id("web")}},
+		{"", flux.ServiceIDSet{ct.id("web"): {}}, []flux.ServiceID{ct.id("db")}},
+	} {
+		ct.setStep("AllServices")
+		services, err := ct.Platform.AllServices(tt.namespace, tt.ignored)
+		if err := mustSucceed("AllServices", err); err != nil {
+			return err
+		}
+		if got := ct.own(services); !slices.Equal(got, tt.want) {
+			return mismatch(fmt.Sprintf("AllServices(%q, %v) returned, of the namespace, the services", tt.namespace, tt.ignored), got, tt.want)
+		}
+	}
+	return ct.runs("db", "image:2")
+}
+
+// own returns the IDs of the services in the fixture's namespace, in order.
+func (ct *contractTest) own(services []Service) (ids []flux.ServiceID) {
+	for _, s := range services {
+		if strings.HasPrefix(string(s.ID), ct.Namespace+"/") {
+			ids = append(ids, s.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func findsSome(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+		return err
+	}
+	ct.setStep("SomeServices")
+	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web"), ct.id("web-2")})
+	if err := mustSucceed("SomeServices", err); err != nil {
+		return err
+	}
+	if got, want := ct.own(services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
+		return mismatch("SomeServices, of one service twice and two that do not exist, returned the services", got, want)
+	}
+	ct.setStep("SomeServices of none")
+	services, err = ct.Platform.SomeServices(nil)
+	if len(services) > 0 {
+		return mismatch("SomeServices of none returned the services", services, nil)
+	}
+	return mustSucceed("SomeServices of none", err)
+}
+
+func rollsOut(ct *contractTest) error {
+	_, next := ct.Service("web", "image:2")
+	def := ServiceDefinition{ServiceID: ct.id("web"), NewDefinition: next}
+	return firstError(
+		func() error { return ct.service("web", "image:1") },
+		func() error { return ct.apply(def) },
+		func() error { return ct.runs("web", "image:2") },
+		func() error { return ct.unchanged(func() error { return ct.apply(def) }) },
+		func() error {
+			_, last := ct.Service("web", "image:3")
+			return ct.apply(ServiceDefinition{ServiceID: ct.id("web"), NewDefinition: last, Async: true})
+		},
+		func() error { return ct.exports("image:3", true) },
+	)
+}
+
+func appliesTheRest(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:1")); err != nil {
+		return err
+	}
+	_, next := ct.Service("web", "image:2")
+	_, missing := ct.Service("missing", "image:2")
+	ct.setStep("Apply")
+	err := ct.Platform.Apply([]ServiceDefinition{
+		{ServiceID: ct.id("missing"), NewDefinition: missing},
+		{ServiceID: ct.id("db"), NewDefinition: ct.Invalid},
+		{ServiceID: ct.id("web"), NewDefinition: next},
+	})
+	failed, ok := err.(ApplyError)
+	if !ok {
+		return mismatch("Apply, two of whose definitions fail, returned", err, ApplyError{})
+	}
+	if len(failed) != 2 || failed[ct.id("db")] == nil || !errors.Is(failed[ct.id("missing")], ErrNoMatchingService) {
+		return mismatch("the ApplyError holds", texts(failed), map[string]string{string(ct.id("db")): "(why)", string(ct.id("missing")): ErrNoMatchingService.Error()})
+	}
+	return firstOf(ct.runs("web", "image:2"), ct.runs("db", "image:1"))
+}
+
+func exportsTheSame(ct *contractTest) error {
+	for i := range 8 {
+		name := fmt.Sprintf("object-%d", i)
+		if err := ct.sync(SyncAction{ResourceID: name, Apply: ct.Object(name, "value-"+name)}); err != nil {
+			return err
+		}
+	}
+	return ct.unchanged(func() error { return ct.unchanged(func() error { return nil }) })
+}
+
+func syncsItsExport(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.sync(SyncAction{ResourceID: "a", Apply: ct.Object("one", "value-a")})); err != nil {
+		return err
+	}
+	data, err := ct.export()
+	return firstOf(err, ct.unchanged(func() error { return ct.sync(SyncAction{ResourceID: "export", Apply: data}) }))
+}
+
+func leavesArguments(ct *contractTest) error {
+	if err := ct.service("web", "image:1"); err != nil {
+		return err
+	}
+	_, controller := ct.Service("web", "image:2")
+	for _, r := range []request{
+		{method: "Sync", def: SyncDef{Actions: []SyncAction{{ResourceID: "b", Apply: ct.Object("one", "a")}, {ResourceID: "a", Delete: ct.Object("two", "b")}}}},
+		{method: "Apply", defs: []ServiceDefinition{{ServiceID: ct.id("web"), NewDefinition: controller}}},
+		{method: "SomeServices", ids: []flux.ServiceID{ct.id("web"), ct.id("db")}},
+		{method: "AllServices", namespace: ct.Namespace, ignored: flux.ServiceIDSet{ct.id("web"): {}}},
+	} {
+		want := r.clone()
+		ct.setStep("%s", r.method)
+		if err := mustSucceed(r.method, r.send(ct.Platform).err); err != nil {
+			return err
+		}
+		if show(r.arguments()) != show(want.arguments()) {
+			return mismatch(r.method+" left its arguments as", r.arguments(), want.arguments())
+		}
+		// What has been passed is the caller's again.
+		for _, action := range r.def.Actions {
+			clear(action.Apply)
+		}
+		for _, def := range r.defs {
+			clear(def.NewDefinition)
+		}
+	}
+	return firstOf(ct.exports("image:2", true), ct.runs("web", "image:2"))
+}
+
+func givesResults(ct *contractTest) error {
+	if err := ct.service("web", "image:1"); err != nil {
+		return err
+	}
+	return ct.unchanged(func() error {
+		for _, r := range []request{{method: "Export"}, {method: "AllServices"}, {method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}}} {
+			ct.setStep("%s", r.method)
+			a := r.send(ct.Platform)
+			clear(a.export)
+			for _, s := range a.services {
+				clear(s.Containers.Containers)
+			}
+			clear(a.services)
+		}
+		return ct.runs("web", "image:1")
+	})
+}
+
+func overlaps(ct *contractTest) error {
+	ct.setStep("8 calls of Sync")
+	if err := concurrently(8, func(i int) error {
+		name := fmt.Sprintf("object-%d", i)
+		def := SyncDef{Actions: []SyncAction{{ResourceID: name, Apply: ct.Object(name, "value-"+name)}}}
+		return mustSucceed("a Sync at the same time as others", ct.Platform.Sync(def))
+	}); err != nil {
+		return err
+	}
+	for i := range 8 {
+		if err := ct.exports(fmt.Sprintf("value-object-%d", i), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refusesEnded(ct *contractTest) error {
+	cause := errors.New("the user went home")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	view := WithContext(ctx, ct.Platform)
+	ct.setStep("calls whose context has ended")
+	_, err := view.AllServices("", nil)
+	return firstOf(
+		diffCause("AllServices", err, cause),
+		diffCause("Sync", view.Sync(SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: ct.Object("one", "value-a")}}}), cause),
+		ct.exports("value-a", false),
+	)
+}

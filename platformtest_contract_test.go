@@ -1,0 +1,466 @@
+package platform_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/examples/toy"
+	"github.com/platformbus/platform/flux"
+)
+
+// broken is the toy, with some of its methods replaced.
+type broken struct {
+	platform.Platform
+	all     func(string, flux.ServiceIDSet) ([]platform.Service, error)
+	some    func([]flux.ServiceID) ([]platform.Service, error)
+	apply   func([]platform.ServiceDefinition) error
+	ping    func() error
+	version func() (string, error)
+	export  func() ([]byte, error)
+	sync    func(platform.SyncDef) error
+}
+
+func (b broken) AllServices(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+	if b.all != nil {
+		return b.all(ns, ignored)
+	}
+	return b.Platform.AllServices(ns, ignored)
+}
+
+func (b broken) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
+	if b.some != nil {
+		return b.some(ids)
+	}
+	return b.Platform.SomeServices(ids)
+}
+
+func (b broken) Apply(defs []platform.ServiceDefinition) error {
+	if b.apply != nil {
+		return b.apply(defs)
+	}
+	return b.Platform.Apply(defs)
+}
+
+func (b broken) Ping() error {
+	if b.ping != nil {
+		return b.ping()
+	}
+	return b.Platform.Ping()
+}
+
+func (b broken) Version() (string, error) {
+	if b.version != nil {
+		return b.version()
+	}
+	return b.Platform.Version()
+}
+
+func (b broken) Export() ([]byte, error) {
+	if b.export != nil {
+		return b.export()
+	}
+	return b.Platform.Export()
+}
+
+func (b broken) Sync(def platform.SyncDef) error {
+	if b.sync != nil {
+		return b.sync(def)
+	}
+	return b.Platform.Sync(def)
+}
+
+func (b broken) WithContext(ctx context.Context) platform.Platform {
+	b.Platform = platform.WithContext(ctx, b.Platform)
+	return b
+}
+
+// eachAction has Sync execute actions that a function has changed.
+func eachAction(p platform.Platform, change func(*platform.SyncAction)) broken {
+	return broken{Platform: p, sync: func(def platform.SyncDef) error {
+		def.Actions = slices.Clone(def.Actions)
+		for i := range def.Actions {
+			change(&def.Actions[i])
+		}
+		return p.Sync(def)
+	}}
+}
+
+var errBroken = errors.New("broken")
+
+var brokenPlatforms = []struct {
+	name string
+	in   string // the case that must fail
+	as   func(platform.Platform) platform.Platform
+	says string
+}{
+	{"cannot be pinged", "Ping and Version answer", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, ping: func() error { return errBroken }}
+	}, "Ping returned the error"},
+	{"has no version", "Ping and Version answer", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, version: func() (string, error) { return "", errBroken }}
+	}, "Version returned the error"},
+	{"fails to sync nothing", "Sync/does nothing for nothing", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			return errors.Join(p.Sync(def), platform.SyncError{})
+		}}
+	}, "Sync returned the error"},
+	{"syncs nothing", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(platform.SyncDef) error { return nil }}
+	}, `is "value-a" in the Export?`},
+	{"deletes what is applied again", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			err := p.Sync(def)
+			if a := def.Actions[0]; a.ResourceID == "one" {
+				return p.Sync(platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: "one", Delete: a.Apply}}})
+			}
+			return err
+		}}
+	}, `is "value-c" in the Export?`},
+	{"keeps what an update replaces", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		var first platform.ResourceDef
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			if first == nil {
+				first = slices.Clone(def.Actions[0].Apply)
+			}
+			return p.Sync(def)
+		}, export: func() ([]byte, error) {
+			data, err := p.Export()
+			return append(data, first...), err
+		}}
+	}, `is "value-a" in the Export?`},
+	{"executes the first action", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			return p.Sync(platform.SyncDef{Actions: def.Actions[:min(1, len(def.Actions))]})
+		}}
+	}, `is "value-b" in the Export?`},
+	{"never deletes", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return eachAction(p, func(a *platform.SyncAction) { a.Delete = nil })
+	}, `is "value-b" in the Export?`},
+	{"prunes what is not in the definition", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		last := platform.ResourceDef{}
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			err := p.Sync(platform.SyncDef{Actions: append([]platform.SyncAction{{ResourceID: "prune", Delete: last}}, def.Actions...)})
+			last = nil
+			for _, a := range def.Actions {
+				last = append(last, a.Apply...)
+			}
+			return err
+		}}
+	}, `is "value-b" in the Export?`},
+	{"fails to delete what is gone", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			before, _ := p.Export()
+			err := p.Sync(def)
+			if after, _ := p.Export(); err == nil && len(def.Actions[0].Delete) > 0 && bytes.Equal(before, after) {
+				return platform.SyncError{def.Actions[0].ResourceID: errors.New("not found")}
+			}
+			return err
+		}}
+	}, "not found"},
+	{"applies, then deletes", "Sync/deletes before it applies", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			var swapped []platform.SyncAction
+			for _, a := range def.Actions {
+				swapped = append(swapped, platform.SyncAction{ResourceID: a.ResourceID, Apply: a.Apply}, platform.SyncAction{ResourceID: a.ResourceID, Delete: a.Delete})
+			}
+			return p.Sync(platform.SyncDef{Actions: swapped})
+		}}
+	}, `is "value-b" in the Export?`},
+	{"deletes in place of applying", "Sync/deletes before it applies", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			before, _ := p.Export()
+			a := def.Actions[0]
+			if err := p.Sync(platform.SyncDef{Actions: []platform.SyncAction{{ResourceID: a.ResourceID, Delete: a.Delete}}}); err != nil {
+				return err
+			}
+			if after, _ := p.Export(); !bytes.Equal(before, after) {
+				return nil
+			}
+			return p.Sync(def)
+		}}
+	}, `is "value-b" in the Export?`},
+	{"stops at the first failure", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			for _, a := range def.Actions {
+				if err := p.Sync(platform.SyncDef{Actions: []platform.SyncAction{a}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+	}, "the SyncError has entries for"},
+	{"does nothing if anything fails", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			if err := toy.New().Sync(def); err != nil {
+				return err
+			}
+			return p.Sync(def)
+		}}
+	}, `is "value-a" in the Export?`},
+	{"reports one failure for all", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			if err := p.Sync(def); err != nil {
+				return platform.ClusterError(err)
+			}
+			return nil
+		}}
+	}, "Sync, some of whose actions fail, returned"},
+	{"counts every Sync", "Sync/changes nothing the second time", func(p platform.Platform) platform.Platform {
+		n := 0
+		return broken{Platform: p, export: func() ([]byte, error) {
+			data, err := p.Export()
+			return fmt.Appendf(data, "# after %d calls of Sync\n", n), err
+		}, sync: func(def platform.SyncDef) error { n++; return p.Sync(def) }}
+	}, "the Export has changed"},
+	{"lists services that are ignored", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, _ flux.ServiceIDSet) ([]platform.Service, error) { return p.AllServices(ns, nil) }}
+	}, "of the namespace, the services"},
+	{"lists one service", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			services, err := p.AllServices(ns, ignored)
+			return services[:min(1, len(services))], err
+		}}
+	}, "of the namespace, the services"},
+	{"ignores services of all namespaces only", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			if ns != "" {
+				ignored = nil
+			}
+			return p.AllServices(ns, ignored)
+		}}
+	}, "of the namespace, the services"},
+	{"lists one namespace only", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			if ns == "" {
+				ns = "other"
+			}
+			return p.AllServices(ns, ignored)
+		}}
+	}, `AllServices("", `},
+	{"has no services where there is no namespace", "AllServices/refuses a namespace that does not exist", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			services, _ := p.AllServices(ns, ignored)
+			return services, nil
+		}}
+	}, "returned no error"},
+	{"finds a service as often as it is named", "SomeServices/finds what exists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) (all []platform.Service, err error) {
+			for _, id := range ids {
+				some, _ := p.SomeServices([]flux.ServiceID{id})
+				all = append(all, some...)
+			}
+			return all, nil
+		}}
+	}, "returned the services"},
+	{"fails for a service that does not exist", "SomeServices/finds what exists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			some, err := p.SomeServices(ids)
+			if len(some) < len(ids) {
+				err = platform.ErrNoMatchingService
+			}
+			return some, err
+		}}
+	}, "no matching service"},
+	{"finds all if none is named", "SomeServices/finds what exists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			if len(ids) == 0 {
+				return p.AllServices("", nil)
+			}
+			return p.SomeServices(ids)
+		}}
+	}, "SomeServices of none returned the services"},
+	{"applies nothing", "Apply/rolls out", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func([]platform.ServiceDefinition) error { return nil }}
+	}, "whose only container runs image:2"},
+	{"ignores what is asynchronous", "Apply/rolls out", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			return p.Apply(slices.DeleteFunc(slices.Clone(defs), func(d platform.ServiceDefinition) bool { return d.Async }))
+		}}
+	}, `is "image:3" in the Export?`},
+	{"fails to apply nothing", "Apply/does nothing for nothing", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			if len(defs) == 0 {
+				return platform.ApplyError{}
+			}
+			return p.Apply(defs)
+		}}
+	}, "Apply of nothing returned the error"},
+	{"stops at the first definition that fails", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			for _, d := range defs {
+				if err := p.Apply([]platform.ServiceDefinition{d}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+	}, "the ApplyError holds"},
+	{"says of a missing service nothing but text", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			err := p.Apply(defs)
+			if failed, ok := errors.AsType[platform.ApplyError](err); ok {
+				for id, err := range failed {
+					failed[id] = errors.New(err.Error())
+				}
+			}
+			return err
+		}}
+	}, "the ApplyError holds"},
+	{"exports in any order", "Export/is the same for the same state", func(p platform.Platform) platform.Platform {
+		odd := false
+		return broken{Platform: p, export: func() ([]byte, error) {
+			data, err := p.Export()
+			lines := bytes.SplitAfter(data, []byte("\n"))
+			if odd = !odd; odd {
+				slices.Reverse(lines)
+			}
+			return bytes.Join(lines, nil), err
+		}}
+	}, "the Export has changed"},
+	{"exports what Sync refuses", "Export/can be given to Sync", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, export: func() ([]byte, error) {
+			data, err := p.Export()
+			if bytes.Contains(data, []byte(`"service"`)) {
+				data = append([]byte("# exported\n"), data...)
+			}
+			return data, err
+		}}
+	}, "Sync returned the error"},
+	{"keeps the memory of definitions", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		var kept []platform.SyncAction
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			kept = append(kept, def.Actions...)
+			return p.Sync(def)
+		}, export: func() ([]byte, error) {
+			if err := p.Sync(platform.SyncDef{Actions: kept}); err != nil {
+				return nil, err
+			}
+			return p.Export()
+		}}
+	}, "Export returned the error"},
+	{"clears the caller's IDs", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			defer clear(ids)
+			return p.SomeServices(ids)
+		}}
+	}, "SomeServices left its arguments as"},
+	{"takes from the caller's set", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			defer clear(ignored)
+			return p.AllServices(ns, ignored)
+		}}
+	}, "AllServices left its arguments as"},
+	{"counts every Apply", "Apply/rolls out", func(p platform.Platform) platform.Platform {
+		n := 0
+		return broken{Platform: p, export: func() ([]byte, error) {
+			data, err := p.Export()
+			return fmt.Appendf(data, "# revision %d\n", n), err
+		}, apply: func(defs []platform.ServiceDefinition) error { n++; return p.Apply(defs) }}
+	}, "the Export has changed"},
+	{"sorts the caller's actions", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			slices.SortFunc(def.Actions, func(a, b platform.SyncAction) int { return bytes.Compare([]byte(a.ResourceID), []byte(b.ResourceID)) })
+			return p.Sync(def)
+		}}
+	}, "Sync left its arguments as"},
+	{"exports from a buffer that it keeps", "Results/are the caller's", func(p platform.Platform) platform.Platform {
+		var kept []byte
+		return broken{Platform: p, export: func() ([]byte, error) {
+			data, err := p.Export()
+			if len(kept) != len(data) {
+				kept = data
+			}
+			return kept, err
+		}}
+	}, "the Export has changed"},
+	{"keeps the list of services", "Results/are the caller's", func(p platform.Platform) platform.Platform {
+		var kept []platform.Service
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			now, err := p.SomeServices(ids)
+			if len(kept) == 0 {
+				kept = now
+			}
+			for i := range kept {
+				kept[i].Containers = now[i].Containers
+			}
+			return kept, err
+		}}
+	}, "whose only container runs image:1"},
+	{"keeps the lists of containers", "Results/are the caller's", func(p platform.Platform) platform.Platform {
+		kept := map[flux.ServiceID]platform.ContainersOrExcuse{}
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			now, err := p.SomeServices(ids)
+			for i, s := range now {
+				if _, ok := kept[s.ID]; !ok {
+					kept[s.ID] = s.Containers
+				}
+				now[i].Containers = kept[s.ID]
+			}
+			return now, err
+		}}
+	}, "whose only container runs image:1"},
+	{"loses writes of others", "Calls/may overlap", func(p platform.Platform) platform.Platform {
+		var mu sync.Mutex
+		var first *platform.SyncDef
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if first == nil {
+				first = &def
+			}
+			return p.Sync(*first)
+		}}
+	}, "in the Export?"},
+	{"syncs whatever its context says", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: p.Sync}
+	}, "Sync of a view whose context had ended"},
+	{"does not look at its context", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			return p.AllServices(ns, ignored)
+		}}
+	}, "does not match the cause"},
+}
+
+func toyFixture(t *testing.T, as func(platform.Platform) platform.Platform) platform.Fixture {
+	define := func(o toy.Object) platform.ResourceDef {
+		o.Namespace = "shop"
+		data, err := json.Marshal(o)
+		require.NoError(t, err)
+		return data
+	}
+	return platform.Fixture{
+		Platform:  as(toy.New("shop", "other")),
+		Namespace: "shop",
+		Object: func(name, value string) platform.ResourceDef {
+			return define(toy.Object{Kind: "object", Name: name, Value: value})
+		},
+		Service: func(name, image string) (service, controller platform.ResourceDef) {
+			return define(toy.Object{Kind: "service", Name: name}), define(toy.Object{Kind: "controller", Name: name, Image: image})
+		},
+		Invalid: platform.ResourceDef("{}"),
+	}
+}
+
+func TestContractBatteryFailsBrokenPlatforms(t *testing.T) {
+	unproven := platform.ContractCases()
+	for _, b := range brokenPlatforms {
+		t.Run(b.name, func(t *testing.T) {
+			rule, failure := platform.RunContractCase(b.in, toyFixture(t, b.as))
+			require.Error(t, failure, "%s did not notice", b.in)
+			assert.ErrorContains(t, failure, b.says)
+			assert.ErrorContains(t, failure, "rule: "+rule)
+		})
+		unproven = slices.DeleteFunc(unproven, func(name string) bool { return name == b.in })
+	}
+	assert.Empty(t, unproven, "no broken platform fails these cases")
+}
