@@ -196,7 +196,14 @@ func (c *core) recentTrouble() error {
 
 // connectionError returns err, which is what came of using the connection, with the
 // reason if it is closed: credentials that are refused, for instance.
-func (c *core) connectionError(err error) error {
+func (c *core) connectionError(err error) error { return connectionProblem{c.connectionReason(err)} }
+
+// A connectionProblem is what came of using this end's own connection.
+type connectionProblem struct{ error }
+
+func (p connectionProblem) Unwrap() error { return p.error }
+
+func (c *core) connectionReason(err error) error {
 	if !c.conn.IsClosed() {
 		return fmt.Errorf("NATS connection: %w", err)
 	}
@@ -254,9 +261,24 @@ func (c *core) countCall(s side, method string, err error) {
 	c.counters.calls[callLabels{s, method, outcome}].Add(1)
 }
 
-// unavailable returns an UnavailableError for the instance.
+const connectionHelp = `Cannot reach the NATS server
+
+This service has no connection to the NATS server over which it reaches all
+clusters, so this says nothing of the cluster or its daemon.
+
+Check that the server named in the message is running and can be reached from
+this service, and that it accepts the service's credentials and certificate.
+The service connects again by itself.
+`
+
+// unavailable returns an UnavailableError for the instance. If this end's own connection is the
+// reason, its help does not send people to the daemon.
 func unavailable(inst flux.InstanceID, format string, args ...any) error {
-	return platform.UnavailableError(fmt.Errorf("instance %q: %w", string(inst), fmt.Errorf(format, args...)))
+	err := fmt.Errorf("instance %q: %w", string(inst), fmt.Errorf(format, args...))
+	if _, own := errors.AsType[connectionProblem](err); own {
+		return flux.UserConfigProblem{BaseError: flux.BaseError{Help: connectionHelp, Err: err}.Matching(platform.ErrPlatformNotAvailable)}
+	}
+	return platform.UnavailableError(err)
 }
 
 // noResponders says whether m is what the server sends in place of an answer when

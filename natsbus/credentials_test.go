@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/natstest"
 	"github.com/platformbus/platform/natsbus"
 )
@@ -26,6 +27,13 @@ func isRefused(t *testing.T, err error) {
 	t.Helper()
 	require.ErrorIs(t, err, nats.ErrConnectionClosed)
 	require.ErrorIs(t, err, nats.ErrAuthorization)
+}
+
+func helpOf(t *testing.T, err error) string {
+	t.Helper()
+	helpful, ok := errors.AsType[flux.HelpfulError](err)
+	require.True(t, ok)
+	return helpful.Base().Help
 }
 
 // aborting has a connection close once its credentials were refused twice, as it does without
@@ -49,7 +57,10 @@ func TestCredentialsRefusedForATime(t *testing.T) {
 	require.ErrorContains(t, err, "the NATS connection is down")
 	require.ErrorContains(t, err, s.Addr().String())
 	require.NotContains(t, err.Error(), "hunter2")
-	require.ErrorIs(t, callers.Ping("a"), platform.ErrPlatformNotAvailable)
+	assert.Contains(t, helpOf(t, err), "Cannot reach the NATS server", "whose connection is down")
+	err = callers.Ping("a")
+	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+	assert.Contains(t, helpOf(t, err), "Check that the daemon's pod is running")
 
 	next := options.Clone()
 	next.Users = append(slices.Clone(options.Users), &server.User{Username: "a", Password: "hunter2"})
