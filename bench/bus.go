@@ -291,18 +291,17 @@ func restart(ctx context.Context, r *busRun, who string) (m measurement, err err
 	if _, err := end.call(contender.Request{Phase: "spread", Size: instances}); err != nil {
 		return m, err
 	}
-	var known []uint32
+	var at []natsPorts
 	for _, s := range cluster {
-		known = append(known, s.NumSubscriptions())
+		at = append(at, natsPorts{s.Addr().(*net.TCPAddr).Port, s.ClusterAddr().Port})
 	}
-	before := cluster
-	stopServers(before...)
+	stopServers(cluster...)
 	begin := time.Now()
-	if cluster, err = startNATSCluster(before); err != nil {
+	if cluster, err = startNATSCluster(at); err != nil {
 		return m, err
 	}
-	for i, s := range cluster {
-		for s.NumSubscriptions() < known[i] {
+	for _, s := range cluster {
+		for s.NumSubscriptions() < instances { // of its own clients, and of others
 			select {
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():
@@ -323,16 +322,17 @@ func restart(ctx context.Context, r *busRun, who string) (m measurement, err err
 	return m, nil
 }
 
-// startNATSCluster starts three servers that know each other, on the ports of those before if there
-// are any.
-func startNATSCluster(before []*server.Server) (cluster []*server.Server, err error) {
+// natsPorts are those of a server in a cluster.
+type natsPorts struct{ clients, routes int }
+
+// startNATSCluster starts three servers that know each other, on free ports if at is nil.
+func startNATSCluster(at []natsPorts) (cluster []*server.Server, err error) {
 	for i := range 3 {
 		s, err := startServer(func(o *server.Options) {
 			o.ServerName = fmt.Sprint("server-", i)
 			o.Cluster = server.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT}
-			if before != nil {
-				o.Port = before[i].Addr().(*net.TCPAddr).Port
-				o.Cluster.Port = before[i].ClusterAddr().Port
+			if at != nil {
+				o.Port, o.Cluster.Port = at[i].clients, at[i].routes
 			}
 			if i > 0 {
 				o.Routes = server.RoutesFromStr("nats://" + cluster[0].ClusterAddr().String())
