@@ -173,6 +173,8 @@ func brokenBuses() []brokenBus {
 			"Instances/have opaque IDs", []string{`Ping("a.b"), with no daemon subscribed`}},
 		{ruleIsolated, "folds accents of IDs", faults{unicode: true}, 0,
 			"Instances/have opaque IDs", []string{`Ping("u`, ", with no daemon subscribed"}},
+		{ruleOneAtEnd, "ends both", faults{endsBoth: true}, 0,
+			"Kick/leaves one of many concurrent subscriptions", []string{"all of 64 subscriptions have ended"}},
 		{ruleOneAtEnd, "ends all of many", faults{endsNewer: true, neverEnds: true}, hasty,
 			"Kick/leaves one of many concurrent subscriptions", []string{"of 64 subscriptions"}},
 	}

@@ -57,6 +57,7 @@ type faults struct {
 	sharedKick     bool // ends the subscriptions of all instances
 	sharedDeath    bool // a FatalError ends the subscriptions of all instances
 
+	endsBoth       bool   // a kick ends the newer subscription too
 	plainKick      bool   // the cause of a kick does not match ErrKicked
 	fatalKick      bool   // the cause of a kick is a FatalError too
 	kickedRefusal  bool   // the cause of a refusal matches ErrKicked
@@ -494,6 +495,9 @@ func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 			b.end(next, errors.New("the platform is nil"))
 		default:
 			b.end(s, b.kick())
+		}
+		if b.endsBoth {
+			b.end(next, b.kick())
 		}
 	}
 }

@@ -357,7 +357,7 @@ func withError(failure, err error) error {
 	}
 	text := err.Error()
 	if len(text) > showWhole {
-		text = excerpt(text, 0)
+		text = strings.ToValidUTF8(text[:showWhole], "") + "…"
 	}
 	return fmt.Errorf("%w\nthe call returned the error: %s", failure, text)
 }
