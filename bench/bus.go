@@ -53,6 +53,7 @@ const (
 	slowLinkBytes = 10 << 20 // a second
 	stalledBytes  = 64 << 10 // a second, of a link that hardly moves
 	farDelay      = 75 * time.Millisecond
+	away          = 5 * time.Second // servers that restart: clients wait the longer the longer that takes
 
 	serverLimit = 10 * time.Second // until a NATS server is ready
 )
@@ -295,7 +296,9 @@ func restart(ctx context.Context, r *busRun, who string) (m measurement, err err
 	for _, s := range cluster {
 		at = append(at, natsPorts{s.Addr().(*net.TCPAddr).Port, s.ClusterAddr().Port})
 	}
+	back := time.After(away)
 	stopServers(cluster...)
+	<-back
 	begin := time.Now()
 	if cluster, err = startNATSCluster(at); err != nil {
 		return m, err

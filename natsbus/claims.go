@@ -114,17 +114,20 @@ func (r *registry) makeClaim(take func() *registration) bool {
 // once, and a claim on a subject that it does not know yet slows down what they subscribe.
 const perClaim = 10 * time.Millisecond
 
-// claimAgain has all claims repeated, in a time that grows with how many there are.
+// claimAgain has all claims repeated, in a time that grows with how many there are, and after one
+// in which other connections can subscribe again, too: to a server, a new subscription costs more
+// the more subjects were published to before.
 func (r *registry) claimAgain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := r.registrations.all()
-	spread := min(10*r.options.Beat, r.options.Beat/2+time.Duration(len(all))*perClaim)
+	each := time.Duration(len(all)) * perClaim
+	pause, spread := min(3*r.options.Beat, each/3), min(10*r.options.Beat, r.options.Beat/2+each)
 	first := r.claims.first
 	r.claims = claimQueue{first: first, tick: r.claims.tick}
 	for _, of := range all {
 		if of.queued && !of.unclaimed {
-			r.claims.add(of, 1+int(rand.N(spread)*ticks/r.options.Beat))
+			r.claims.add(of, 1+int((pause+rand.N(spread))*ticks/r.options.Beat))
 		}
 	}
 }

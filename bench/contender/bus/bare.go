@@ -67,7 +67,7 @@ func (b *bare) export() (int, error) {
 func (b *bare) subscribe(from, n int) error {
 	b.kept = make(chan *nats.Msg, 1024)
 	for i := range n {
-		if _, err := b.conn.ChanSubscribe(fmt.Sprintf("flux.v1.instance-%d.rpc.*", from+i), b.kept); err != nil {
+		if _, err := b.conn.ChanSubscribe(fmt.Sprintf("flux.v1.instance-%d.rpc.>", from+i), b.kept); err != nil {
 			return err
 		}
 	}
