@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -210,8 +211,12 @@ func unwrap(err error, visit func(error) bool) {
 
 func entries[ID ~string](e *errorEncoder, failures map[ID]error, depth int) map[string]WireError {
 	list := make(map[string]WireError, len(failures))
-	for id, err := range failures {
+	for _, id := range slices.Sorted(maps.Keys(failures)) {
+		err := failures[id]
 		key := strings.ToValidUTF8(string(id), "\uFFFD")
+		for _, taken := list[key]; taken; _, taken = list[key] { // by an ID that became the same
+			key += "\uFFFD"
+		}
 		if depth < maxErrorDepth {
 			list[key] = e.encode(err, depth+1)
 		} else {

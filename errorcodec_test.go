@@ -139,6 +139,8 @@ func TestErrorCodecSurvivesWhatItEncodes(t *testing.T) {
 		total += len(entry.Text)
 	}
 	assert.Len(t, codec.Encode(many).Entries, 10_000, "no entry is left out")
+	odd := platform.SyncError{"a\xff": errors.New("one"), "a\xfe": errors.New("two"), "a\uFFFD": errors.New("three")}
+	assert.Len(t, codec.Decode(codec.Encode(odd)), 3, "nor one whose ID becomes that of another")
 	assert.Less(t, total, 16<<20, "texts are cut")
 
 	deep := errBoom
