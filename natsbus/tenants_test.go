@@ -258,7 +258,7 @@ func TestLaterProtocol(t *testing.T) {
 		require.NoError(t, cbor.Unmarshal(body, &loose))
 		failed, ok := loose[4].(map[any]any)
 		require.True(t, ok)
-		assert.Equal(t, true, failed[uint64(5)], "it is an UpgradeNeededError")
+		assert.Equal(t, []any{"upgrade needed"}, failed[uint64(4)], "what it matches")
 	}
 }
 
