@@ -43,7 +43,7 @@ var targets = slices.Concat([]target{
 	{"64 callers over NATS make how many times the Pings of bare ones", quotient("bus-ping", 64, perSecond, ours(""), rowKey{"", "nats"}), 0.6, false},
 	{"a Ping during an Export takes at the 99th percentile, in ms", figure("bus-ping", 1, duringExport, medianTime), 250, true},
 	{"100,000 instances take how many times as long to subscribe as bare subscriptions", quotient("bus-subscribe", instances, medianTime, ours(""), rowKey{"", "nats"}), 3, true},
-	{"peak RSS in MB of the client with 100,000 instances", figure("bus-subscribe", instances, "", peakRSS), 60, true},
+	{"peak RSS in MB of the client with 100,000 instances", figure("bus-subscribe", instances, "", peakRSS), 75, true},
 	{"a daemon that is killed is noticed after, in ms", figure("bus-lost", 1, killed, medianTime), 4000, true},
 	{"a daemon that is frozen is noticed after, in ms", figure("bus-lost", 1, frozen, medianTime), 6000, true},
 	{"that there is no daemon is noticed after, in ms", figure("bus-lost", 1, absent, medianTime), 50, true},
