@@ -1,14 +1,7 @@
 package platform
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"runtime"
 	"testing"
-	"time"
-
-	"github.com/platformbus/platform/flux"
 )
 
 // MessageBusTestBattery checks that a bus, within one process or between processes, keeps
@@ -53,181 +46,90 @@ func MessageBusTestBatteryWith(t *testing.T, newBus func(t *testing.T) MessageBu
 	})
 }
 
-// through returns a wrap in which a Platform is reached through the bus.
-func through(bus MessageBus) func(Platform) Platform {
-	return func(mock Platform) Platform {
-		handle, err := bus.Connect("battery")
-		if err != nil {
-			panic(fmt.Sprintf("Connect returned the error %v", err))
-		}
-		bus.Subscribe("battery", mock, make(chan error, 1))
-		return handle
+var (
+	ruleConnect = rule{"Connect returns an error only for an empty ID or a problem with the bus, not because no daemon is connected",
+		"return a handle, which looks up the daemon at each call"}
+	ruleFollows = rule{"a handle follows its instance: each call goes to the daemon that is subscribed at that time",
+		"look up the daemon at each call"}
+	ruleNoDaemon = rule{"while no daemon is subscribed, a call returns an UnavailableError, which matches ErrPlatformNotAvailable",
+		"return platform.UnavailableError(…) from each method"}
+	rulePing = rule{"Ping returns nil if the daemon is connected and its platform answers, an UnavailableError without a daemon, and the platform's error otherwise",
+		"call the Ping of the Platform that is subscribed"}
+	ruleEnds = rule{"each subscription ends exactly once, with its cause sent to its own channel",
+		"give each subscription an identity of its own: Platforms and channels may be the same, or not comparable"}
+	ruleKicked = rule{"the cause of a subscription that a newer one ended matches ErrKicked, and no other cause does",
+		"send ErrKicked, or wrap it: a daemon that receives it must not come straight back"}
+	ruleFatalEnds = rule{"a FatalError, however wrapped, from any call ends the subscription; the caller gets it, and the subscriber the whole error or the FatalError alone",
+		"look for it with AsFatal in what each method returns"}
+	ruleNotFatal = rule{"nothing but a FatalError or a newer subscription ends a subscription",
+		"pass other errors on"}
+	ruleInFlight = rule{"a call that is in progress when its subscription ends still returns its own result",
+		"let calls finish on the Platform that they began on"}
+	ruleUnread = rule{"a channel that nobody reads blocks nothing else, and receives its cause when it is read",
+		"if the channel is full, send from a goroutine that does nothing else"}
+	ruleNilDone = rule{"if the channel is nil the cause is discarded",
+		"test the channel for nil"}
+	ruleIsolated = rule{"an instance ID is an opaque string, and instances do not affect each other",
+		"escape IDs before they become part of anything"}
+	ruleEmptyID = rule{"an empty instance ID is refused with an error",
+		"test the ID first"}
+	ruleRefused = rule{"an empty ID or a nil Platform is refused: the error is sent to the channel, and the current subscription is not affected",
+		"test both before anything else"}
+	ruleOneAtEnd = rule{"the newest subscription is the current one, and all others have ended, once each",
+		"replace a subscription and end the older one in one step"}
+	ruleBusy = rule{"a call in progress holds up nothing: no other call, Ping, Subscribe or Connect, of its instance or another",
+		"hold no lock while a Platform is called"}
+)
+
+func busCases() []busCase {
+	cases := []busCase{
+		{"Connect/returns a handle before any daemon", ruleConnect, connectsEarly},
+		{"Connect/refuses an empty ID", ruleEmptyID, refusesEmptyConnect},
+		{"Handle/reports that no daemon is connected", ruleNoDaemon, saysUnavailable},
+		{"Handle/works once a daemon subscribes", ruleFollows, worksLater},
+		{"Handle/follows a kick", ruleFollows, followsKick},
+		{"Ping/reports whether a daemon is connected", rulePing, pings},
+		{"Ping/returns what the platform answers", rulePing, pingsFail},
+		{"Ping/refuses an empty ID", ruleEmptyID, refusesEmptyPing},
+		{"Subscribe/refuses an empty ID", ruleRefused, refusesEmptySubscribe},
+		{"Subscribe/refuses a nil Platform", ruleRefused, refusesNilPlatform},
+		{"Kick/ends the older subscription once", ruleEnds, kicks},
+		{"Kick/ends each of many in turn", ruleEnds, kicksInTurn},
+		{"Kick/accepts the same Platform again", ruleEnds, func(b *busTest) error {
+			return sameAgain(b, func(p Platform) Platform { return p })
+		}},
+		{"Kick/accepts a Platform that cannot be compared", ruleEnds, func(b *busTest) error {
+			return sameAgain(b, func(p Platform) Platform { return uncomparable{p, nil} })
+		}},
+		{"Kick/is told from other causes", ruleKicked, tellsKicks},
+		{"Kick/accepts one channel for many subscriptions", ruleEnds, oneChannel},
+		{"Kick/of one instance leaves the same Platform of another", ruleEnds, onePlatform},
+		{"Handle/follows its instance through a FatalError", ruleFollows, followsFatal},
+		{"Handle/of a view follows its instance", ruleFollows, viewFollows},
+		{"Handle/is one of many", ruleFollows, manyHandles},
+		{"Busy/calls of one instance hold up no other", ruleBusy, busyInstance},
+		{"Busy/a call holds up no Subscribe", ruleBusy, busySubscribe},
+		{"Busy/a Ping holds up nothing", ruleBusy, busyPing},
+		{"Channel/one that is unread delays no other", ruleUnread, delaysNoOther},
+		{"Kick/lets a call in progress finish", ruleInFlight, finishesCalls},
+		{"Kick/leaves one of many concurrent subscriptions", ruleOneAtEnd, subscribesConcurrently},
+		{"FatalError/ends once for many calls", ruleEnds, fatalOnce},
+		{"FatalError/of an older call does not end the newer subscription", ruleEnds, fatalAfterKick},
+		{"FatalError/is the only error that ends a subscription", ruleNotFatal, otherErrors},
+		{"Channel/may stay unread", ruleUnread, unread},
+		{"Channel/may be read later", ruleUnread, readLater},
+		{"Channel/may be nil", ruleNilDone, nilChannel},
+		{"Instances/have opaque IDs", ruleIsolated, oddIDs},
+		{"Instances/are not kicked together", ruleIsolated, kicksOne},
+		{"Instances/are not ended together", ruleIsolated, fatalToOne},
+		{"Instances/may be many", ruleIsolated, manyInstances},
 	}
-}
-
-// A busCase checks one rule of the contract of MessageBus.
-type busCase struct {
-	name  string
-	rule  rule
-	check func(*busTest) error
-}
-
-// run checks the bus. It returns nil if the rule holds. Each wait is bounded by the options,
-// and the case by twice that.
-func (c busCase) run(bus MessageBus, options BatteryOptions) error {
-	b := &busTest{bus: bus, BatteryOptions: options.withDefaults()}
-	return c.rule.broken(runBounded(&b.progress, 2*b.Wait, func() error { return c.check(b) }))
-}
-
-// A busTest is a bus under test, with helpers for the cases.
-type busTest struct {
-	BatteryOptions
-	progress
-	bus MessageBus
-}
-
-// A subscriber is a daemon that offers a Platform whose Version is the daemon's name.
-type subscriber struct {
-	inst flux.InstanceID
-	name string
-	far  *farEnd
-	done chan error // has room for more than the one value that is allowed
-}
-
-func newSubscriber(inst flux.InstanceID, name string) *subscriber {
-	s := &subscriber{inst: inst, name: name, far: newFarEnd(), done: make(chan error, 4)}
-	s.returns("", nil)
-	return s
-}
-
-// returns has calls of the method fail with err from now on.
-func (s *subscriber) returns(method string, err error) {
-	s.far.answerWith(func(_ context.Context, r request) (a answer) {
-		if r.method == "Version" {
-			a.version = s.name
-		}
-		if r.method == method {
-			a.err = err
-		}
-		return a
-	})
-}
-
-// subscribe subscribes a new daemon.
-func (b *busTest) subscribe(inst flux.InstanceID, name string) *subscriber {
-	return b.add(newSubscriber(inst, name))
-}
-
-// add subscribes a daemon.
-func (b *busTest) add(s *subscriber) *subscriber {
-	b.setStep("Subscribe of the %s daemon", s.name)
-	b.bus.Subscribe(s.inst, s.far.platform(), s.done)
-	return s
-}
-
-// connect returns a handle.
-func (b *busTest) connect(inst flux.InstanceID) (Platform, error) {
-	b.setStep("Connect(%q)", excerptOf(inst))
-	handle, err := b.bus.Connect(inst)
-	switch {
-	case err != nil:
-		return nil, mismatch(fmt.Sprintf("Connect(%q) returned the error", excerptOf(inst)), err, nil)
-	case handle == nil:
-		return nil, fmt.Errorf("Connect(%q) returned neither a Platform nor an error", excerptOf(inst))
+	for _, method := range methods {
+		cases = append(cases, busCase{"FatalError/from " + method, ruleFatalEnds, func(b *busTest) error {
+			return fatal(b, method, func(handle Platform) error { return sampleRequest(method).send(handle).err })
+		}})
 	}
-	return handle, nil
-}
-
-// ping pings the instance.
-func (b *busTest) ping(inst flux.InstanceID) error {
-	b.setStep("Ping(%q)", excerptOf(inst))
-	return b.bus.Ping(inst)
-}
-
-// reaches returns nil if the daemon s answers a call on the handle.
-func (b *busTest) reaches(handle Platform, s *subscriber) error {
-	b.setStep("Version on a handle")
-	version, err := handle.Version()
-	if err != nil {
-		return mismatch(fmt.Sprintf("a call that the %s daemon was to answer returned the error", s.name), err, nil)
-	} else if version != s.name {
-		return mismatch("a call was answered by the daemon", version, s.name)
-	}
-	return nil
-}
-
-// awaitCause waits for the cause of the end of the subscription of s.
-func (b *busTest) awaitCause(s *subscriber) (cause, failure error) {
-	timer := time.NewTimer(b.Wait)
-	defer timer.Stop()
-	select {
-	case cause, open := <-s.done:
-		switch {
-		case !open:
-			return nil, fmt.Errorf("the bus closed the channel of the %s daemon", s.name)
-		case cause == nil:
-			return nil, fmt.Errorf("the subscription of the %s daemon ended with a cause that is nil", s.name)
-		}
-		return cause, nil
-	case <-timer.C:
-		return nil, fmt.Errorf("the channel of the %s daemon received no cause within %v", s.name, b.Wait)
-	}
-}
-
-// noMoreCauses returns nil if the channel of s receives nothing, or nothing more, during a
-// few round trips.
-func (b *busTest) noMoreCauses(s *subscriber) error {
-	for range 2 {
-		_ = b.ping(s.inst) // the result does not matter
-	}
-	select {
-	case cause, open := <-s.done:
-		if !open {
-			return fmt.Errorf("the bus closed the channel of the %s daemon", s.name)
-		}
-		return mismatch(fmt.Sprintf("the channel of the %s daemon received one cause too many", s.name), cause, nil)
-	default:
-		return nil
-	}
-}
-
-// endsOnce waits for the cause of s and checks that it is the only one.
-func (b *busTest) endsOnce(s *subscriber) error {
-	if _, err := b.awaitCause(s); err != nil {
-		return err
-	}
-	return b.noMoreCauses(s)
-}
-
-// awaitUnavailable waits until the bus knows no daemon for onlyInstance.
-func (b *busTest) awaitUnavailable() error {
-	for begin := time.Now(); ; runtime.Gosched() {
-		err := b.ping(onlyInstance)
-		if errors.Is(err, ErrPlatformNotAvailable) {
-			return nil
-		}
-		if time.Since(begin) > b.Wait {
-			return mismatch(fmt.Sprintf("Ping, %v after the subscription had ended, returned", b.Wait), err, ErrPlatformNotAvailable)
-		}
-	}
-}
-
-// unavailable returns nil if err, which a call returned, reports that no daemon is connected.
-func unavailable(call string, err error) error {
-	var helpful flux.HelpfulError
-	switch {
-	case !errors.Is(err, ErrPlatformNotAvailable):
-		return mismatch(call+", with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable", err, ErrPlatformNotAvailable)
-	case !errors.As(err, &helpful):
-		return mismatch(call+", with no daemon subscribed, returned an error in which errors.As finds no flux.HelpfulError", err, ErrPlatformNotAvailable)
-	}
-	return nil
-}
-
-// excerptOf shortens a long ID or text.
-func excerptOf[S ~string](s S) string {
-	if len(s) > 40 {
-		return string(s[:40]) + "…"
-	}
-	return string(s)
+	return append(cases, busCase{"FatalError/from the bus's Ping", ruleFatalEnds, func(b *busTest) error {
+		return fatal(b, "Ping", func(Platform) error { return b.ping(onlyInstance) })
+	}})
 }

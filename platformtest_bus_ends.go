@@ -6,9 +6,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
-
-	"github.com/platformbus/platform/flux"
 )
 
 func kicks(b *busTest) error {
@@ -70,63 +67,6 @@ func sameAgain(b *busTest, as func(Platform) Platform) error {
 		func() error { return b.endsOnce(first) },
 		func() error { return b.reaches(handle, first) }, // both subscriptions have one Platform
 	)
-}
-
-// callsInFlight is the number of calls that block at the far end until they are answered.
-// There are several, since a bus that aborts calls may abort a single one too late to be
-// noticed.
-const callsInFlight = 4
-
-// heldCalls are calls of Sync that block at one daemon.
-type heldCalls struct {
-	s        *subscriber
-	held     []heldCall
-	returned chan error // receives the error of each call
-}
-
-// hold subscribes a daemon and calls its Sync, which blocks. The caller must release the
-// calls.
-func (b *busTest) hold(inst flux.InstanceID, handle Platform) (*heldCalls, error) {
-	h := &heldCalls{s: newSubscriber(inst, "older"), returned: make(chan error, callsInFlight)}
-	there := h.s.far.hold(func(r request) bool { return r.method == "Sync" })
-	b.add(h.s)
-	for range callsInFlight {
-		go func() { // ends with the call, which release ends
-			failed := errExited
-			defer func() { h.returned <- failed }()
-			defer recoverInto(&failed)
-			failed = sampleRequest("Sync").send(handle).err
-		}()
-	}
-	for range callsInFlight {
-		call, err := within(b, "no call reached the platform", there)
-		if err != nil {
-			h.s.far.close()
-			return nil, err
-		}
-		h.held = append(h.held, call)
-	}
-	return h, nil
-}
-
-// release has the calls answered.
-func (h *heldCalls) release(err error) {
-	for _, call := range h.held {
-		call.answer <- answer{err: err}
-	}
-	h.held = nil
-}
-
-// within receives a value. If none arrives within the wait, the error begins with failure.
-func within[T any](b *busTest, failure string, c <-chan T) (v T, err error) {
-	timer := time.NewTimer(b.Wait)
-	defer timer.Stop()
-	select {
-	case v = <-c:
-		return v, nil
-	case <-timer.C:
-		return v, fmt.Errorf("%s within %v", failure, b.Wait)
-	}
 }
 
 // kickDuringCalls kicks a daemon while calls are in progress. Their answer is result, and

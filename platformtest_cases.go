@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/platformbus/platform/flux"
@@ -53,10 +52,6 @@ var everyByte = func() []byte {
 var oddStrings = []string{
 	"", "a/b/c", "größe/λ", "u\u0308/ü", " a ", "a\nb", "a\x00b", "\ufeffbom", "\u2028", "\"", "'", "\\u0041", "%2f", "..", "$ref", "<&>",
 	"null", "__proto__", "00", "true", "𝛌", strings.Repeat("long/", 1000),
-}
-
-func platformCases() []conformanceCase {
-	return slices.Concat(argumentCases(), resultCases(), callCases(), errorCases(), overlapCases(), contextCases())
 }
 
 // argumentCases check that requests reach the far end unchanged.

@@ -57,57 +57,6 @@ func overlapCases() []conformanceCase {
 	return cases
 }
 
-// A heldCall is a call that the far end has received and not answered.
-type heldCall struct {
-	request
-	answer chan answer   // has room for the one answer
-	pass   chan struct{} // closed in place of an answer, for a call that is not the battery's
-}
-
-// hold has the far end hold calls for which which returns true, and send them to the channel
-// returned. Others are answered by echo, and those that repeat a call which has been answered
-// get its answer. A held call also ends with its context, and with the case.
-func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
-	held := make(chan heldCall, 1024)
-	var mu sync.Mutex
-	answered := map[string][]answeredCall{} // by method
-	f.answerWith(func(ctx context.Context, r request) answer {
-		mu.Lock()
-		for _, earlier := range answered[r.method] {
-			if earlier.sameAs(r) {
-				mu.Unlock()
-				return earlier.a.clone()
-			}
-		}
-		mu.Unlock()
-		if !which(r) {
-			return echo(r)
-		}
-		call := heldCall{r, make(chan answer, 1), make(chan struct{})}
-		held <- call
-		select {
-		case a := <-call.answer:
-			mu.Lock()
-			defer mu.Unlock()
-			answered[r.method] = append(answered[r.method], answeredCall{r.clone(), a.clone()})
-			return a
-		case <-ctx.Done():
-			return answer{err: context.Cause(ctx)}
-		case <-call.pass:
-			return answer{}
-		case <-f.closed:
-			return answer{}
-		}
-	})
-	return held
-}
-
-// An answeredCall is a call with its answer.
-type answeredCall struct {
-	request
-	a answer
-}
-
 // A startedCall is a call in progress.
 type startedCall struct {
 	request

@@ -109,3 +109,11 @@ func excerpt(s string, at int) string {
 	}
 	return fmt.Sprintf("%s (%d characters, different from character %d on)", short, len(s), at)
 }
+
+// excerptOf shortens a long ID or text.
+func excerptOf[S ~string](s S) string {
+	if len(s) > 40 {
+		return string(s[:40]) + "…"
+	}
+	return string(s)
+}

@@ -3,14 +3,12 @@ package platform
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -216,156 +214,6 @@ func (r request) arguments() any {
 // sameAs reports whether the requests mean the same.
 func (r request) sameAs(other request) bool {
 	return r.method == other.method && reflect.DeepEqual(r.canonical(), other.canonical())
-}
-
-// A farEnd is what calls reach at the far end. It records each call with a copy of the
-// arguments, then answers it.
-type farEnd struct {
-	closed chan struct{} // closed by close: calls that are held then end
-
-	mu     sync.Mutex
-	calls  []request                             // guarded by mu
-	answer func(context.Context, request) answer // guarded by mu; nil answers with nothing
-}
-
-func newFarEnd() *farEnd { return &farEnd{closed: make(chan struct{})} }
-
-// close ends the calls that are still held.
-func (f *farEnd) close() { close(f.closed) }
-
-// platform returns the Platform of the far end, which supports contexts.
-func (f *farEnd) platform() Platform { return f.view(context.Background()) }
-
-func (f *farEnd) view(ctx context.Context) *farView {
-	return &farView{adapter{func(r request) answer { return f.record(ctx, r) }}, f, ctx}
-}
-
-type farView struct {
-	adapter
-	far *farEnd
-	ctx context.Context
-}
-
-// WithContext returns a view that obeys ctx and the view's context.
-func (v *farView) WithContext(ctx context.Context) Platform {
-	return v.far.view(either(v.ctx, ctx))
-}
-
-func (f *farEnd) record(ctx context.Context, r request) answer {
-	if err := context.Cause(ctx); err != nil {
-		return answer{err: err}
-	}
-	seen := r.clone()
-	f.mu.Lock()
-	f.calls = append(f.calls, seen)
-	respond := f.answer
-	f.mu.Unlock()
-	if respond == nil {
-		return answer{}
-	}
-	return respond(ctx, r)
-}
-
-// answerWith has calls answered by a function from now on.
-func (f *farEnd) answerWith(respond func(context.Context, request) answer) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.answer = respond
-}
-
-// set has calls of the method answered with a, and others with nothing, from now on.
-func (f *farEnd) set(method string, a answer) {
-	f.answerWith(func(_ context.Context, r request) answer {
-		if r.method == method {
-			return a
-		}
-		return answer{}
-	})
-}
-
-// echoes has calls answered with their echo from now on.
-func (f *farEnd) echoes() {
-	f.answerWith(func(_ context.Context, r request) answer { return echo(r) })
-}
-
-// seen returns the calls that were made since the last time, and forgets them.
-func (f *farEnd) seen() []request {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	calls := f.calls
-	f.calls = nil
-	return calls
-}
-
-// expect compares the calls that were made since the last expect with the one wanted, and
-// forgets them. A write must have been made once. A read may have been repeated, and
-// beside the call there may be any number of Ping and Version.
-func (f *farEnd) expect(want request) error {
-	calls := f.seen()
-	var other []request // neither wanted nor permitted
-	made := 0
-	for _, got := range calls {
-		switch {
-		case got.sameAs(want):
-			made++
-		case got.method != "Ping" && got.method != "Version":
-			other = append(other, got)
-		}
-	}
-	switch {
-	case len(other) == 1 && other[0].method == want.method && made == 0:
-		return mismatch(want.method+" reached the platform with arguments", other[0].canonical().arguments(), want.canonical().arguments())
-	case made == 0, len(other) > 0, made > 1 && writes(want.method):
-		return mismatch("calls that the platform received", names(calls), []string{want.method})
-	}
-	return nil
-}
-
-func names(calls []request) []string {
-	list := make([]string, len(calls))
-	for i, r := range calls {
-		list[i] = r.method
-	}
-	return list
-}
-
-// A platformTest is a Platform under test with its far end.
-type platformTest struct {
-	BatteryOptions
-	progress
-	p   Platform
-	far *farEnd
-}
-
-// send makes the call.
-func (pt *platformTest) send(r request) answer {
-	pt.setStep("%s", r.method)
-	return r.send(pt.p)
-}
-
-// reaches makes the call, which must reach the platform.
-func (pt *platformTest) reaches(r request) (answer, error) {
-	pt.far.seen()
-	a := pt.send(r.clone())
-	return a, withError(pt.far.expect(r), a.err)
-}
-
-// withError adds to a failure the error that the call returned, which often has the reason.
-func withError(failure, err error) error {
-	if failure == nil || err == nil {
-		return failure
-	}
-	text := err.Error()
-	if len(text) > showWhole {
-		text = strings.ToValidUTF8(text[:showWhole], "") + "…"
-	}
-	return fmt.Errorf("%w\nthe call returned the error: %s", failure, text)
-}
-
-// returns has the platform answer the call with want, which must arrive.
-func (pt *platformTest) returns(r request, want answer) error {
-	pt.far.set(r.method, want.clone())
-	return pt.send(r).diff(r, want)
 }
 
 // echo derives the answer from the request alone: different requests get different

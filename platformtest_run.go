@@ -1,0 +1,145 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// BatteryOptions configure a battery. The zero value is useful.
+type BatteryOptions struct {
+	// Wait is how long a case may wait for calls to return and for messages to arrive; 10
+	// seconds if zero. Close to the test's deadline cases wait for less, so that the battery
+	// ends, with a failure for each case, before the deadline ends the test.
+	Wait time.Duration
+	// SlowCall is how long the calls take that a time-out must not end; 250 milliseconds
+	// if zero. Set it to more than the time-outs that the transport or bus has.
+	SlowCall time.Duration
+	// StopsCalls says that a call in progress returns when its context has ended, though the
+	// platform has not answered. Without it a call may also wait for the platform.
+	StopsCalls bool
+}
+
+func (o BatteryOptions) withDefaults() BatteryOptions {
+	if o.Wait <= 0 {
+		o.Wait = 10 * time.Second
+	}
+	if o.SlowCall <= 0 {
+		o.SlowCall = 250 * time.Millisecond
+	}
+	return o
+}
+
+// before returns the options for a case of a test with the deadline given: even if each
+// case waits in vain, an eighth of the time that is left at its beginning is enough.
+func (o BatteryOptions) before(deadline time.Time, limited bool) BatteryOptions {
+	o = o.withDefaults()
+	if limited {
+		o.Wait = min(o.Wait, time.Until(deadline)/8)
+	}
+	return o
+}
+
+// A rule is a sentence of the contract, and a hint for whoever breaks it.
+type rule struct{ says, hint string }
+
+// broken adds the rule to a failure.
+func (r rule) broken(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w\nrule: %s\nhint: %s", err, r.says, r.hint)
+}
+
+var (
+	errHang   = errors.New("hang")
+	errExited = errors.New("the goroutine of the call exited: was t.FailNow called in it?")
+)
+
+// A progress knows what a case began last, for the message if it hangs.
+type progress struct {
+	mu   sync.Mutex
+	step string // guarded by mu
+}
+
+func (p *progress) setStep(format string, args ...any) {
+	step := fmt.Sprintf(format, args...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.step = step
+}
+
+func (p *progress) last() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.step
+}
+
+// runBounded calls f in a goroutine and returns its error. It also returns an error if f
+// panics, exits its goroutine, or does not return within the limit; the goroutine of an f
+// that hangs leaks.
+func runBounded(p *progress, limit time.Duration, f func() error) error {
+	returned := make(chan error, 1)
+	go func() {
+		err := errExited
+		defer func() { returned <- err }() // also if the goroutine ends here
+		defer recoverInto(&err)
+		err = f()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-returned:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("%w: %s did not return within %v", errHang, p.last(), limit)
+	}
+}
+
+// recoverInto is deferred; it turns a panic into an error.
+func recoverInto(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+	}
+}
+
+// concurrently runs f(0) to f(n-1) concurrently, and returns the first of their errors; the
+// others are likely of the same kind.
+func concurrently(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			errs[i] = errExited
+			defer recoverInto(&errs[i])
+			<-start
+			errs[i] = f(i)
+		})
+	}
+	close(start)
+	all.Wait()
+	return firstOf(errs...)
+}
+
+// firstOf returns the first error that is not nil.
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstError runs the checks in order and returns the first failure.
+func firstError(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
