@@ -53,7 +53,7 @@ const (
 	slowLinkBytes = 10 << 20 // a second
 	stalledBytes  = 64 << 10 // a second, of a link that hardly moves
 	farDelay      = 75 * time.Millisecond
-	away          = 5 * time.Second // servers that restart: clients wait the longer the longer that takes
+	away          = time.Second // servers that restart: clients wait the longer the longer that takes
 
 	serverLimit = 10 * time.Second // until a NATS server is ready
 )
@@ -254,7 +254,7 @@ func syncFairly(phase string) func(context.Context, *busRun, string) (measuremen
 		if err != nil {
 			return m, err
 		}
-		if _, err := slow.call(contender.Request{Phase: "subscribe", Size: 10}); err != nil {
+		if _, err := slow.call(contender.Request{Phase: "subscribe", Size: contender.Stalled}); err != nil {
 			return m, err
 		}
 		daemon, err := r.end(ctx, who, r.url)

@@ -40,7 +40,9 @@
 //     YAML, or of the Export. This library waits until the kinds are served, as every Sync
 //     does, and the bare server-side apply does not.
 //   - services, export: a cluster with many services is read.
-//   - bus-*: calls over NATS.
+//   - bus-*: calls over NATS. In bus-restart three servers are away for a second: the time is from
+//     their return until they know all instances, the waits of the clients included, and then each
+//     instance is called once.
 //
 // # The control plane
 //

@@ -103,18 +103,19 @@ func (b *Bus) Connect(inst flux.InstanceID) (platform.Platform, error) {
 	return b.outbound.handle(inst), nil
 }
 
-// Ping returns nil if the daemon of the instance answers, see platform.MessageBus.
+// Ping returns nil if the daemon of the instance answers, see platform.MessageBus. No daemon can
+// have an empty ID: that is an UnavailableError too.
 func (b *Bus) Ping(inst flux.InstanceID) error {
 	if inst == "" {
-		return fmt.Errorf("ping: %w", errNoInstance)
+		return platform.UnavailableError(fmt.Errorf("ping: %w", errNoInstance))
 	}
 	return b.outbound.handle(inst).Ping()
 }
 
-// Version returns the version of the instance's daemon.
+// Version returns the version of the instance's daemon, or an error like that of Ping.
 func (b *Bus) Version(inst flux.InstanceID) (string, error) {
 	if inst == "" {
-		return "", fmt.Errorf("version: %w", errNoInstance)
+		return "", platform.UnavailableError(fmt.Errorf("version: %w", errNoInstance))
 	}
 	return b.outbound.handle(inst).Version()
 }

@@ -114,6 +114,7 @@ func (i *inbound) carry(c *inboundCall, d *desk, out protocol.CalleeOutput) {
 			i.options.Logger.Warn("natsbus: cannot answer", "instance", d.registration.inst, "err", err)
 			i.mu.Lock()
 			out = c.Step(protocol.Event{Kind: protocol.Failed, Err: err}, i.now())
+			i.steppedLocked()
 			i.mu.Unlock()
 		}
 	}

@@ -18,6 +18,10 @@ import (
 // KubeconfigVariable names the file with the access to the cluster.
 const KubeconfigVariable = "KUBECONFIG"
 
+// Stalled is the number of instances, from number 0 on, whose daemons are behind a link that hardly
+// moves, in the case bus-unfair.
+const Stalled = 10
+
 // A Request asks a contender to do the work of one phase.
 type Request struct {
 	Phase string // name of the phase

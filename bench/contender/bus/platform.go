@@ -111,9 +111,6 @@ func (b *bus) pingAll(n int) error {
 	return errors.Join(lost[:]...)
 }
 
-// slowInstances is the number of instances, from 0 on, whose daemons are behind a slow link.
-const slowInstances = 10
-
 func (b *bus) sync(inst flux.InstanceID, body []byte) error {
 	p, err := b.Connect(inst)
 	if err != nil {
@@ -133,9 +130,9 @@ func (b *bus) syncBesideSlow(ctx context.Context, body []byte) (m contender.Meas
 	defer cancel()
 	var (
 		large = noise(4 * len(body))
-		ended = make(chan error, slowInstances)
+		ended = make(chan error, contender.Stalled)
 	)
-	for i := range slowInstances {
+	for i := range contender.Stalled {
 		p, err := b.Connect(numbered(i))
 		if err != nil {
 			return m, err

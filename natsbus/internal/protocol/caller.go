@@ -168,18 +168,21 @@ func (c *Caller) Step(e Event, now time.Duration) (out Output) {
 	case Failed, Cancelled:
 		c.lose(&out, e.Err)
 	}
-	out.Due = c.due()
+	out.Due = c.due(now)
 	out.Ready = c.state == CallerSending || c.state == CallerWaiting
 	return out
 }
 
 // due returns when the call must look at the time.
-func (c *Caller) due() time.Duration {
+func (c *Caller) due(now time.Duration) time.Duration {
 	switch c.state {
 	case CallerPausing:
 		return c.again
 	case CallerOver:
 		return 0
+	}
+	if c.peer.state == peerAbsent && now < c.graceEnds() {
+		return min(c.beatAt, c.graceEnds())
 	}
 	return c.beatAt
 }
@@ -267,7 +270,7 @@ func (c *Caller) onNobody(out *Output, now time.Duration) {
 
 func (c *Caller) onTick(out *Output, now time.Duration) {
 	switch {
-	case now < c.due() || c.lost(out, now):
+	case c.lost(out, now) || now < c.due(now):
 	case c.state.accepted():
 		c.send(out, c.beat(now))
 	default:

@@ -79,6 +79,9 @@ func (e *endpoint) absent(now time.Duration) {
 	}
 }
 
+// graceEnds returns when a peer that is absent is lost.
+func (e *endpoint) graceEnds() time.Duration { return e.peer.lost + e.shared.grace() }
+
 // silence returns for how long the peer may say nothing.
 func (e *endpoint) silence() time.Duration { return max(e.shared.Silence, 5*e.peer.beat) }
 
@@ -89,7 +92,7 @@ func (e *endpoint) alive(now time.Duration) error {
 	switch {
 	case e.shared.Fault == NoTimeLimit:
 		return nil
-	case e.peer.state == peerAbsent && now-e.peer.lost > e.shared.grace():
+	case e.peer.state == peerAbsent && now >= e.graceEnds():
 		return errors.New("its connection is lost")
 	case now-e.peer.heard > e.silence():
 		return fmt.Errorf("nothing was heard of it for %v", e.silence())

@@ -87,7 +87,7 @@ func TestCaller(t *testing.T) {
 		"sent":                         {events: []Event{accept, pump}, state: CallerWaiting, sent: []wire.Kind{wire.Data}},
 		"beats":                        {events: []Event{accept, pump, {Kind: Tick}}, after: time.Second, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
 		"lost":                         {events: []Event{accept, pump, {Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: nothing was heard of it for 5s"},
-		"nobody there":                 {events: []Event{accept, pump, {Kind: Nobody}, {Kind: Tick}}, after: 3 * time.Second, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: its connection is lost"},
+		"nobody there":                 {events: []Event{accept, pump, {Kind: Nobody}, {Kind: Tick}}, after: 2500 * time.Millisecond, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: its connection is lost"},
 		"failed":                       {events: []Event{accept, pump, {Kind: Failed, Err: errOver}}, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "over"},
 		"gone":                         {events: []Event{accept, pump, from(wire.Gone, mine)}, state: CallerPausing},
 		"gone and gone":                {events: []Event{accept, pump, from(wire.Gone, mine), {Kind: Tick}, from(wire.Accept, mine), from(wire.Gone, mine)}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "its daemon is being replaced"},
@@ -132,9 +132,25 @@ func TestCaller(t *testing.T) {
 			} else {
 				assert.EqualError(t, out.Err, tt.err)
 			}
-			assert.Equal(t, tt.state == CallerOver, c.due() == 0, "there is always a bound")
+			assert.Equal(t, tt.state == CallerOver, c.due(now) == 0, "there is always a bound")
 		})
 	}
+}
+
+// A daemon whose connection is lost is taken for lost when that is due, and not at the next beat.
+func TestLostWhenTheGraceEnds(t *testing.T) {
+	c := NewCaller(newShared(), Call{Token: "a", Method: "Sync", Write: true, Request: bodyOfSize(1)})
+	c.Step(Event{Kind: Start}, 0)
+	c.Step(from(wire.Accept, mine), 0)
+	c.Step(Event{Kind: Tick}, time.Second)
+	out := c.Step(Event{Kind: Nobody}, time.Second+time.Millisecond)
+	for range 2 {
+		require.Equal(t, Pending, out.Verdict)
+		out = c.Step(Event{Kind: Tick}, out.Due)
+	}
+	require.Equal(t, time.Second+time.Millisecond+2500*time.Millisecond, out.Due)
+	out = c.Step(Event{Kind: Tick}, out.Due)
+	require.Equal(t, NotBegun, out.Verdict)
 }
 
 // A call that is made again has a new name, and whoever was to do it before is told no more.
