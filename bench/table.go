@@ -138,6 +138,10 @@ func table(r results) string {
 				cpu, rss = cpu+row.CPUMS, max(rss, row.PeakRSSMB)
 				fmt.Fprintf(&b, "| %s ", figures(row))
 			}
+			if cpu == 0 && rss == 0 { // it was not measured
+				b.WriteString("| | |\n")
+				continue
+			}
 			fmt.Fprintf(&b, "| %s | %.0f MB |\n", duration(cpu), rss)
 		}
 		b.WriteByte('\n')

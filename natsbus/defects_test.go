@@ -145,27 +145,6 @@ func TestPlacesAreFreeAtOnce(t *testing.T) {
 	l.check(t)
 }
 
-// Reads are made however many writes are.
-func TestWritesNeverMakeReadsFail(t *testing.T) {
-	noLeaks(t)
-	s := natstest.Start(t, nil)
-	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{MaxCalls: 8})
-	p := newSlow()
-	b.Subscribe("a", p, nil)
-	h := connect(t, b)
-	var returned []<-chan error
-	for range 8 {
-		returned = append(returned, inBackground(func() error { return h.Sync(platform.SyncDef{}) }))
-		within(t, p.entered, "the call")
-	}
-	require.ErrorContains(t, h.Sync(platform.SyncDef{}), "8 calls are under way")
-	require.NoError(t, h.Ping())
-	close(p.release)
-	for _, r := range returned {
-		require.NoError(t, within(t, r, "the result"))
-	}
-}
-
 // Services that have names are walled off from each other.
 func TestServicesAreWalledOff(t *testing.T) {
 	noLeaks(t)

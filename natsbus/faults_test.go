@@ -145,25 +145,37 @@ func TestCancelReachesTheDaemon(t *testing.T) {
 	require.NoError(t, b.Ping("a"))
 }
 
+// Reads are made however many writes are, whichever limit these meet.
 func TestReadsDoNotWaitForSyncs(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, nil)
-	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{MaxCallsPerInstance: 2})
-	p := newSlow()
-	b.Subscribe("a", p, nil)
-	h := connect(t, b)
-	var returned []<-chan error
-	for range 2 {
-		returned = append(returned, inBackground(func() error { return h.Sync(platform.SyncDef{}) }))
-		within(t, p.entered, "the call")
-	}
-	require.NoError(t, h.Ping())
-	err := h.Sync(platform.SyncDef{})
-	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
-	require.ErrorContains(t, err, "2 such calls are under way, which is the limit")
-	close(p.release)
-	for _, r := range returned {
-		require.NoError(t, within(t, r, "the result"))
+	for name, tt := range map[string]struct {
+		options natsbus.Options
+		limit   int
+		refusal string
+	}{
+		"of an instance": {natsbus.Options{MaxCallsPerInstance: 2}, 2, "2 such calls are under way, which is the limit"},
+		"of a bus":       {natsbus.Options{MaxCalls: 8}, 8, "8 calls are under way, which is the limit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := ends(t, s.ClientURL(), s.ClientURL(), tt.options)
+			p := newSlow()
+			b.Subscribe("a", p, nil)
+			h := connect(t, b)
+			var returned []<-chan error
+			for range tt.limit {
+				returned = append(returned, inBackground(func() error { return h.Sync(platform.SyncDef{}) }))
+				within(t, p.entered, "the call")
+			}
+			require.NoError(t, h.Ping())
+			err := h.Sync(platform.SyncDef{})
+			require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
+			require.ErrorContains(t, err, tt.refusal)
+			close(p.release)
+			for _, r := range returned {
+				require.NoError(t, within(t, r, "the result"))
+			}
+		})
 	}
 }
 

@@ -1,0 +1,239 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/platformbus/platform/flux"
+)
+
+func syncs(ct *contractTest) error {
+	one, two := ct.Object("one", "value-a"), ct.Object("two", "value-b")
+	return firstError(
+		func() error {
+			return ct.sync(SyncAction{ResourceID: "any: label", Apply: one}, SyncAction{ResourceID: "", Apply: two})
+		},
+		func() error { return ct.exports("value-a", true) },
+		func() error { return ct.sync(SyncAction{ResourceID: "one", Apply: ct.Object("one", "value-c")}) },
+		func() error { return ct.exports("value-c", true) },
+		func() error { return ct.exports("value-a", false) },
+		func() error { return ct.exports("value-b", true) },
+		func() error { return ct.sync(SyncAction{ResourceID: "two", Delete: two}) },
+		func() error { return ct.exports("value-b", false) },
+		func() error { return ct.sync(SyncAction{ResourceID: "two", Delete: two}) },
+	)
+}
+
+func syncsTheRest(ct *contractTest) error {
+	ct.setStep("Sync")
+	err := ct.Platform.Sync(SyncDef{Actions: []SyncAction{
+		{ResourceID: "bad", Apply: ct.Invalid},
+		{ResourceID: "good", Apply: ct.Object("good", "value-a")},
+		{ResourceID: "both", Apply: ct.Object("both", "value-b")},
+		{ResourceID: "both", Apply: ct.Invalid},
+		{ResourceID: "bad too", Apply: ct.Invalid},
+	}})
+	failed, ok := err.(SyncError)
+	if !ok {
+		return mismatch("Sync, some of whose actions fail, returned", err, SyncError{})
+	}
+	var ids []string
+	for id := range texts(failed) {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	if want := []string{"bad", "bad too", "both"}; !slices.Equal(ids, want) {
+		return mismatch("the SyncError has entries for", ids, want)
+	}
+	return firstOf(ct.exports("value-a", true), ct.exports("value-b", true))
+}
+
+func syncsAgain(ct *contractTest) error {
+	action := SyncAction{ResourceID: "a", Apply: ct.Object("one", "value-a")}
+	return firstError(
+		func() error { return ct.sync(action) },
+		func() error { return ct.unchanged(func() error { return ct.sync(action, action) }) },
+	)
+}
+
+func listsAll(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+		return err
+	}
+	for _, tt := range []struct {
+		namespace string
+		ignored   flux.ServiceIDSet
+		want      []flux.ServiceID
+	}{
+		{ct.Namespace, nil, []flux.ServiceID{ct.id("db"), ct.id("web")}},
+		{ct.Namespace, flux.ServiceIDSet{ct.id("db"): {}, ct.id("missing"): {}}, []flux.ServiceID{ct.id("web")}},
+		{"", flux.ServiceIDSet{ct.id("web"): {}}, []flux.ServiceID{ct.id("db")}},
+	} {
+		ct.setStep("AllServices")
+		services, err := ct.Platform.AllServices(tt.namespace, tt.ignored)
+		if err := mustSucceed("AllServices", err); err != nil {
+			return err
+		}
+		if got := ct.own(services); !slices.Equal(got, tt.want) {
+			return mismatch(fmt.Sprintf("AllServices(%q, %v) returned, of the namespace, the services", tt.namespace, tt.ignored), got, tt.want)
+		}
+	}
+	return ct.runs("db", "image:2")
+}
+
+func findsSome(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+		return err
+	}
+	ct.setStep("SomeServices")
+	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web"), ct.id("web-2")})
+	if err := mustSucceed("SomeServices", err); err != nil {
+		return err
+	}
+	if got, want := ct.own(services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
+		return mismatch("SomeServices, of one service twice and two that do not exist, returned the services", got, want)
+	}
+	ct.setStep("SomeServices of none")
+	services, err = ct.Platform.SomeServices(nil)
+	if len(services) > 0 {
+		return mismatch("SomeServices of none returned the services", services, nil)
+	}
+	return mustSucceed("SomeServices of none", err)
+}
+
+func rollsOut(ct *contractTest) error {
+	_, next := ct.Service("web", "image:2")
+	def := ServiceDefinition{ServiceID: ct.id("web"), NewDefinition: next}
+	return firstError(
+		func() error { return ct.service("web", "image:1") },
+		func() error { return ct.apply(def) },
+		func() error { return ct.runs("web", "image:2") },
+		func() error { return ct.unchanged(func() error { return ct.apply(def) }) },
+		func() error {
+			_, last := ct.Service("web", "image:3")
+			return ct.apply(ServiceDefinition{ServiceID: ct.id("web"), NewDefinition: last, Async: true})
+		},
+		func() error { return ct.exports("image:3", true) },
+	)
+}
+
+func appliesTheRest(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:1")); err != nil {
+		return err
+	}
+	_, next := ct.Service("web", "image:2")
+	_, missing := ct.Service("missing", "image:2")
+	ct.setStep("Apply")
+	err := ct.Platform.Apply([]ServiceDefinition{
+		{ServiceID: ct.id("missing"), NewDefinition: missing},
+		{ServiceID: ct.id("db"), NewDefinition: ct.Invalid},
+		{ServiceID: ct.id("web"), NewDefinition: next},
+	})
+	failed, ok := err.(ApplyError)
+	if !ok {
+		return mismatch("Apply, two of whose definitions fail, returned", err, ApplyError{})
+	}
+	if len(failed) != 2 || failed[ct.id("db")] == nil || !errors.Is(failed[ct.id("missing")], ErrNoMatchingService) {
+		return mismatch("the ApplyError holds", texts(failed), map[string]string{string(ct.id("db")): "(why)", string(ct.id("missing")): ErrNoMatchingService.Error()})
+	}
+	return firstOf(ct.runs("web", "image:2"), ct.runs("db", "image:1"))
+}
+
+func exportsTheSame(ct *contractTest) error {
+	for i := range 8 {
+		name := fmt.Sprintf("object-%d", i)
+		if err := ct.sync(SyncAction{ResourceID: name, Apply: ct.Object(name, "value-"+name)}); err != nil {
+			return err
+		}
+	}
+	return ct.unchanged(func() error { return ct.unchanged(func() error { return nil }) })
+}
+
+func syncsItsExport(ct *contractTest) error {
+	if err := firstOf(ct.service("web", "image:1"), ct.sync(SyncAction{ResourceID: "a", Apply: ct.Object("one", "value-a")})); err != nil {
+		return err
+	}
+	data, err := ct.export()
+	return firstOf(err, ct.unchanged(func() error { return ct.sync(SyncAction{ResourceID: "export", Apply: data}) }))
+}
+
+func leavesArguments(ct *contractTest) error {
+	if err := ct.service("web", "image:1"); err != nil {
+		return err
+	}
+	_, controller := ct.Service("web", "image:2")
+	for _, r := range []request{
+		{method: "Sync", def: SyncDef{Actions: []SyncAction{{ResourceID: "b", Apply: ct.Object("one", "a")}, {ResourceID: "a", Delete: ct.Object("two", "b")}}}},
+		{method: "Apply", defs: []ServiceDefinition{{ServiceID: ct.id("web"), NewDefinition: controller}}},
+		{method: "SomeServices", ids: []flux.ServiceID{ct.id("web"), ct.id("db")}},
+		{method: "AllServices", namespace: ct.Namespace, ignored: flux.ServiceIDSet{ct.id("web"): {}}},
+	} {
+		want := r.clone()
+		ct.setStep("%s", r.method)
+		if err := mustSucceed(r.method, r.send(ct.Platform).err); err != nil {
+			return err
+		}
+		if show(r.arguments()) != show(want.arguments()) {
+			return mismatch(r.method+" left its arguments as", r.arguments(), want.arguments())
+		}
+		// What has been passed is the caller's again.
+		for _, action := range r.def.Actions {
+			clear(action.Apply)
+		}
+		for _, def := range r.defs {
+			clear(def.NewDefinition)
+		}
+	}
+	return firstOf(ct.exports("image:2", true), ct.runs("web", "image:2"))
+}
+
+func givesResults(ct *contractTest) error {
+	if err := ct.service("web", "image:1"); err != nil {
+		return err
+	}
+	return ct.unchanged(func() error {
+		for _, r := range []request{{method: "Export"}, {method: "AllServices"}, {method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}}} {
+			ct.setStep("%s", r.method)
+			a := r.send(ct.Platform)
+			clear(a.export)
+			for _, s := range a.services {
+				clear(s.Containers.Containers)
+			}
+			clear(a.services)
+		}
+		return ct.runs("web", "image:1")
+	})
+}
+
+func overlaps(ct *contractTest) error {
+	ct.setStep("8 calls of Sync")
+	if err := concurrently(8, func(i int) error {
+		name := fmt.Sprintf("object-%d", i)
+		def := SyncDef{Actions: []SyncAction{{ResourceID: name, Apply: ct.Object(name, "value-"+name)}}}
+		return mustSucceed("a Sync at the same time as others", ct.Platform.Sync(def))
+	}); err != nil {
+		return err
+	}
+	for i := range 8 {
+		if err := ct.exports(fmt.Sprintf("value-object-%d", i), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refusesEnded(ct *contractTest) error {
+	cause := errors.New("the user went home")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	view := WithContext(ctx, ct.Platform)
+	ct.setStep("calls whose context has ended")
+	_, err := view.AllServices("", nil)
+	return firstOf(
+		diffCause("AllServices", err, cause),
+		diffCause("Sync", view.Sync(SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: ct.Object("one", "value-a")}}}), cause),
+		ct.exports("value-a", false),
+	)
+}
