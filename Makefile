@@ -3,8 +3,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz simulate
 
-MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
-NESTED   := $(dir $(wildcard bench/go.mod examples/transports/go.mod)) # modules with tests of their own
+MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
+NESTED   := bench examples/transports # modules with tests of their own, which know no go.work
 COUNT    ?= 1
 CASE     ?= # all
 FUZZTIME ?= 20s
@@ -19,8 +19,8 @@ controlplane: ## build etcd, Kubernetes and kwok into the user's cache: about 10
 
 test: export PLATFORM_REQUIRE_CLUSTER = 1
 test: controlplane ## run all tests, against a real control plane, with the race detector
-	@for m in $(NESTED); do (set -x; cd $$m && go vet ./... && go test -timeout 30m ./...) || exit 1; done
-	go test -race -timeout 30m ./...
+	@for m in $(NESTED); do (set -x; cd $$m && export GOWORK=off && go vet ./... && go test -timeout 30m ./...) || exit 1; done
+	go test -race -timeout 30m ./... ./cmd/...
 
 check: fmt vet lint tidy imports ## all that can be checked without running the code
 
@@ -29,27 +29,28 @@ fmt:
 		test -z "$$files" || { echo "not formatted, run gofmt -w on:" $$files; exit 1; }
 
 vet:
-	go vet ./...
+	go vet ./... ./cmd/...
 
 lint: bin/golangci-lint
-	bin/golangci-lint run ./...
+	bin/golangci-lint run ./... ./cmd/...
 
 tidy:
-	@for m in $(MODULES); do (set -x; cd $$m && go mod tidy -diff) || exit 1; done
+	@for m in $(MODULES); do (set -x; cd $$m && GOWORK=off go mod tidy -diff) || exit 1; done
+	hack/tidy-cmd -diff
 
 imports:
 	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
 
 demo: controlplane ## run a daemon and a service, as processes, on a real control plane
-	go build -o bin/demo/ ./examples/demo ./examples/daemon ./examples/service
+	go build -o bin/demo/ ./examples/demo ./cmd/platform
 	@bin/demo/demo
 
 demo-standalone: controlplane ## tell the same story within one process
 	go run ./examples/demo -standalone
 
 bench: controlplane ## measure against the alternatives, and put the tables into README.md; CASE=sync measures one case anew
-	cd bench && go run . -out results.json -case "$(CASE)"
-	cd bench && go run . -out results.json -readme ../README.md
+	cd bench && GOWORK=off go run . -out results.json -case "$(CASE)"
+	cd bench && GOWORK=off go run . -out results.json -readme ../README.md
 
 bench-bus: ## benchmark the bus; COUNT=10 gives what bin/benchstat wants
 	go test -run '^$$' -bench . -count $(COUNT) .
@@ -66,5 +67,5 @@ simulate: ## run SEEDS seeds of the bus's protocol from FIRST on, each a virtual
 
 # hack/tools pins the versions.
 bin/golangci-lint bin/benchstat: hack/tools/go.mod hack/tools/go.sum
-	go build -C hack/tools -o $(CURDIR)/bin/ tool
+	GOWORK=off go build -C hack/tools -o $(CURDIR)/bin/ tool
 	@touch $@

@@ -96,23 +96,42 @@ var layers = map[string]layer{
 		inTests: []string{"internal/faultproxy", "internal/natstest"},
 		never:   []string{"github.com/stretchr/testify"},
 	},
-	"examples/toy": {own: []string{"examples/toy", ".", "flux"}, others: []string{}},
-	"examples/daemon": {
-		own:   []string{"examples/daemon", "examples/internal", "natsbus", "kubernetes", ".", "flux"},
-		never: []string{"github.com/stretchr/testify"},
-	},
+	"examples/toy":    {own: []string{"examples/toy", ".", "flux"}, others: []string{}},
+	"examples/daemon": {own: []string{"examples/daemon", "natsbus", "kubernetes", ".", "flux"}, never: []string{"github.com/stretchr/testify"}},
 	"examples/service": { // does not depend on Kubernetes
-		own:   []string{"examples/service", "examples/internal", "natsbus", ".", "flux", "internal/oneline"},
+		own:   []string{"examples/service", "natsbus", ".", "flux"},
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
-	"examples/internal": {
-		own:   []string{"examples/internal", "natsbus", "flux", "internal/oneline"},
+	"docs": {inTests: []string{"internal/controlplane", "internal/process"}},
+	// The programs.
+	"cmd/platform": {
+		own:     cmdInternal("daemon", "service", "program"),
+		inTests: []string{"cmd/platform", "kubernetes", ".", "flux", "internal/controlplane", "internal/faultproxy", "internal/natstest", "internal/process"},
+		never:   []string{"github.com/stretchr/testify"},
+	},
+	"cmd/internal/daemon": {
+		own:   append(cmdInternal("daemon", "program"), "natsbus", "kubernetes", ".", "flux"),
+		never: []string{"github.com/stretchr/testify"},
+	},
+	"cmd/internal/service": { // does not need Kubernetes' client
+		own:   append(cmdInternal("service", "program"), "natsbus", ".", "flux", "internal/oneline"),
+		never: []string{"github.com/stretchr/testify", "k8s.io"},
+	},
+	"cmd/internal/program": {
+		own:   append(cmdInternal("program"), "natsbus", ".", "flux", "internal/oneline"),
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	// Modules of their own.
 	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},
 	"bench":               {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
 	"hack":                {own: []string{"hack"}},
+}
+
+func cmdInternal(names ...string) []string {
+	for i, name := range names {
+		names[i] = "cmd/internal/" + name
+	}
+	return names
 }
 
 func kubernetesInternal(names ...string) []string {

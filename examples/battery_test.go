@@ -1,4 +1,4 @@
-// Package examples_test checks that the README matches the code.
+// Package examples_test runs the examples.
 package examples_test
 
 import (

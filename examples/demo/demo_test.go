@@ -50,7 +50,7 @@ func builtPrograms(t *testing.T) string {
 		if built.dir, built.err = os.MkdirTemp("", "demo-programs-"); built.err != nil {
 			return
 		}
-		if out, err := exec.Command("go", "build", "-race", "-o", built.dir, ".", "../daemon", "../service").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-race", "-o", built.dir, ".", "../../cmd/platform").CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})
@@ -287,9 +287,8 @@ func TestKilled(t *testing.T) {
 func TestProgramEnds(t *testing.T) {
 	cp := controlplane.Require(t)
 	folder := t.TempDir()
-	for name, text := range map[string]string{"service": "exec " + filepath.Join(builtPrograms(t), "service") + ` "$@"`, "daemon": "echo there is no reason >&2; exit 3"} {
-		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700))
-	}
+	script := "#!/bin/sh\nif [ \"$1\" = service ]; then exec " + filepath.Join(builtPrograms(t), "platform") + " \"$@\"; fi\necho there is no reason >&2; exit 3\n"
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "platform"), []byte(script), 0o700))
 	err := run(t.Context(), io.Discard, strings.NewReader("y\n"), options{kubeconfig: cp.Kubeconfig(), programs: folder})
 	require.ErrorContains(t, err, "daemon-1 ended unexpectedly: exit status 3")
 	require.ErrorContains(t, err, "there is no reason")

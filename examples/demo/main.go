@@ -1,7 +1,7 @@
 // Command demo demonstrates the library on a real control plane, in under a minute: a
 // daemon offers a cluster, a service uses it, and a bus connects them.
 //
-//	make demo                       # examples/daemon and examples/service, as processes
+//	make demo                       # a daemon and a service of cmd/platform, as processes
 //	make demo-standalone            # the same story within one process
 //	DEMO_KUBECONFIG=path make demo  # on a cluster of yours; it asks first
 //
@@ -61,7 +61,7 @@ func main() {
 type options struct {
 	kubeconfig string // of the user's cluster; none if empty
 	standalone bool
-	programs   string // the folder of daemon and service, unless standalone
+	programs   string // the folder of the program platform, unless standalone
 }
 
 // run opens a cluster, runs the story on it, and removes everything that the story created.

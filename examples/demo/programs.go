@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ import (
 	"github.com/platformbus/platform/natsbus"
 )
 
-// programs is a setup that runs examples/daemon and examples/service as processes, which end
+// programs is a setup that runs a daemon and a service of cmd/platform as processes, which end
 // with this process. The NATS server between them is in the service. The story is one more
 // client of the same bus, and uses the service's HTTP API for Sync.
 type programs struct {
@@ -32,7 +33,7 @@ type programs struct {
 	*natsbus.Bus
 
 	cluster *cluster
-	folder  string // of the programs
+	folder  string // of the program
 	fail    func(error)
 
 	dir      string // of their logs
@@ -58,15 +59,13 @@ var (
 // start starts the service, and connects to its NATS server as a service does.
 func (p *programs) start(ctx context.Context) (err error) {
 	p.step("The service starts, and the NATS server in it")
-	for _, name := range []string{"service", "daemon"} {
-		if _, err := os.Stat(filepath.Join(p.folder, name)); err != nil {
-			return fmt.Errorf("%w: run make demo, which builds it, or make demo-standalone, which needs none", err)
-		}
+	if _, err := os.Stat(filepath.Join(p.folder, "platform")); err != nil {
+		return fmt.Errorf("%w: run make demo, which builds it, or make demo-standalone, which needs none", err)
 	}
 	if p.dir, err = os.MkdirTemp("", "demo-"); err != nil {
 		return err
 	}
-	service, err := p.run(ctx, "service", "service", "-embedded-nats=127.0.0.1:0", "-instance", string(instance))
+	service, err := p.run(ctx, "service", "service", "--embedded-nats=127.0.0.1:0", "--instance", string(instance))
 	if err != nil {
 		return err
 	}
@@ -92,11 +91,11 @@ type program struct {
 	url string
 }
 
-// run starts a program, whose log is named after it, and waits until it serves.
-func (p *programs) run(ctx context.Context, path, name string, args ...string) (program, error) {
-	env := append(os.Environ(), "NATS_URL=", "NATS_CREDS=", "NATS_USER=", "NATS_PASSWORD=", "NATS_CA=", "SERVICE_TOKEN=")
+// run starts a daemon or a service, with a log of that name, and waits until it serves.
+func (p *programs) run(ctx context.Context, command, name string, args ...string) (program, error) {
+	env := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "PLATFORM_") })
 	one, err := process.Start(process.Program{
-		Name: name, Dir: p.dir, Path: filepath.Join(p.folder, path), Args: append(args, "-listen", "127.0.0.1:0"),
+		Name: name, Dir: p.dir, Path: filepath.Join(p.folder, "platform"), Args: append([]string{command, "--listen", "127.0.0.1:0"}, args...),
 		Env: env, // a kubeconfig may depend on it
 		Ended: func(one *process.Process) {
 			if !p.stopping.Load() {
@@ -129,8 +128,8 @@ func (p *programs) showUnavailable() error {
 
 func (p *programs) offer(ctx context.Context, version string) (daemon, error) {
 	d, err := p.run(ctx, "daemon", fmt.Sprintf("daemon-%d", len(p.daemons)+1),
-		"-nats", p.natsURL, "-instance", string(instance), "-kubeconfig", p.cluster.kubeconfig,
-		"-namespace", namespace, "-announce", version, "-call-timeout", callLimit.String())
+		"--nats", p.natsURL, "--instance", string(instance), "--kubeconfig", p.cluster.kubeconfig,
+		"--namespace", namespace, "--announce", version, "--call-timeout", callLimit.String())
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,36 @@
+package program_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/cmd/internal/program"
+)
+
+type label string
+
+// A record is one line, and its values are bounded, whatever is logged.
+func TestLoggerWritesLines(t *testing.T) {
+	for _, value := range []any{
+		strings.Repeat("x", 1<<20) + "\n", errors.New(strings.Repeat("x", 1<<20) + "\n"), label("a\n" + strings.Repeat("x", 1<<20)),
+	} {
+		var b bytes.Buffer
+		logger(t, &b).Warn("one\ntwo", "value", value, slog.Group("of", "value", value))
+		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
+		assert.Less(t, b.Len(), 9<<10)
+		assert.Contains(t, b.String(), "level=WARN")
+	}
+}
+
+func logger(t *testing.T, w io.Writer) *slog.Logger {
+	l, err := (&program.Log{Format: "text"}).Logger(w)
+	require.NoError(t, err)
+	return l
+}

@@ -1,0 +1,128 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+)
+
+// envPrefix begins the names of the environment variables: PLATFORM_NATS_CREDS sets --nats-creds.
+const envPrefix = "PLATFORM_"
+
+// configFlag names the configuration file.
+const configFlag = "config"
+
+// AddSettings adds the flag of the configuration file to the root command.
+func AddSettings(root *cobra.Command) {
+	root.PersistentFlags().String(configFlag, "", "YAML `file` with settings: the names of flags, without the dashes, and their values")
+}
+
+// EnvName returns the environment variable that sets a flag.
+func EnvName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// loadSettings sets the flags of cmd that the command line does not set: from the environment,
+// or else from the configuration file. A setting of the file that no command has is an error,
+// since it is most likely a typing error; one of another command is ignored, so that commands
+// may share a file.
+func loadSettings(cmd *cobra.Command) error {
+	file := cmd.Flag(configFlag)
+	if value, ok := os.LookupEnv(EnvName(configFlag)); ok && !file.Changed {
+		if err := file.Value.Set(value); err != nil {
+			return Usage("%s: %w", EnvName(configFlag), err)
+		}
+	}
+	settings, err := readSettings(file.Value.String())
+	if err != nil {
+		return Usage("the settings: %w", err)
+	}
+	for name := range settings {
+		if !isSetting(cmd.Root(), name) {
+			return Usage("the settings in %s: %.100q is not the name of a flag", file.Value, name)
+		}
+	}
+	var failed []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == configFlag || f.Name == "help" {
+			return
+		}
+		from, value := EnvName(f.Name), any(nil)
+		if text, ok := os.LookupEnv(from); ok && text != "" {
+			value = text
+		} else if value, ok = settings[f.Name]; ok {
+			from = file.Value.String()
+		} else {
+			return
+		}
+		if err := setFlag(f, value); err != nil {
+			failed = append(failed, fmt.Errorf("--%s (from %s): %w", f.Name, from, err))
+		}
+	})
+	if len(failed) > 0 {
+		return Usage("%w", errors.Join(failed...))
+	}
+	return nil
+}
+
+// readSettings reads the configuration file; the name may be empty.
+func readSettings(name string) (settings map[string]any, err error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := yaml.UnmarshalStrict(text, &settings); err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("it is not YAML of names and values")} // the error may quote a secret
+	}
+	return settings, nil
+}
+
+// isSetting reports whether a command, or one below it, has a flag of this name that the file may set.
+func isSetting(cmd *cobra.Command, name string) bool {
+	if name == configFlag || name == "help" {
+		return false
+	}
+	if cmd.PersistentFlags().Lookup(name) != nil || cmd.Flags().Lookup(name) != nil {
+		return true
+	}
+	for _, below := range cmd.Commands() {
+		if isSetting(below, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// setFlag sets a flag to a value of the environment or of the file, where a list is a list.
+// The flag counts as changed.
+func setFlag(f *pflag.Flag, value any) error {
+	list, isList := value.([]any)
+	slice, isSlice := f.Value.(pflag.SliceValue)
+	switch {
+	case isList && !isSlice:
+		return errors.New("want one value, not a list")
+	case isList:
+		texts := make([]string, len(list))
+		for i, one := range list {
+			texts[i] = fmt.Sprint(one)
+		}
+		if err := slice.Replace(texts); err != nil {
+			return err
+		}
+	default:
+		if err := f.Value.Set(fmt.Sprint(value)); err != nil {
+			return err
+		}
+	}
+	f.Changed = true
+	return nil
+}
