@@ -105,13 +105,17 @@ var layers = map[string]layer{
 	"docs": {inTests: []string{"internal/controlplane", "internal/process"}},
 	// The programs.
 	"cmd/platform": {
-		own:     cmdInternal("daemon", "service", "program"),
+		own:     cmdInternal("client", "daemon", "service", "program"),
 		inTests: []string{"cmd/platform", "kubernetes", ".", "flux", "internal/controlplane", "internal/faultproxy", "internal/natstest", "internal/process"},
 		never:   []string{"github.com/stretchr/testify"},
 	},
 	"cmd/internal/daemon": {
 		own:   append(cmdInternal("daemon", "program"), "natsbus", "kubernetes", ".", "flux"),
 		never: []string{"github.com/stretchr/testify"},
+	},
+	"cmd/internal/client": { // needs Kubernetes' manifests, and not its client
+		own:   append(cmdInternal("client", "program"), "natsbus", "kubernetes/manifest", ".", "flux", "internal/oneline"),
+		never: []string{"github.com/stretchr/testify", "k8s.io/client-go"},
 	},
 	"cmd/internal/service": { // does not need Kubernetes' client
 		own:   append(cmdInternal("service", "program"), "natsbus", ".", "flux", "internal/oneline"),

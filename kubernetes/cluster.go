@@ -213,7 +213,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst, config.RateLimiter = -1, 0, nil
 	config.Timeout = 0 // each request has a context of its own
-	config.WarningHandlerWithContext = warnings{options.Logger}
+	config.WarningHandlerWithContext = newWarnings(options.Logger)
 	if config.UserAgent == "" {
 		config.UserAgent = "platform/" + options.Version
 	}
@@ -296,12 +296,28 @@ func (c *Cluster) Ping() error {
 // Version returns Options.Version. It contacts nothing.
 func (c *Cluster) Version() (string, error) { return c.options.Version, nil }
 
-// warnings logs what the API server warns of.
-type warnings struct{ logger *slog.Logger }
+// warnings logs what the API server warns of: each warning once, as long as it is among the
+// last ones, since the server repeats it with each request.
+type warnings struct {
+	logger *slog.Logger
+	told   *recent.Cache[string, struct{}]
+}
+
+// maxWarnings is how many warnings are remembered.
+const maxWarnings = 1000
+
+func newWarnings(logger *slog.Logger) warnings {
+	return warnings{logger, recent.New[string](maxWarnings, func(struct{}) int { return 1 })}
+}
 
 func (w warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _ string, text string) {
-	if code == 299 && text != "" {
-		w.logger.WarnContext(ctx, "the API server warns", "warning", redact.Line(redact.Content().Text(text)))
+	if code != 299 || text == "" {
+		return
+	}
+	text = redact.Line(redact.Content().Text(text))
+	if _, told := w.told.Get(text); !told {
+		w.told.Put(text, struct{}{})
+		w.logger.WarnContext(ctx, "the API server warns", "warning", text)
 	}
 }
 

@@ -242,3 +242,12 @@ func secretOf(name string) string { return "not-a-secret-of-" + name }
 func credentials(name string, server net.Addr) []string {
 	return []string{"PLATFORM_NATS=nats://" + server.String(), "PLATFORM_NATS_USER=" + name, "PLATFORM_NATS_PASSWORD=" + secretOf(name)}
 }
+
+// freeAddr returns an address of loopback on which nobody listens now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}

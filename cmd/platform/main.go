@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/platformbus/platform/cmd/internal/client"
 	"github.com/platformbus/platform/cmd/internal/daemon"
 	"github.com/platformbus/platform/cmd/internal/program"
 	"github.com/platformbus/platform/cmd/internal/service"
@@ -37,5 +38,6 @@ func root() *cobra.Command {
 	}
 	program.AddSettings(cmd)
 	cmd.AddCommand(daemon.Command(), service.Command())
+	cmd.AddCommand(client.Commands()...)
 	return cmd
 }

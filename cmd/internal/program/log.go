@@ -14,6 +14,7 @@ import (
 type Log struct {
 	Verbose int
 	Format  string
+	Least   slog.Level // of what is logged without --verbose
 }
 
 // AddFlags adds the flags of the log.
@@ -27,7 +28,7 @@ const LevelObjects = slog.LevelDebug - 4
 
 // Logger returns a logger that writes to w.
 func (l *Log) Logger(w io.Writer) (*slog.Logger, error) {
-	options := slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: bounded}
+	options := slog.HandlerOptions{Level: l.Least, ReplaceAttr: bounded}
 	switch {
 	case l.Verbose == 1:
 		options.Level = slog.LevelDebug

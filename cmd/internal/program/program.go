@@ -69,7 +69,7 @@ func Main(root *cobra.Command) int {
 	code := exitCode(err)
 	if err != nil && code != ExitDiffers {
 		fmt.Fprintf(os.Stderr, "platform: %s\n", oneline.Line(err.Error()))
-		if help := helpOf(err); help != "" && code != ExitUsage {
+		if help := HelpOf(err); help != "" && code != ExitUsage {
 			fmt.Fprintf(os.Stderr, "\n%s\n", strings.TrimSpace(help))
 		}
 	}
@@ -94,8 +94,8 @@ func exitCode(err error) int {
 	return ExitFailed
 }
 
-// helpOf returns the help text of an error, fit for a terminal, or nothing.
-func helpOf(err error) string {
+// HelpOf returns the help text of an error, fit for a terminal, or nothing.
+func HelpOf(err error) string {
 	var helpful flux.HelpfulError
 	if !errors.As(err, &helpful) {
 		return ""

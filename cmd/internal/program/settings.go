@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // envPrefix begins the names of the environment variables: PLATFORM_NATS_CREDS sets --nats-creds.
@@ -71,7 +71,8 @@ func loadSettings(cmd *cobra.Command) error {
 	return nil
 }
 
-// readSettings reads the configuration file; the name may be empty.
+// readSettings reads the configuration file; the name may be empty. To yaml/v3 the key yes is
+// a text, and to YAML 1.1 it is true.
 func readSettings(name string) (settings map[string]any, err error) {
 	if name == "" {
 		return nil, nil
@@ -80,7 +81,7 @@ func readSettings(name string) (settings map[string]any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := yaml.UnmarshalStrict(text, &settings); err != nil {
+	if err := yaml.Unmarshal(text, &settings); err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("it is not YAML of names and values")} // the error may quote a secret
 	}
 	return settings, nil
@@ -125,4 +126,16 @@ func setFlag(f *pflag.Flag, value any) error {
 	}
 	f.Changed = true
 	return nil
+}
+
+// TokenVariable is the environment variable with the bearer token of a service. It has no flag.
+const TokenVariable = envPrefix + "TOKEN"
+
+// Token returns the bearer token of a file, or if it has no name, of the environment. It is
+// empty if there is none.
+func Token(file string) (string, error) {
+	if file == "" {
+		return os.Getenv(TokenVariable), nil
+	}
+	return ReadSecret(file)
 }

@@ -73,7 +73,7 @@ func (c *config) addFlags(flags *pflag.FlagSet) {
 	flags.Lookup(embedded).NoOptDefVal = "127.0.0.1:4222"
 	flags.StringSliceVar(&c.instances, "instance", nil, "`IDs` of the instances in the list of instances; others can be used too")
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` of the API; one that is not on loopback needs a token")
-	flags.StringVar(&c.tokenFile, "token-file", "", "`file` with the bearer token that requests must have (or set "+tokenVariable+")")
+	flags.StringVar(&c.tokenFile, "token-file", "", "`file` with the bearer token that requests must have (or set "+program.TokenVariable+")")
 	flags.Int64Var(&c.maxBody, "max-body", 16<<20, "limit of a request's body, in `bytes`")
 	flags.Int64Var(&c.maxBodies, "max-bodies", 256<<20, "limit of the bodies of all requests in progress together, in `bytes`; the process takes about three times as much")
 	flags.DurationVar(&c.call, "call-timeout", 15*time.Minute, "limit of each request")
@@ -169,23 +169,20 @@ func (c *config) run(ctx context.Context) error {
 // minToken is the minimum length of a token, in bytes, so that it cannot be guessed.
 const minToken = 16
 
-// tokenVariable is the environment variable with the token.
-const tokenVariable = "PLATFORM_TOKEN"
-
 // token returns the bearer token of the API. If it is empty, requests need none.
 func (c *config) token() (string, error) {
-	token, from := os.Getenv(tokenVariable), tokenVariable
-	if c.tokenFile != "" {
-		var err error
-		if token, err = program.ReadSecret(c.tokenFile); err != nil {
-			return "", err
-		}
-		from = c.tokenFile
+	token, err := program.Token(c.tokenFile)
+	if err != nil {
+		return "", err
+	}
+	from := c.tokenFile
+	if from == "" {
+		from = program.TokenVariable
 	}
 	switch {
 	case token == "" && !isLoopback(c.listen):
 		return "", program.Usage("--listen %s can be reached from elsewhere, and its clients can change clusters: "+
-			"set --token-file or %s, or listen on 127.0.0.1", c.listen, tokenVariable)
+			"set --token-file or %s, or listen on 127.0.0.1", c.listen, program.TokenVariable)
 	case token != "" && len(token) < minToken:
 		return "", program.Usage("the token in %s has %d bytes, which can be guessed; want at least %d, such as from openssl rand -hex 32", from, len(token), minToken)
 	}

@@ -1,0 +1,165 @@
+// Package client has the commands for people and scripts: they use clusters through the HTTP API
+// of a service, or directly over NATS.
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/program"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/natsbus"
+)
+
+// Commands returns the commands.
+func Commands() []*cobra.Command {
+	return []*cobra.Command{getCommand(), planCommand(), syncCommand(), exportCommand(), pingCommand()}
+}
+
+// A config holds the settings that all commands have.
+type config struct {
+	nats      program.NATS
+	log       program.Log
+	server    string
+	tokenFile string
+	instance  string
+	output    output
+	timeout   time.Duration
+}
+
+func (c *config) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&c.server, "server", "", "`URL` of a service, such as http://127.0.0.1:8080; or set --nats")
+	flags.StringVar(&c.tokenFile, "token-file", "", "`file` with the bearer token of the service (or set "+program.TokenVariable+")")
+	flags.DurationVar(&c.timeout, "timeout", 15*time.Minute, "limit of the whole command")
+	c.nats.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) { // rarely needed, and long: see platform service --help
+		f.Hidden = strings.HasPrefix(f.Name, "bus-")
+	})
+	c.log.Least = slog.LevelWarn
+	c.log.AddFlags(flags)
+}
+
+// newCommand returns a command with the settings that all have. Its run is called with
+// what the settings lead to, under a context that ends after --timeout.
+func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t *target, args []string) error) *cobra.Command {
+	c.addFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		log, err := c.log.Logger(cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		if err := c.output.check(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeoutCause(cmd.Context(), c.timeout, fmt.Errorf("not done within --timeout, %v", c.timeout))
+		defer cancel()
+		t, err := c.open(log)
+		if err != nil {
+			return err
+		}
+		t.in, t.out, t.err = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+		err = run(ctx, t, args)
+		t.close()
+		if ctx.Err() != nil && err != nil {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		return err
+	}
+	return cmd
+}
+
+// addInstance adds the flag of the one instance that a command is about.
+func (c *config) addInstance(flags *pflag.FlagSet) {
+	flags.StringVarP(&c.instance, "instance", "i", "", "`ID` of the instance")
+}
+
+// A target leads to the instances: over HTTP or over NATS.
+type target struct {
+	http  *httpClient        // nil over NATS
+	bus   platform.Connecter // nil over HTTP
+	close func()             // ends the connection
+	in    io.Reader
+	out   io.Writer
+	err   io.Writer
+}
+
+// open connects as the settings say.
+func (c *config) open(log *slog.Logger) (*target, error) {
+	switch {
+	case c.server != "" && c.nats.URL != "":
+		return nil, program.Usage("--server and --nats are both set: want one of them")
+	case c.server == "" && c.nats.URL == "":
+		return nil, program.Usage("neither --server (or %s) nor --nats (or %s) is set: want the URL of a service or of a NATS server",
+			program.EnvName("server"), program.EnvName("nats"))
+	case c.server != "":
+		u, err := url.Parse(c.server)
+		switch {
+		case err != nil:
+			return nil, program.Usage("--server cannot be read as a URL") // the error quotes it, and it may hold a secret
+		case u.User != nil:
+			return nil, program.Usage("--server holds credentials, which others can read: use --token-file or %s", program.TokenVariable)
+		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+			return nil, program.Usage("--server %q: want something like http://127.0.0.1:8080", c.server)
+		}
+		token, err := program.Token(c.tokenFile)
+		if err != nil {
+			return nil, err
+		}
+		return &target{http: &httpClient{base: u, token: token}, close: func() {}}, nil
+	}
+	conn, _, err := c.nats.Connect("command", log)
+	if err != nil {
+		return nil, err
+	}
+	bus, err := natsbus.New(conn, c.nats.BusOptions(natsbus.Metrics{}, log))
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &target{bus: bus, close: func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+		defer cancel()
+		bus.Close(ctx) //nolint:errcheck // a call that is in progress was told to end
+		conn.Close()
+	}}, nil
+}
+
+// closeLimit bounds the end of the connection.
+const closeLimit = 5 * time.Second
+
+// platform returns the platform of the instance of --instance. Its calls obey ctx.
+func (c *config) platform(ctx context.Context, t *target) (platform.Platform, error) {
+	instance, err := program.InstanceID(c.instance)
+	if err != nil {
+		return nil, program.Usage("--instance: %w", err)
+	}
+	return t.connect(ctx, instance)
+}
+
+// connect returns the platform of an instance. Its calls obey ctx, and say who asks.
+func (t *target) connect(ctx context.Context, instance flux.InstanceID) (platform.Platform, error) {
+	if t.http != nil {
+		return t.http.instance(ctx, instance), nil
+	}
+	p, err := t.bus.Connect(instance)
+	if err != nil {
+		return nil, err
+	}
+	return platform.WithContext(ctx, p), nil
+}
+
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && isTerminalFile(file)
+}

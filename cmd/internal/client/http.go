@@ -1,0 +1,261 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/oneline"
+)
+
+// An httpClient asks the HTTP API of a service.
+type httpClient struct {
+	base  *url.URL
+	token string
+}
+
+// maxAnswer bounds an answer, in bytes: an export can be as large as the bus lets it be.
+const maxAnswer = 1 << 30
+
+// An apiError is the JSON form of an error.
+type apiError struct {
+	Error    string            `json:"error"`
+	Help     string            `json:"help"`
+	Failures map[string]string `json:"failures"`
+}
+
+// ask sends a request. It returns the body also beside an error of the service, since it may
+// hold a partial result.
+func (c *httpClient) ask(ctx context.Context, method, path string, query url.Values, kind string, body []byte) ([]byte, error) {
+	u := c.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask the service: %w", err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", kind)
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, platform.UnavailableError(fmt.Errorf("the service does not answer: %w", err))
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the service's answer: %w", err)
+	case len(answer) > maxAnswer:
+		return nil, fmt.Errorf("read the service's answer: it has more than %d bytes", maxAnswer)
+	case resp.StatusCode >= 300:
+		return answer, errorOf(resp.StatusCode, answer)
+	}
+	return answer, nil
+}
+
+// errorOf returns the error that an answer tells of. It has the type that a bus would give
+// it, as far as the answer tells that.
+func errorOf(status int, answer []byte) error {
+	var told apiError
+	if err := json.Unmarshal(answer, &told); err != nil || told.Error == "" {
+		return fmt.Errorf("the service answers %d %s, and not as a service of platform does; is the URL right?", status, http.StatusText(status))
+	}
+	err := errors.New(oneline.Line(told.Error))
+	switch status {
+	case http.StatusServiceUnavailable:
+		return platform.UnavailableError(err)
+	case http.StatusNotImplemented:
+		return platform.UpgradeNeededError(err)
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%w: set --token-file", err)
+	}
+	if len(told.Failures) > 0 {
+		failed := make(platform.SyncError, len(told.Failures))
+		for _, id := range slices.Sorted(maps.Keys(told.Failures)) {
+			failed[id] = errors.New(oneline.Line(told.Failures[id]))
+		}
+		err = failed
+	}
+	if told.Help == "" {
+		return err
+	}
+	return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: told.Help, Err: err}}
+}
+
+func (c *httpClient) instances(ctx context.Context) ([]instanceStatus, error) {
+	var all []instanceStatus
+	err := c.pages(ctx, "/v1/instances", nil, func(answer []byte) error {
+		var page struct {
+			Instances []instanceStatus `json:"instances"`
+		}
+		err := json.Unmarshal(answer, &page)
+		all = append(all, page.Instances...)
+		return err
+	})
+	return all, err
+}
+
+// pages asks for a list until it is complete. Beside an error of the service, the last page
+// may hold a partial result.
+func (c *httpClient) pages(ctx context.Context, path string, query url.Values, add func(answer []byte) error) error {
+	query = maps.Clone(query)
+	if query == nil {
+		query = url.Values{}
+	}
+	for {
+		answer, err := c.ask(ctx, http.MethodGet, path, query, "", nil)
+		if err != nil {
+			if answer != nil {
+				add(answer) //nolint:errcheck // the service's own error says more
+			}
+			return err
+		}
+		var page struct {
+			Continue string `json:"continue"`
+		}
+		if err := errors.Join(json.Unmarshal(answer, &page), add(answer)); err != nil {
+			return fmt.Errorf("read the service's answer: %w", err)
+		}
+		if page.Continue == "" || page.Continue == query.Get("continue") {
+			return nil
+		}
+		query.Set("continue", page.Continue)
+	}
+}
+
+// instance returns the platform of an instance. Its calls obey ctx.
+func (c *httpClient) instance(ctx context.Context, instance flux.InstanceID) platform.Platform {
+	return &httpPlatform{c, ctx, "/v1/instances/" + url.PathEscape(string(instance))}
+}
+
+// An httpPlatform is a Platform whose calls are requests to a service.
+type httpPlatform struct {
+	*httpClient
+	ctx  context.Context
+	path string
+}
+
+var _ platform.Platform = (*httpPlatform)(nil)
+
+func (p *httpPlatform) Ping() error {
+	_, err := p.ask(p.ctx, http.MethodGet, p.path, nil, "", nil)
+	return err
+}
+
+func (p *httpPlatform) Version() (string, error) {
+	answer, err := p.ask(p.ctx, http.MethodGet, p.path, nil, "", nil)
+	var status instanceStatus
+	if json.Unmarshal(answer, &status) == nil && status.Connected {
+		return status.Version, nil // also if the cluster does not answer its daemon
+	}
+	return "", err
+}
+
+// service is the JSON form of a platform.Service.
+type service struct {
+	ID         flux.ServiceID       `json:"id"`
+	IP         string               `json:"ip,omitempty"`
+	Metadata   map[string]string    `json:"metadata,omitempty"`
+	Status     string               `json:"status"`
+	Containers []platform.Container `json:"containers,omitempty"`
+	Excuse     string               `json:"excuse,omitempty"`
+}
+
+func (p *httpPlatform) services(query url.Values) (found []platform.Service, err error) {
+	err = p.pages(p.ctx, p.path+"/services", query, func(answer []byte) error {
+		var page struct {
+			Services []service `json:"services"`
+		}
+		err := json.Unmarshal(answer, &page)
+		for _, s := range page.Services {
+			found = append(found, platform.Service{ID: s.ID, IP: s.IP, Metadata: s.Metadata, Status: s.Status,
+				Containers: platform.ContainersOrExcuse{Containers: s.Containers, Excuse: s.Excuse}})
+		}
+		return err
+	})
+	return found, err
+}
+
+func (p *httpPlatform) AllServices(namespace string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+	query := url.Values{}
+	if namespace != "" {
+		query.Set("namespace", namespace)
+	}
+	found, err := p.services(query)
+	return slices.DeleteFunc(found, func(s platform.Service) bool { return ignored.Contains(s.ID) }), err
+}
+
+func (p *httpPlatform) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	query := url.Values{}
+	for _, id := range ids {
+		query.Add("id", string(id))
+	}
+	return p.services(query)
+}
+
+// Apply applies one definition after the other, as the API takes them.
+func (p *httpPlatform) Apply(defs []platform.ServiceDefinition) error {
+	failed := platform.ApplyError{}
+	for _, def := range defs {
+		query := url.Values{"service": {string(def.ServiceID)}, "async": {strconv.FormatBool(def.Async)}}
+		if _, err := p.ask(p.ctx, http.MethodPost, p.path+"/apply", query, "application/yaml", def.NewDefinition); err != nil {
+			failed[def.ServiceID] = err
+		}
+	}
+	if len(failed) > 0 {
+		return failed
+	}
+	return nil
+}
+
+func (p *httpPlatform) Export() ([]byte, error) {
+	answer, err := p.ask(p.ctx, http.MethodGet, p.path+"/export", nil, "", nil)
+	if err == nil {
+		return answer, nil
+	}
+	var partial struct {
+		Manifests string `json:"manifests"`
+	}
+	json.Unmarshal(answer, &partial) //nolint:errcheck // the service's own error says more
+	return []byte(partial.Manifests), err
+}
+
+func (p *httpPlatform) Sync(def platform.SyncDef) error {
+	type action struct {
+		ResourceID string `json:"resourceID"`
+		Delete     string `json:"delete,omitempty"`
+		Apply      string `json:"apply,omitempty"`
+	}
+	actions := make([]action, len(def.Actions))
+	for i, one := range def.Actions {
+		actions[i] = action{one.ResourceID, string(one.Delete), string(one.Apply)}
+	}
+	if len(actions) == 0 {
+		return p.Ping()
+	}
+	body, err := json.Marshal(map[string]any{"actions": actions})
+	if err != nil {
+		return err
+	}
+	_, err = p.ask(p.ctx, http.MethodPost, p.path+"/sync", nil, "application/json", body)
+	return err
+}

@@ -1,0 +1,218 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/program"
+	"github.com/platformbus/platform/internal/oneline"
+	"github.com/platformbus/platform/kubernetes/manifest"
+)
+
+// addPlanFlags adds flags for the options of a plan.
+func addPlanFlags(flags *pflag.FlagSet, o *manifest.PlanOptions) {
+	flags.StringVar(&o.SyncSet, "set", "", "`name` of the set that the folder's objects form; only what belongs to it is deleted")
+	flags.StringVarP(&o.Namespace, "namespace", "n", "", "`namespace` of definitions without one, the same as the daemon's (default \"default\")")
+	flags.IntVar(&o.DeleteBudget, "delete-budget", 0, "how many objects may be deleted; negative for none (default 10 or a quarter of the set)")
+	flags.BoolVar(&o.AllowDeleteNamespaces, "allow-delete-namespaces", false, "let namespaces be deleted")
+	flags.BoolVar(&o.AllowDeleteCRDs, "allow-delete-crds", false, "let definitions of kinds be deleted")
+	flags.BoolVar(&o.AllowDeletePVCs, "allow-delete-pvcs", false, "let volumes and claims of volumes be deleted")
+}
+
+func planCommand() *cobra.Command {
+	c := new(config)
+	var options manifest.PlanOptions
+	var exitCode bool
+	cmd := c.newCommand(&cobra.Command{
+		Use:   "plan DIR",
+		Short: "Show what a sync of a folder would change",
+		Long: `Show what a sync of a folder would change: additions, changes with their diffs, and, with --set,
+deletions of what an earlier sync of the set applied and the folder no longer has.
+
+It reads the whole cluster by an export.`,
+		Example: "  platform plan ./manifests --instance production --set shop",
+		Args:    cobra.ExactArgs(1),
+	}, func(ctx context.Context, t *target, args []string) error {
+		p, err := c.platform(ctx, t)
+		if err != nil {
+			return err
+		}
+		def, report, err := plan(t, p, args[0], options)
+		if err != nil {
+			return err
+		}
+		if err := c.output.write(t.out, report, func(w io.Writer) error { return writeReport(w, report) }); err != nil {
+			return err
+		}
+		if exitCode && len(def.Actions) > 0 {
+			return program.ErrDiffers
+		}
+		return nil
+	})
+	c.addInstance(cmd.Flags())
+	c.output.addFlag(cmd.Flags())
+	addPlanFlags(cmd.Flags(), &options)
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if a sync would change something")
+	return cmd
+}
+
+// load returns the objects of a folder.
+func load(t *target, dir string) ([]manifest.Object, error) {
+	objects, ignored, err := manifest.Load(os.DirFS(dir))
+	for _, one := range ignored {
+		fmt.Fprintf(t.err, "ignored: %s\n", oneline.Line(one.String()))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the manifests in %s: %w", dir, err)
+	}
+	return objects, nil
+}
+
+// plan compares a folder with the cluster.
+func plan(t *target, p platform.Platform, dir string, options manifest.PlanOptions) (platform.SyncDef, manifest.Report, error) {
+	var none platform.SyncDef
+	desired, err := load(t, dir)
+	if err != nil {
+		return none, manifest.Report{}, err
+	}
+	done := waiting(t.err, "exporting the cluster")
+	current, err := p.Export()
+	done()
+	if err != nil {
+		return none, manifest.Report{}, fmt.Errorf("export the cluster, which a plan needs as a whole: %w", err)
+	}
+	return manifest.Plan(current, desired, options)
+}
+
+func writeReport(w io.Writer, report manifest.Report) error {
+	text := report.String()
+	if hasColor(w) {
+		text = colored(text)
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func syncCommand() *cobra.Command {
+	c := new(config)
+	var options manifest.PlanOptions
+	var prune, yes bool
+	cmd := c.newCommand(&cobra.Command{
+		Use:   "sync DIR",
+		Short: "Apply a folder of manifests",
+		Long: `Apply a folder of manifests, in the order in which the objects need each other. What is unchanged
+costs nothing.
+
+With --prune it also deletes what an earlier sync of the same --set applied and the folder no
+longer has: it shows the plan, and asks before it deletes anything. Scripts give --yes.`,
+		Example: `  platform sync ./manifests --instance production
+  platform sync ./manifests --instance production --set shop --prune`,
+		Args: cobra.ExactArgs(1),
+	}, func(ctx context.Context, t *target, args []string) error {
+		if prune && options.SyncSet == "" {
+			return program.Usage("--prune needs --set: only what belongs to a set is deleted")
+		}
+		p, err := c.platform(ctx, t)
+		if err != nil {
+			return err
+		}
+		def, err := t.toSync(p, args[0], options, prune, yes)
+		if err != nil {
+			return err
+		}
+		done := waiting(t.err, fmt.Sprintf("syncing %d objects", len(def.Actions)))
+		err = p.Sync(def)
+		done()
+		return c.report(t, def, err)
+	})
+	c.addInstance(cmd.Flags())
+	c.output.addFlag(cmd.Flags())
+	addPlanFlags(cmd.Flags(), &options)
+	cmd.Flags().BoolVar(&prune, "prune", false, "also delete what the set had and the folder no longer has")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "delete without asking")
+	return cmd
+}
+
+// toSync returns what to sync: all objects of the folder, or with prune what a plan says,
+// once a person has confirmed its deletions.
+func (t *target) toSync(p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, error) {
+	if !prune {
+		desired, err := load(t, dir)
+		if err != nil {
+			return platform.SyncDef{}, err
+		}
+		def, _, err := manifest.Plan(nil, desired, options) // of nothing: everything is to be added
+		return def, err
+	}
+	def, report, err := plan(t, p, dir, options)
+	if err != nil {
+		return platform.SyncDef{}, err
+	}
+	if err := writeReport(t.err, report); err != nil {
+		return platform.SyncDef{}, err
+	}
+	if len(report.Delete) == 0 || yes {
+		return def, nil
+	}
+	if !isTerminal(t.in) {
+		return platform.SyncDef{}, program.Usage("the plan deletes %d objects, and there is no terminal to ask at: give --yes", len(report.Delete))
+	}
+	fmt.Fprintf(t.err, "\nDelete %d objects? [y/N] ", len(report.Delete))
+	line, err := bufio.NewReader(t.in).ReadString('\n')
+	if answer := strings.ToLower(strings.TrimSpace(line)); err != nil || answer != "y" && answer != "yes" {
+		return platform.SyncDef{}, errors.New("not confirmed: nothing is changed")
+	}
+	return def, nil
+}
+
+// report writes what came of a sync. The error of a SyncError's objects is in the result, and
+// the error that it returns only counts them.
+func (c *config) report(t *target, def platform.SyncDef, err error) error {
+	var failed platform.SyncError
+	if err != nil && !errors.As(err, &failed) {
+		return err
+	}
+	failures := map[string]string{}
+	for id, cause := range failed {
+		failures[id] = "no cause given"
+		if cause != nil {
+			failures[id] = oneline.Line(cause.Error())
+		}
+	}
+	result := map[string]any{"objects": len(def.Actions), "failures": failures}
+	if err := c.output.write(t.out, result, func(w io.Writer) error {
+		for _, id := range slices.Sorted(maps.Keys(failures)) {
+			fmt.Fprintf(w, "%s: %s\n", oneline.Line(id), failures[id])
+		}
+		if len(failed) == 0 {
+			fmt.Fprintf(w, "%d objects are as the folder says\n", len(def.Actions))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return partly{fmt.Sprintf("%d of %d objects failed", len(failed), len(def.Actions)), err}
+}
+
+// partly is an error that has been shown in full: its text only counts.
+type partly struct {
+	text  string
+	cause error
+}
+
+func (e partly) Error() string { return e.text }
+func (e partly) Unwrap() error { return e.cause }

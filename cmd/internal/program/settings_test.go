@@ -1,0 +1,115 @@
+package program_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/cmd/internal/program"
+	"github.com/platformbus/platform/natsbus"
+)
+
+// settings are the values that a command has been run with.
+type settings struct {
+	name  string
+	list  []string
+	limit time.Duration
+	yes   bool
+	ran   bool
+}
+
+// run executes a program whose command "one" has four settings, and "two" one more.
+func run(args ...string) (got settings, code int) {
+	root := &cobra.Command{Use: "test"}
+	program.AddSettings(root)
+	one := &cobra.Command{Use: "one", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		got.ran = true
+		return nil
+	}}
+	one.Flags().StringVar(&got.name, "a-name", "default", "")
+	one.Flags().StringSliceVar(&got.list, "list", nil, "")
+	one.Flags().DurationVar(&got.limit, "limit", 0, "")
+	one.Flags().BoolVar(&got.yes, "yes", false, "")
+	two := &cobra.Command{Use: "two", RunE: one.RunE}
+	two.Flags().Int("other", 0, "")
+	root.AddCommand(one, two)
+	root.SetArgs(args)
+	code = program.Main(root)
+	return got, code
+}
+
+// A flag counts before the environment, which counts before the file.
+func TestSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write("a-name: of the file\nlist: [a, 'b,c']\nlimit: 3s\nyes: true\nother: 1\n")
+
+	got, code := run("one", "--config", file)
+	assert.Zero(t, code)
+	assert.Equal(t, settings{"of the file", []string{"a", "b,c"}, 3 * time.Second, true, true}, got)
+
+	t.Setenv("PLATFORM_CONFIG", file)
+	t.Setenv("PLATFORM_A_NAME", "of the environment")
+	t.Setenv("PLATFORM_LIST", "x,y")
+	got, code = run("one")
+	assert.Zero(t, code)
+	assert.Equal(t, settings{"of the environment", []string{"x", "y"}, 3 * time.Second, true, true}, got)
+	got, _ = run("one", "--a-name", "given", "--list=", "--yes=false")
+	assert.Equal(t, settings{"given", []string{}, 3 * time.Second, false, true}, got)
+
+	// An empty variable, as a manifest may have it, sets nothing.
+	t.Setenv("PLATFORM_A_NAME", "")
+	got, _ = run("one")
+	assert.Equal(t, "of the file", got.name)
+
+	for text, why := range map[string]string{
+		"a_name: x\n":            "an unknown name",
+		"A-NAME: x\n":            "another case",
+		"config: x\n":            "a file that names a file",
+		"a-name: [x]\n":          "a list in place of a value",
+		"limit: soon\n":          "no duration",
+		"yes: maybe\n":           "no boolean",
+		"a-name: x\na-name: y\n": "a name twice",
+		"- a\n":                  "no map",
+		"a: b: c\n":              "no YAML",
+	} {
+		write(text)
+		got, code := run("one")
+		assert.Equal(t, program.ExitUsage, code, why)
+		assert.False(t, got.ran, why)
+	}
+	t.Setenv("PLATFORM_CONFIG", "/nowhere")
+	_, code = run("one")
+	assert.Equal(t, program.ExitUsage, code)
+	t.Setenv("PLATFORM_CONFIG", "")
+	t.Setenv("PLATFORM_LIMIT", "soon")
+	_, code = run("one")
+	assert.Equal(t, program.ExitUsage, code)
+}
+
+// Each of the bus's Options can be set, apart from those that the program makes.
+func TestBusOptionsHaveFlags(t *testing.T) {
+	var n program.NATS
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	n.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		value := map[string]string{"string": "x", "duration": "1h"}[f.Value.Type()]
+		if value == "" {
+			value = "7"
+		}
+		require.NoError(t, f.Value.Set(value), f.Name)
+	})
+	made := map[string]bool{"Metrics": true, "Logger": true}
+	v := reflect.ValueOf(n.BusOptions(natsbus.Metrics{}, nil))
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		assert.Equal(t, made[name], v.Field(i).IsZero(), "Options.%s", name)
+	}
+}

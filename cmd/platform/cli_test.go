@@ -1,0 +1,225 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/platformbus/platform/cmd/internal/program"
+	"github.com/platformbus/platform/internal/controlplane"
+)
+
+// A cli runs commands for people against the instance "shop", over one of the two ways.
+type cli struct {
+	t   *testing.T
+	env []string
+}
+
+func (c cli) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(c.t.Context(), binary(c.t), args...)
+	cmd.Env = c.env
+	return cmd
+}
+
+// run runs a command without a terminal.
+func (c cli) run(args ...string) (code int, out, failed string) {
+	c.t.Helper()
+	cmd := c.command(args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit := new(exec.ExitError); !errors.As(err, &exit) {
+		require.NoError(c.t, err)
+	}
+	assert.NotContains(c.t, stderr.String(), "DATA RACE")
+	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+}
+
+// ok runs a command that has to succeed, and returns what it wrote.
+func (c cli) ok(args ...string) string {
+	c.t.Helper()
+	code, out, failed := c.run(args...)
+	require.Zero(c.t, code, "%q: %s", args, failed)
+	return out
+}
+
+// folder returns a folder with these files.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	return dir
+}
+
+// The commands do the same over HTTP and over NATS.
+func TestCommands(t *testing.T) {
+	cp := controlplane.Require(t)
+	s := startNATS(t)
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte("8a1f0c3d5e7b9a2c\n"), 0o600))
+	service := start(t, "service", credentials("service", s.Addr()), "--instance", "shop,bank", "--token-file", token)
+	startDaemon(t, s, cp.Kubeconfig(), "1.2.3").untilHealth(200, "ok")
+	for name, env := range map[string][]string{
+		"HTTP": {"PLATFORM_SERVER=" + service.url, "PLATFORM_TOKEN_FILE=" + token},
+		"NATS": credentials("service", s.Addr()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			testCommands(t, cli{t, append(env, "PLATFORM_INSTANCE=shop")}, cp.Namespace(t))
+		})
+	}
+}
+
+func testCommands(t *testing.T, c cli, namespace string) {
+	assert.Contains(t, c.ok("ping"), "shop answers in ")
+	assert.Contains(t, c.ok("ping"), "daemon 1.2.3")
+	listed := c.ok("get", "instances", "shop", "bank")
+	assert.Regexp(t, `(?m)^INSTANCE +STATE +VERSION +ERROR$`, listed)
+	assert.Regexp(t, `(?m)^shop +connected +1\.2\.3$`, listed)
+	assert.Regexp(t, `(?m)^bank +not connected +.*no daemon is connected`, listed)
+
+	web, deployment := app(namespace, "1")
+	config := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: " + namespace + "}\ndata: {a: b}\n"
+	dir := folder(t, map[string]string{"web.yaml": web + "---\n" + deployment, "settings.yaml": config})
+	set := []string{"--set", namespace}
+	with := func(args ...string) []string { return append(args, set...) }
+
+	// A plan shows what a sync would do, and the sync does it.
+	planned := c.ok(with("plan", dir)...)
+	assert.Contains(t, planned, "3 to add, 0 to change, 0 to delete")
+	assert.NotContains(t, planned, "\x1b", "no colours without a terminal")
+	code, _, failed := c.run(with("plan", dir, "--exit-code")...)
+	assert.Equal(t, program.ExitDiffers, code)
+	assert.Empty(t, failed)
+	assert.Contains(t, c.ok(with("sync", dir)...), "3 objects are as the folder says")
+	code, planned, _ = c.run(with("plan", dir, "--exit-code")...)
+	assert.Zero(t, code)
+	assert.Contains(t, planned, "0 to add, 0 to change, 0 to delete, 3 unchanged")
+	require.Eventually(t, func() bool { return strings.Contains(c.ok("get", "services", namespace+"/web"), "ready") }, limit, 50*time.Millisecond)
+	assert.Regexp(t, `(?m)^`+namespace+`/web +ready +web=web:1$`, c.ok("get", "services", "-n", namespace))
+
+	// JSON and YAML say the same.
+	var fromJSON, fromYAML map[string]any
+	require.NoError(t, json.Unmarshal([]byte(c.ok("get", "services", "-n", namespace, "-o", "json")), &fromJSON))
+	require.NoError(t, yaml.Unmarshal([]byte(c.ok("get", "services", "-n", namespace, "-o", "yaml")), &fromYAML))
+	for _, result := range []map[string]any{fromJSON, fromYAML} {
+		require.Len(t, result["services"], 1)
+		delete(result["services"].([]any)[0].(map[string]any), "metadata") // it has the age
+	}
+	assert.Equal(t, fromJSON, fromYAML)
+
+	// A change shows as a diff.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "settings.yaml"), []byte(strings.ReplaceAll(config, "a: b", "a: c")), 0o600))
+	planned = c.ok(with("plan", dir)...)
+	assert.Contains(t, planned, "-  a: b\n")
+	assert.Contains(t, planned, "+  a: c\n")
+
+	// Without --prune nothing is deleted; with it, not without --yes where nobody can be asked.
+	require.NoError(t, os.Remove(filepath.Join(dir, "settings.yaml")))
+	c.ok(with("sync", dir)...)
+	code, _, failed = c.run(with("sync", dir, "--prune")...)
+	assert.Equal(t, program.ExitUsage, code)
+	assert.Contains(t, failed, "deletes 1 objects, and there is no terminal to ask at: give --yes")
+	assert.Contains(t, c.ok("export"), "name: settings\n  namespace: "+namespace)
+	for answer, goes := range map[string]bool{"n": false, "y": true} {
+		seen := c.onTerminal(answer, with("sync", dir, "--prune")...)
+		assert.Contains(t, seen, "Delete 1 objects? [y/N]")
+		assert.Contains(t, seen, "\x1b[31m- "+namespace+":configmap/settings", "a deletion is red")
+		assert.Equal(t, goes, !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
+		if goes {
+			break
+		}
+	}
+	c.ok(with("sync", dir, "--prune", "--yes")...)
+
+	// What fails is named, and the rest is done.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "settings.yaml"), []byte(config), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "none.yaml"), []byte("apiVersion: none.example/v1\nkind: Nothing\nmetadata: {name: a, namespace: "+namespace+"}\n"), 0o600))
+	code, out, failed := c.run("sync", dir)
+	assert.Equal(t, program.ExitPartly, code)
+	assert.Contains(t, out, "Nothing")
+	assert.Contains(t, failed, "platform: 1 of 4 objects failed")
+	assert.Contains(t, c.ok("export"), "name: settings\n  namespace: "+namespace)
+
+	code, _, failed = c.run("ping", "--instance", "bank")
+	assert.Equal(t, program.ExitUnavailable, code)
+	assert.Contains(t, failed, "no daemon is connected")
+	assert.Contains(t, failed, "\n\n", "the help text follows")
+}
+
+// onTerminal runs a command on a terminal, answers its question, and returns what it showed.
+func (c cli) onTerminal(answer string, args ...string) string {
+	c.t.Helper()
+	cmd := c.command(args...)
+	terminal, err := pty.Start(cmd)
+	require.NoError(c.t, err)
+	defer terminal.Close()
+	var seen bytes.Buffer
+	buf := make([]byte, 4096)
+	for answered := false; ; {
+		n, err := terminal.Read(buf)
+		seen.Write(buf[:n])
+		if !answered && bytes.Contains(seen.Bytes(), []byte("[y/N] ")) {
+			_, err := terminal.WriteString(answer + "\n")
+			require.NoError(c.t, err)
+			answered = true
+		}
+		if err != nil { // the program has closed its end
+			break
+		}
+	}
+	cmd.Wait() //nolint:errcheck // whether it succeeds depends on the answer
+	return seen.String()
+}
+
+// Wrong settings are named, and reach nobody.
+func TestCommandsCalledWrongly(t *testing.T) {
+	for want, args := range map[string][]string{
+		"neither --server":                       {"ping", "-i", "a"},
+		"both set":                               {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"},
+		"the instance ID is empty":               {"ping", "--server", "http://127.0.0.1:1"},
+		"want something like http://":            {"ping", "-i", "a", "--server", "localhost:8080"},
+		"holds credentials":                      {"ping", "-i", "a", "--server", "http://user:hidden@127.0.0.1:1"},
+		"--prune needs --set":                    {"sync", "-i", "a", "--server", "http://127.0.0.1:1", ".", "--prune"},
+		"want json or yaml":                      {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "-o", "xml"},
+		"accepts 1 arg(s), received 0":           {"plan"},
+		`unknown command "nothing"`:              {"nothing"},
+		"the instances have to be named":         {"get", "instances", "--nats", "nats://127.0.0.1:1"},
+		"--namespace and names of services are ": {"get", "services", "-i", "a", "--server", "http://127.0.0.1:1", "-n", "x", "x/y"},
+	} {
+		code, out, failed := cli{t, nil}.run(args...)
+		assert.Equal(t, program.ExitUsage, code, "%q: %s", args, failed)
+		assert.Contains(t, failed, want)
+		assert.NotContains(t, failed, "hidden")
+		assert.Empty(t, out)
+	}
+	code, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://127.0.0.1:1")
+	assert.Equal(t, program.ExitUnavailable, code)
+	assert.Contains(t, failed, "the service does not answer")
+	code, _, failed = cli{t, nil}.run("plan", "/nowhere", "-i", "a", "--server", "http://127.0.0.1:1")
+	assert.Equal(t, program.ExitFailed, code)
+	assert.Contains(t, failed, "/nowhere")
+
+	// A server that is not a service of platform is told from one.
+	s := &http.Server{Addr: freeAddr(t), Handler: http.NotFoundHandler(), ReadHeaderTimeout: limit}
+	served := make(chan error, 1)
+	go func() { served <- s.ListenAndServe() }()
+	t.Cleanup(func() { s.Close(); <-served })
+	require.Eventually(t, func() bool {
+		_, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://"+s.Addr)
+		return strings.Contains(failed, "not as a service of platform does")
+	}, limit, 50*time.Millisecond)
+}
