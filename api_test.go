@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
@@ -48,18 +49,21 @@ var (
 
 // What was added to the documented API, and is promised like it.
 var (
-	_ func(context.Context, platform.Platform) platform.Platform  = platform.WithContext
-	_ func(platform.PlatformV4) platform.Platform                 = platform.PlatformFromV4
-	_ func(error) (platform.FatalError, bool)                     = platform.AsFatal
-	_ func(platform.ErrorCodec, error) *platform.WireError        = platform.ErrorCodec.Encode
-	_ func(platform.ErrorCodec, *platform.WireError) error        = platform.ErrorCodec.Decode
-	_ func(*testing.T, func(t *testing.T) platform.MessageBus)    = platform.MessageBusTestBattery
-	_ func(prometheus.Registerer) (platform.BusMetrics, error)    = platform.NewBusMetrics
-	_ func(prometheus.Registerer) (platform.Metrics, error)       = platform.NewMetrics
-	_ func(platform.Metrics, platform.Platform) platform.Platform = platform.Metrics.Instrument
-	_ func(platform.ApplyError) []error                           = platform.ApplyError.Unwrap
-	_ func(platform.SyncError) []error                            = platform.SyncError.Unwrap
-	_ func(platform.FatalError) error                             = platform.FatalError.Unwrap
+	_ func(context.Context, platform.Platform) platform.Platform      = platform.WithContext
+	_ func(platform.PlatformV4) platform.Platform                     = platform.PlatformFromV4
+	_ func(error) (platform.FatalError, bool)                         = platform.AsFatal
+	_ func(platform.ErrorCodec, error) *platform.WireError            = platform.ErrorCodec.Encode
+	_ func(platform.ErrorCodec, *platform.WireError) error            = platform.ErrorCodec.Decode
+	_ func(*testing.T, func(t *testing.T) platform.MessageBus)        = platform.MessageBusTestBattery
+	_ func(prometheus.Registerer) (platform.BusMetrics, error)        = platform.NewBusMetrics
+	_ func(prometheus.Registerer) (platform.Metrics, error)           = platform.NewMetrics
+	_ func(platform.Metrics, platform.Platform) platform.Platform     = platform.Metrics.Instrument
+	_ func(platform.Platform, trace.TracerProvider) platform.Platform = platform.Trace
+	_ func(context.Context, string) context.Context                   = platform.ContextWithCaller
+	_ func(context.Context) string                                    = platform.CallerFrom
+	_ func(platform.ApplyError) []error                               = platform.ApplyError.Unwrap
+	_ func(platform.SyncError) []error                                = platform.SyncError.Unwrap
+	_ func(platform.FatalError) error                                 = platform.FatalError.Unwrap
 
 	_ = []error{platform.ErrPlatformNotAvailable, platform.ErrUpgradeNeeded, platform.ErrKicked}
 	_ = struct{ RequestDuration metrics.Histogram }(platform.MetricsImpl)

@@ -11,6 +11,9 @@ import (
 // errors.Is(err, context.Cause(ctx)). All other calls, and their results, are those of p. A
 // call may take as long as its contexts allow.
 //
+// Where p has use for them, the calls have the values of ctx too: its OpenTelemetry span, see
+// Trace, and its caller, see ContextWithCaller. Of a view of a view, the last that has one counts.
+//
 // The contexts that p obeys already stay in effect: a view of a view obeys both contexts.
 // Neither p nor another view of it is affected by ctx, nor are their calls in progress.
 //

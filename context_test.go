@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/platformbus/platform"
 )
@@ -108,6 +109,8 @@ func TestNestedViewsObeyEachContext(t *testing.T) {
 		"handle":                 connected(t, &platform.MockPlatform{}),
 		"handle, no daemon":      connected(t, nil),
 		"instrumented handle":    platform.Metrics{RequestDuration: discard{}}.Instrument(connected(t, &platform.MockPlatform{})),
+		"traced":                 platform.Trace(&platform.MockPlatform{}, sdktrace.NewTracerProvider()),
+		"handle to traced":       connected(t, platform.Trace(&platform.MockPlatform{}, sdktrace.NewTracerProvider())),
 		"observed":               platform.Observe(&platform.MockPlatform{}, func(context.Context, string) error { return nil }),
 		"daemon of version 4":    platform.PlatformFromV4(justV4{&platform.MockPlatform{}}),
 		"handle to instrumented": connected(t, platform.Metrics{RequestDuration: discard{}}.Instrument(&platform.MockPlatform{})),

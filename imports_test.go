@@ -37,13 +37,16 @@ var layers = map[string]layer{
 	".": {
 		own:     []string{".", "flux", "internal/collector", "internal/oneline"},
 		inTests: []string{"examples/toy"}, // to be held to the contract, and broken
-		others:  []string{"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors"},
+		others: []string{
+			"github.com/go-kit/kit", "github.com/prometheus/client_golang", "github.com/pkg/errors",
+			"go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes",
+		},
 	},
 	"kubernetes": {
 		own: slices.Concat([]string{"kubernetes", ".", "flux", "internal/collector"},
 			kubernetesInternal("kinds", "parse", "redact", "api", "graph", "recent", "look", "apply", "rollout", "render")),
 		inTests: []string{"kubernetes/manifest", "internal/controlplane"},
-		never:   []string{"github.com/stretchr/testify", "github.com/nats-io"},
+		never:   []string{"github.com/stretchr/testify", "github.com/nats-io", otelSDK},
 	},
 	// Both ask kinds and parse, so that they cannot disagree; neither needs the other.
 	"kubernetes/manifest": {
@@ -56,7 +59,7 @@ var layers = map[string]layer{
 	"kubernetes/internal/render": {own: kubernetesInternal("render"), others: []string{"go.yaml.in/yaml/v2"}},
 	"kubernetes/internal/redact": {own: append(kubernetesInternal("redact", "kinds"), "internal/oneline"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
 	"kubernetes/internal/parse":  {own: kubernetesInternal("parse", "kinds", "redact"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
-	"kubernetes/internal/api":    {own: append(kubernetesInternal("api", "kinds", "recent", "redact"), "internal/oneline"), never: []string{"github.com/stretchr/testify"}},
+	"kubernetes/internal/api":    {own: append(kubernetesInternal("api", "kinds", "recent", "redact"), "internal/oneline"), never: []string{"github.com/stretchr/testify", otelSDK}},
 	"kubernetes/internal/look":   {own: kubernetesInternal("look", "api", "kinds", "recent"), never: []string{"github.com/stretchr/testify"}},
 	"kubernetes/internal/apply": {
 		own:   kubernetesInternal("apply", "api", "graph", "kinds", "look", "parse", "recent", "redact"),
@@ -66,7 +69,7 @@ var layers = map[string]layer{
 	"natsbus": {
 		own:     []string{"natsbus", "natsbus/internal/protocol", "natsbus/internal/wire", ".", "flux", "internal/collector"},
 		inTests: []string{"internal/faultproxy", "internal/natstest"},
-		never:   []string{"github.com/stretchr/testify", "k8s.io"},
+		never:   []string{"github.com/stretchr/testify", "k8s.io", otelSDK},
 	},
 	"natsbus/internal/wire": {
 		own:    []string{"natsbus/internal/wire", ".", "flux"},
@@ -137,6 +140,9 @@ func cmdInternal(names ...string) []string {
 	}
 	return names
 }
+
+// otelSDK is for programs and tests: the library knows only the API, so that programs choose.
+const otelSDK = "go.opentelemetry.io/otel/sdk"
 
 func kubernetesInternal(names ...string) []string {
 	for i, name := range names {
@@ -253,6 +259,13 @@ func TestCheckImport(t *testing.T) {
 		{"natsbus/internal/protocol", module + "/natsbus", false, "natsbus/internal/protocol may not import " + module + "/natsbus"},
 		{"natsbus", module + "/natsbus/internal/simulate", false, "natsbus may not import " + module + "/natsbus/internal/simulate"},
 		{"natsbus", "k8s.io/client-go/dynamic", false, "natsbus may not import k8s.io/client-go/dynamic"},
+		{".", "go.opentelemetry.io/otel/trace/noop", false, ""},
+		{".", "go.opentelemetry.io/otel/sdk/trace", false, ". may not import go.opentelemetry.io/otel/sdk/trace"},
+		{".", "go.opentelemetry.io/otel/sdk/trace", true, ""},
+		{"natsbus", "go.opentelemetry.io/otel/propagation", false, ""},
+		{"natsbus", "go.opentelemetry.io/otel/sdk/trace", false, "natsbus may not import go.opentelemetry.io/otel/sdk/trace"},
+		{"kubernetes", "go.opentelemetry.io/otel/sdk/trace", false, "kubernetes may not import go.opentelemetry.io/otel/sdk/trace"},
+		{"kubernetes/internal/api", "go.opentelemetry.io/otel/sdk/trace", false, "kubernetes/internal/api may not import go.opentelemetry.io/otel/sdk/trace"},
 		{"natsbus", "github.com/stretchr/testify/require", false, "natsbus may not import github.com/stretchr/testify/require"},
 		{"internal/controlplane/build", module + "/internal/controlplane/programs", false, ""},
 		{"internal/controlplane", module + "/examples", false, "internal/controlplane may not import " + module + "/examples"},

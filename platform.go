@@ -2,9 +2,9 @@
 // transport over which they are called.
 //
 // [Platform] is the interface of a cluster. Package kubernetes implements it,
-// [Instrument] measures it, and a [MessageBus] carries it between a daemon, which offers
-// a cluster, and a service, which uses it: Connect returns a Platform whose calls are
-// executed by the daemon. [PlatformTestBattery], [MessageBusTestBattery] and
+// [Instrument] measures it, [Trace] traces it, and a [MessageBus] carries it between a
+// daemon, which offers a cluster, and a service, which uses it: Connect returns a Platform
+// whose calls are executed by the daemon. [PlatformTestBattery], [MessageBusTestBattery] and
 // [PlatformContractBattery] check that other transports, buses and implementations keep the
 // contract.
 //

@@ -92,6 +92,14 @@
 // Package internal/simulate runs all that under millions of seeds (make simulate), with
 // messages lost, late, twice and forged, and processes that freeze and crash.
 //
+// # Traces and callers
+//
+// A call carries the OpenTelemetry span that is in its context, as W3C Trace Context, and the
+// name of platform.ContextWithCaller. The daemon's Platform has both in the context of the call:
+// with platform.Trace at both ends a call is one trace. Nothing verifies either: whoever may make
+// calls can name anybody, and say that a trace is sampled. What is malformed is ignored, and
+// a trace state for which there is no room in the head of a frame, 500 bytes or more, is left out.
+//
 // # Permissions
 //
 //	service      publish    flux.v1.*.rpc.*  flux.v1.*.in.*.*

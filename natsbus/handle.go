@@ -91,7 +91,7 @@ func (h *handle) context() (context.Context, context.CancelFunc) {
 func (h *handle) do(name string, req wire.Request, sizeHint int) (wire.Answer, error) {
 	ctx, cancel := h.context()
 	defer cancel()
-	a, err := h.bus.exchange(ctx, h.inst, methods[name], &req, sizeHint)
+	a, err := h.bus.exchange(ctx, h.inst, methods[name], &req, originOf(h.ctxs), sizeHint)
 	h.bus.countCall(made, name, err)
 	return a, err
 }

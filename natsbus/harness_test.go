@@ -21,7 +21,7 @@ const limit = natsbus.Limit
 func noLeaks(t *testing.T) { natsbus.NoLeaks(t) }
 
 // dial connects to the server.
-func dial(t *testing.T, url string, options ...nats.Option) *nats.Conn {
+func dial(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	options = append(natsbus.ConnectOptions(), options...)
 	conn, err := nats.Connect(url, options...)
@@ -46,7 +46,7 @@ func listen(t *testing.T, conn *nats.Conn, subject string) *nats.Subscription {
 }
 
 // newBus makes a bus, which is closed before its connection.
-func newBus(t *testing.T, conn *nats.Conn, options natsbus.Options) *natsbus.Bus {
+func newBus(t testing.TB, conn *nats.Conn, options natsbus.Options) *natsbus.Bus {
 	t.Helper()
 	b, err := natsbus.New(conn, options)
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func (e twoEnds) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<
 }
 
 // ends makes a bus on each of two connections.
-func ends(t *testing.T, daemonURL, callerURL string, options natsbus.Options) twoEnds {
+func ends(t testing.TB, daemonURL, callerURL string, options natsbus.Options) twoEnds {
 	return twoEnds{
 		daemons: newBus(t, dial(t, daemonURL), options),
 		callers: newBus(t, dial(t, callerURL), options),
@@ -80,7 +80,7 @@ func ends(t *testing.T, daemonURL, callerURL string, options natsbus.Options) tw
 }
 
 // connect returns a handle of the instance "a".
-func connect(t *testing.T, b platform.MessageBus) platform.Platform {
+func connect(t testing.TB, b platform.MessageBus) platform.Platform {
 	t.Helper()
 	p, err := b.Connect("a")
 	require.NoError(t, err)

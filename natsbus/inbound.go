@@ -52,7 +52,7 @@ func (i *inbound) onCall(a wire.Address, f *wire.Frame) {
 	c := tagOf(callee)
 	if callee != nil && c == nil {
 		c = &inboundCall{Callee: callee, signal: make(signal, 1), registration: r, desk: d, platform: r.platform, method: m}
-		c.ctx, c.cancel = context.WithCancelCause(i.base)
+		c.ctx, c.cancel = context.WithCancelCause(contextOf(i.base, f.Origin))
 		callee.Tag = c
 		i.serving[c] = struct{}{}
 		i.counters.inFlight[served].Add(1)

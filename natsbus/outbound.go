@@ -38,7 +38,7 @@ const (
 )
 
 // exchange makes a call, and again as long as it is certain that no daemon began it.
-func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method, req *wire.Request, sizeHint int) (wire.Answer, error) {
+func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method, req *wire.Request, origin wire.Origin, sizeHint int) (wire.Answer, error) {
 	if err := context.Cause(ctx); err != nil {
 		return wire.Answer{}, err
 	}
@@ -64,7 +64,9 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 	if o.conn.ConnectedClusterName() != "" {
 		settle = settleCluster
 	}
-	outcome := o.run(ctx, protocol.Call{Token: memory.token, Method: m.name, Write: m.write, Request: body, Settle: settle})
+	outcome := o.run(ctx, protocol.Call{
+		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: settle,
+	})
 	if outcome.Verdict != protocol.Answered {
 		return wire.Answer{}, o.lostError(ctx, inst, m, outcome)
 	}

@@ -22,3 +22,9 @@ func NoLeaks(t *testing.T) {
 		}
 	})
 }
+
+// OriginOf and ContextOf are originOf and contextOf.
+var (
+	OriginOf  = originOf
+	ContextOf = contextOf
+)

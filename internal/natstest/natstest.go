@@ -15,7 +15,7 @@ const limit = 20 * time.Second
 // Start starts a server in the process, on a free port of the loopback interface. The server
 // ends with the test. If change is not nil, it may modify the server's options before the
 // start.
-func Start(t *testing.T, change func(*server.Options)) *server.Server {
+func Start(t testing.TB, change func(*server.Options)) *server.Server {
 	t.Helper()
 	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}
 	if change != nil {

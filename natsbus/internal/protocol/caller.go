@@ -92,6 +92,7 @@ type Call struct {
 	Method  string
 	Write   bool // it must not be made twice
 	Request wire.Body
+	Origin  wire.Origin
 	// Settle bounds for how long a server is asked again that knows of no daemon, since it
 	// may only not know of it yet, or all that it knew of were replaced before it got to them.
 	// If the instance has answered this bus before, that is
@@ -232,7 +233,7 @@ func (c *Caller) ask(out *Output, now time.Duration) {
 		f.Kind = wire.Open
 	}
 	f = c.announce(f)
-	f.Call, f.Service, f.Bus = c.call, c.shared.Service, c.shared.Bus
+	f.Call, f.Service, f.Bus, f.Origin = c.call, c.shared.Service, c.shared.Bus, c.Origin
 	out.Send = append(out.Send, Message{c.shared.Subjects.Call(c.token, c.Method), c.back, f})
 }
 

@@ -51,11 +51,29 @@ type Frame struct {
 	Age     int64  // of a claim, in microseconds
 	Asking  bool   // the claimant has not heard yet what the holder says
 
+	Origin // of a call; on open
+
+	Body []byte
+}
+
+// An Origin says where a call comes from. Nothing verifies it.
+type Origin struct {
 	Trace      string // W3C traceparent
 	TraceState string // W3C tracestate
 	Identity   string // who asks
+}
 
-	Body []byte
+// maxOrigin is how long an origin may be, with a service of any name, so that the head of the
+// frame that has it is no longer than MaxHead.
+const maxOrigin = MaxHead - 200
+
+// Fit returns o as it fits into a frame of a service's: without its trace state, which no trace
+// needs, if that is too long.
+func (o Origin) Fit(service string) Origin {
+	if len(service)+len(o.Trace)+len(o.TraceState)+len(o.Identity) > maxOrigin {
+		o.TraceState = ""
+	}
+	return o
 }
 
 // A Ticket names one acceptance of one call. The daemon makes it of 128 random bits and

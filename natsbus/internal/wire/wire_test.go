@@ -7,10 +7,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -318,6 +320,26 @@ func TestLongHead(t *testing.T) {
 	require.Len(t, got.Body, MinChunk)
 	_, err = Parse(padded(1100))
 	require.EqualError(t, err, "frame: what is before the body, within 1024 bytes: unexpected EOF")
+}
+
+// Whatever a context holds, the call that it is for can be read: a trace state that is too long is
+// left out.
+func TestLongOrigin(t *testing.T) {
+	for service, wantState := range map[string]bool{"service": true, strings.Repeat("s", MaxToken): false} {
+		o := Origin{Trace: strings.Repeat("t", 55), TraceState: strings.Repeat("x", 500), Identity: strings.Repeat("i", 256)}.Fit(service)
+		assert.Equal(t, wantState, o.TraceState != "")
+		f := Frame{
+			Kind: Open, Version: Version, Call: NewName(), Service: service, Bus: NewName(), Last: true, Zstd: true, Origin: o,
+			Length: math.MaxInt64, Raw: math.MaxInt64, Beat: math.MaxInt64, Chunk: math.MaxInt64, Window: math.MaxInt64, RTT: math.MaxInt64,
+			Body: make([]byte, MaxChunk),
+		}
+		got, err := Parse(f.AppendTo(nil))
+		require.NoError(t, err)
+		assert.Equal(t, f, got)
+	}
+	for _, o := range []Origin{{TraceState: strings.Repeat("x", 1<<20)}, {Trace: "t", TraceState: strings.Repeat("x", maxOrigin)}} {
+		assert.Equal(t, Origin{Trace: o.Trace}, o.Fit("service"))
+	}
 }
 
 // A frame that has very many fields costs no more than one that has few.
