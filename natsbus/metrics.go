@@ -73,6 +73,9 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	if err := errors.Join(err0, err1, err2, err3, err4, err5, err6); err != nil {
 		return Metrics{}, fmt.Errorf("register the metrics of a bus: %w", err)
 	}
+	subscriptions.With(nil)
+	resent.With(nil)
+	reconnects.With(nil)
 	for side, outcomes := range outcomes { // the first of each is an increase too
 		for method := range methods {
 			for _, outcome := range outcomes {
