@@ -4,7 +4,7 @@
 .PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz simulate
 
 MODULES  := $(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod'))
-NESTED   := $(dir $(wildcard bench/go.mod examples/transports/go.mod)) # modules with tests of their own
+NESTED   := $(dir $(wildcard bench/go.mod examples/transports/go.mod deploy/test/go.mod)) # modules with tests of their own
 COUNT    ?= 1
 CASE     ?= # all
 FUZZTIME ?= 20s
