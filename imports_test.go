@@ -131,6 +131,7 @@ var layers = map[string]layer{
 	// Modules of their own.
 	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},
 	"bench":               {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
+	"deploy":              {own: []string{"deploy", "natsbus", "kubernetes", ".", "flux"}}, // tests of what is deployed
 	"hack":                {own: []string{"hack"}},
 }
 
@@ -280,6 +281,8 @@ func TestCheckImport(t *testing.T) {
 		{"examples/transports", module + "/flux", true, ""},
 		{"examples/transports", module + "/natsbus", true, "examples/transports may not import " + module + "/natsbus"},
 		{"bench/sync", module + "/examples/demo", false, "bench may not import " + module + "/examples/demo"},
+		{"deploy/test", module + "/natsbus", true, ""},
+		{"deploy/test", module + "/examples/demo", true, "deploy may not import " + module + "/examples/demo"},
 		{"pkg/util", "strings", false, "folder pkg/util is in no layer: say in imports_test.go what it may import"},
 		{"kubernetes", module + "/pkg/util", false, "imports " + module + "/pkg/util, which is in no layer"},
 	} {

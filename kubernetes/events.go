@@ -48,7 +48,7 @@ type Event struct {
 type Metrics struct {
 	// Objects counts objects by their result, the label "result".
 	Objects metrics.Counter
-	// LastSync is when a Sync last succeeded, in seconds since 1970.
+	// LastSync is when a Sync last succeeded, in seconds since 1970; 0 if none has.
 	LastSync metrics.Gauge
 	// InFlight is how many objects are being processed; those that wait do not count.
 	InFlight metrics.Gauge
@@ -71,7 +71,7 @@ func (m Metrics) orNone() Metrics {
 // NewMetrics returns metrics that are registered with r: flux_kubernetes_objects_total,
 // flux_kubernetes_last_sync_timestamp_seconds and flux_kubernetes_objects_in_flight.
 // Clusters that are given the same registry share their metrics. It fails if r holds
-// another metric of one of those names.
+// another metric of one of those names. docs/metrics.md has what each of them says.
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	const namespace, subsystem = "flux", "kubernetes"
 	objects, err1 := collector.Shared(r, stdprometheus.NewCounterVec(stdprometheus.CounterOpts{
@@ -92,6 +92,8 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	for _, result := range []Result{Applied, Unchanged, Deleted, Ignored, Skipped, Failed, Stalled} {
 		objects.WithLabelValues(string(result)) // the first is an increase too
 	}
+	last.With(nil) // 0 until a Sync has succeeded
+	inFlight.With(nil)
 	return Metrics{Objects: prometheus.NewCounter(objects), LastSync: prometheus.NewGauge(last), InFlight: prometheus.NewGauge(inFlight)}, nil
 }
 

@@ -131,9 +131,11 @@
 // escapes their names as tok is, since one called * would be a daemon of every instance.
 //
 // Of the metrics, flux_natsbus_calls_total with outcome "unavailable" tells of daemons that are
-// not there, flux_natsbus_reconnects_total of connections, flux_natsbus_chunks_resent_total of
-// loss, and flux_bus_kick_total of two daemons with one ID, of which neither would otherwise say
-// so. Of the server's own, watch slow consumers, and the memory that subscriptions take.
+// not there, and with "refused" of those with too much under way, flux_natsbus_reconnects_total of
+// connections, flux_natsbus_chunks_resent_total of loss, and flux_bus_kick_total of two daemons
+// with one ID, of which neither would otherwise say so. The repository's docs/metrics.md has all,
+// deploy/dashboards alerts for them. Of the server's own, watch slow consumers, and the memory
+// that subscriptions take.
 //
 // What grows: with each instance a subscription of 2.3 KB on every server of a cluster, some 500
 // bytes at its bus, and a claim every 10 beats; with each bus three goroutines and a subscription

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,11 +60,16 @@ func (i *inbound) onCall(a wire.Address, f *wire.Frame) {
 	}
 	i.steppedLocked()
 	i.mu.Unlock()
+	if m != nil && slices.ContainsFunc(out.Send, isRefusal) {
+		i.counters.calls[callLabels{served, m.name, outcomeRefused}].Add(1)
+	}
 	if callee == nil && i.overloaded() {
 		return
 	}
 	i.carry(c, d, out)
 }
+
+func isRefusal(m protocol.Message) bool { return m.Frame.Kind == wire.Refuse }
 
 // tagOf returns the call that a machine is of, or nil.
 func tagOf(callee *protocol.Callee) *inboundCall {

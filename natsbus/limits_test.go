@@ -38,6 +38,7 @@ func TestLimits(t *testing.T) {
 		call             func(platform.Platform) error
 		over             func(platform.Platform) error // the call that does not fit; call if nil
 		want             string
+		refused          string // the method that the daemons' metrics count as refused; none if empty
 	}{
 		"calls made": {
 			callers: natsbus.Options{MaxCalls: 2}, busy: 2, call: write,
@@ -45,15 +46,18 @@ func TestLimits(t *testing.T) {
 		},
 		"calls served": {
 			daemons: natsbus.Options{MaxCalls: 2}, busy: 2, call: write,
-			want: `instance "a": Sync: 2 calls are under way, which is the limit of its daemon for all instances`,
+			want:    `instance "a": Sync: 2 calls are under way, which is the limit of its daemon for all instances`,
+			refused: "Sync",
 		},
 		"writes served": {
 			daemons: natsbus.Options{MaxCallsPerInstance: 2}, busy: 2, call: write,
-			want: `instance "a": Sync: 2 such calls are under way, which is the limit of its daemon`,
+			want:    `instance "a": Sync: 2 such calls are under way, which is the limit of its daemon`,
+			refused: "Sync",
 		},
 		"reads served": {
 			daemons: natsbus.Options{MaxCallsPerInstance: 2}, busy: 2, call: platform.Platform.Ping,
-			want: `instance "a": Ping: 2 such calls are under way, which is the limit of its daemon`,
+			want:    `instance "a": Ping: 2 such calls are under way, which is the limit of its daemon`,
+			refused: "Ping",
 		},
 		"bytes sent": {
 			callers: natsbus.Options{MaxBytes: 1<<20 - 1}, busy: 1, call: write,
@@ -82,6 +86,10 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.daemons.Beat, tt.callers.Beat = time.Hour, time.Hour // nothing is sent again
+			registry := stdprometheus.NewRegistry()
+			var err error
+			tt.daemons.Metrics, err = natsbus.NewMetrics(registry)
+			require.NoError(t, err)
 			daemons, callers := newBus(t, dial(t, s.ClientURL()), tt.daemons), newBus(t, dial(t, s.ClientURL()), tt.callers)
 			p := slowReader{newSlow()}
 			p.ExportAnswer = large
@@ -95,8 +103,18 @@ func TestLimits(t *testing.T) {
 			if tt.over == nil {
 				tt.over = tt.call
 			}
-			err := within(t, inBackground(func() error { return tt.over(h) }), "the error")
+			err = within(t, inBackground(func() error { return tt.over(h) }), "the error")
 			require.ErrorContains(t, err, tt.want)
+			refused := func(labels map[string]string) float64 {
+				labels["side"], labels["outcome"] = "served", "refused"
+				return gathered(t, registry, "flux_natsbus_calls_total", labels)
+			}
+			if tt.refused == "" {
+				assert.Zero(t, refused(map[string]string{}))
+			} else {
+				assert.InDelta(t, 1, refused(map[string]string{"method": tt.refused}), 0)
+				assert.InDelta(t, 1, refused(map[string]string{}), 0)
+			}
 			close(p.release)
 			for _, r := range returned {
 				require.NoError(t, within(t, r, "the result"))
@@ -137,11 +155,11 @@ func TestMetricsOfCalls(t *testing.T) {
 	for _, side := range []string{"made", "served"} {
 		assert.InDelta(t, 1, value("flux_natsbus_calls_total", "side", side, "method", "Sync", "outcome", "ok"), 0)
 	}
-	before := value("flux_natsbus_bytes_total", "direction", "received")
+	before := value("flux_natsbus_body_bytes_total", "direction", "received")
 	_, err = h.Export()
 	require.NoError(t, err)
-	assert.GreaterOrEqual(t, value("flux_natsbus_bytes_total", "direction", "received")-before, float64(1<<20))
-	assert.GreaterOrEqual(t, value("flux_natsbus_bytes_total", "direction", "sent"), float64(1<<20))
+	assert.GreaterOrEqual(t, value("flux_natsbus_body_bytes_total", "direction", "received")-before, float64(1<<20))
+	assert.GreaterOrEqual(t, value("flux_natsbus_body_bytes_total", "direction", "sent"), float64(1<<20))
 
 	p.PingError = assert.AnError
 	require.Error(t, h.Ping())

@@ -20,7 +20,8 @@ type Metrics struct {
 	// Subscriptions is how many instances are subscribed here.
 	Subscriptions metrics.Gauge
 	// Calls counts calls that have ended, by the labels "side" ("made" or "served"), "method"
-	// and "outcome" ("ok", "error" or, of those made, "unavailable").
+	// and "outcome": "ok", "error", of those made "unavailable", and of those served
+	// "refused", which were not begun.
 	Calls metrics.Counter
 	// InFlight is how many calls are under way, by the label "side".
 	InFlight metrics.Gauge
@@ -49,9 +50,9 @@ func (m Metrics) orNone() Metrics {
 
 // NewMetrics returns metrics that are registered with r: flux_bus_kick_total, which
 // other kinds of bus have too, and flux_natsbus_subscriptions, _calls_total,
-// _calls_in_flight, _bytes_total, _chunks_resent_total and _reconnects_total. Buses that
-// are given the same registry share their metrics. It fails if r holds another metric
-// of one of those names.
+// _calls_in_flight, _body_bytes_total, _chunks_resent_total and _reconnects_total. Buses
+// that are given the same registry share their metrics. It fails if r holds another metric
+// of one of those names. docs/metrics.md has what each of them says.
 func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	const namespace, subsystem = "flux", "natsbus"
 	counter := func(name, help string, labels ...string) (*stdprometheus.CounterVec, error) {
@@ -66,18 +67,25 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	subscriptions, err1 := gauge("subscriptions", "Number of instances that are subscribed here.")
 	calls, err2 := counter("calls_total", "Count of calls that have ended, by side, method and outcome.", "side", "method", "outcome")
 	inFlight, err3 := gauge("calls_in_flight", "Number of calls that are under way, by side.", "side")
-	bytes, err4 := counter("bytes_total", "Count of the bytes of bodies, by direction.", "direction")
+	bytes, err4 := counter("body_bytes_total", "Count of the bytes of bodies, by direction.", "direction")
 	resent, err5 := counter("chunks_resent_total", "Count of chunks of large bodies that were sent again.")
 	reconnects, err6 := counter("reconnects_total", "Count of how often the NATS connection has come back.")
 	if err := errors.Join(err0, err1, err2, err3, err4, err5, err6); err != nil {
 		return Metrics{}, fmt.Errorf("register the metrics of a bus: %w", err)
 	}
-	for _, side := range []side{made, served} { // the first of each is an increase too
+	subscriptions.With(nil)
+	resent.With(nil)
+	reconnects.With(nil)
+	for side, outcomes := range outcomes { // the first of each is an increase too
 		for method := range methods {
-			for _, outcome := range []string{outcomeOK, outcomeError} {
+			for _, outcome := range outcomes {
 				calls.WithLabelValues(string(side), method, outcome)
 			}
 		}
+		inFlight.WithLabelValues(string(side))
+	}
+	for _, direction := range []string{sent, received} {
+		bytes.WithLabelValues(direction)
 	}
 	return Metrics{
 		BusMetrics:    kicks,
@@ -102,7 +110,14 @@ const (
 	outcomeOK          = "ok"
 	outcomeError       = "error"
 	outcomeUnavailable = "unavailable"
+	outcomeRefused     = "refused"
 )
+
+// outcomes has how calls can end, by side.
+var outcomes = map[side][]string{
+	made:   {outcomeOK, outcomeError, outcomeUnavailable},
+	served: {outcomeOK, outcomeError, outcomeRefused},
+}
 
 const (
 	sent     = "sent"
@@ -130,10 +145,10 @@ func (m Metrics) counters() counters {
 	for _, direction := range []string{sent, received} {
 		c.bytes[direction] = m.Bytes.With("direction", direction)
 	}
-	for _, s := range []side{made, served} {
+	for s, outcomes := range outcomes {
 		c.inFlight[s] = m.InFlight.With("side", string(s))
 		for method := range methods {
-			for _, outcome := range []string{outcomeOK, outcomeError, outcomeUnavailable} {
+			for _, outcome := range outcomes {
 				c.calls[callLabels{s, method, outcome}] = m.Calls.With("side", string(s), "method", method, "outcome", outcome)
 			}
 		}
