@@ -153,7 +153,7 @@ func (c *config) run(ctx context.Context) error {
 	}
 
 	done := make(chan error, 1) // has room for the one cause
-	bus.Subscribe(instance, measure.Instrument(cluster), done)
+	bus.Subscribe(instance, measure.Instrument(newLogged(cluster, log)), done)
 	d.setEnded(nil)
 	log.Info("the cluster is offered", "instance", instance, "version", c.options.Version)
 	if err := d.check(ctx); err != nil && ctx.Err() == nil {
