@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -134,6 +135,9 @@ func (r *testProcess) ask(ctx context.Context, method, path, body string) (answe
 	if token := ctx.Value(tokenKey{}); token != nil {
 		request.Header.Set("Authorization", "Bearer "+token.(string))
 	}
+	if header, ok := ctx.Value(headerKey{}).(http.Header); ok {
+		maps.Copy(request.Header, header)
+	}
 	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return answer{}, err
@@ -143,8 +147,11 @@ func (r *testProcess) ask(ctx context.Context, method, path, body string) (answe
 	return answer{resp.StatusCode, string(text)}, err
 }
 
-// tokenKey is the key of a bearer token in a context.
-type tokenKey struct{}
+// tokenKey is the key of a bearer token in a context, and headerKey that of a header.
+type (
+	tokenKey  struct{}
+	headerKey struct{}
+)
 
 func (r *testProcess) get(path string) answer {
 	r.t.Helper()

@@ -32,14 +32,21 @@ type testEnv struct {
 
 func startEnv(t *testing.T, cp *controlplane.ControlPlane, args ...string) testEnv {
 	t.Helper()
+	return startEnvTraced(t, cp, "", args...)
+}
+
+// startEnvTraced starts programs that send their traces to an endpoint.
+func startEnvTraced(t *testing.T, cp *controlplane.ControlPlane, endpoint string, args ...string) testEnv {
+	t.Helper()
+	traces := "PLATFORM_TRACE_ENDPOINT=" + endpoint
 	s := startNATS(t)
 	api := cp.Config()
 	b := testEnv{nats: s, toNATS: proxy(t, s.Addr().String()), toAPI: proxy(t, strings.TrimPrefix(api.Host, "https://"))}
 	api.Host = "https://" + b.toAPI.Addr()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, controlplane.WriteKubeconfig(kubeconfig, api))
-	b.service = start(t, "service", credentials("service", s.Addr()), "--instance", "shop")
-	b.daemon = start(t, "daemon", append(credentials("daemon", s.Addr()), "PLATFORM_NATS=nats://"+b.toNATS.Addr()),
+	b.service = start(t, "service", append(credentials("service", s.Addr()), traces), "--instance", "shop")
+	b.daemon = start(t, "daemon", append(credentials("daemon", s.Addr()), "PLATFORM_NATS=nats://"+b.toNATS.Addr(), traces),
 		append(args, "--instance", "shop", "--kubeconfig", kubeconfig, "--announce", "1")...)
 	b.daemon.untilHealth(200, "ok")
 	return b

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -65,6 +67,7 @@ const patience = 4 * time.Second
 type config struct {
 	nats       program.NATS
 	log        program.Log
+	trace      program.Trace
 	instance   string
 	kubeconfig string
 	context    string
@@ -76,6 +79,7 @@ type config struct {
 func (c *config) addFlags(flags *pflag.FlagSet) {
 	c.nats.AddFlags(flags)
 	c.log.AddFlags(flags)
+	c.trace.AddFlags(flags)
 	flags.StringVar(&c.instance, "instance", "", "`ID` of the instance that services connect to")
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` with the access to the cluster (default $KUBECONFIG, ~/.kube/config, or the cluster of this pod)")
 	flags.StringVar(&c.context, "context", "", "`name` of the kubeconfig's context (default its current one)")
@@ -127,7 +131,11 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 
-	cluster, err := c.cluster(ofCluster, log)
+	provider, endTraces, err := c.trace.Provider(ctx, "platform-daemon", attribute.String("platform.instance", c.instance))
+	if err != nil {
+		return err
+	}
+	cluster, err := c.cluster(ofCluster, provider, log)
 	if err != nil {
 		return err
 	}
@@ -145,7 +153,7 @@ func (c *config) run(ctx context.Context) error {
 	d.setEnded(errors.New("the instance is not subscribed yet"))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
-	mux.Handle("GET /healthz", program.Health(d.check))
+	mux.Handle("GET /healthz", program.Health(d.check, log))
 	mux.HandleFunc("GET /livez", program.Live)
 	server, err := program.Serve(c.listen, mux, program.Limits{Call: 10 * time.Second, Body: 10 * time.Second}, log)
 	if err != nil {
@@ -153,7 +161,7 @@ func (c *config) run(ctx context.Context) error {
 	}
 
 	done := make(chan error, 1) // has room for the one cause
-	bus.Subscribe(instance, measure.Instrument(newLogged(cluster, log)), done)
+	bus.Subscribe(instance, measure.Instrument(platform.Trace(newLogged(cluster, log), provider)), done)
 	d.setEnded(nil)
 	log.Info("the cluster is offered", "instance", instance, "version", c.options.Version)
 	if err := d.check(ctx); err != nil && ctx.Err() == nil {
@@ -165,11 +173,11 @@ func (c *config) run(ctx context.Context) error {
 	d.setEnded(errors.New("the daemon is ending"))
 	limit, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
-	return errors.Join(ended, bus.Close(limit), server.Close(limit))
+	return errors.Join(ended, bus.Close(limit), server.Close(limit), endTraces(limit))
 }
 
 // cluster returns the cluster to offer. It makes no requests.
-func (c *config) cluster(metrics kubernetes.Metrics, log *slog.Logger) (*kubernetes.Cluster, error) {
+func (c *config) cluster(metrics kubernetes.Metrics, provider trace.TracerProvider, log *slog.Logger) (*kubernetes.Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.kubeconfig
 	rules.WarnIfAllMissing = false
@@ -181,7 +189,7 @@ func (c *config) cluster(metrics kubernetes.Metrics, log *slog.Logger) (*kuberne
 		return nil, fmt.Errorf("find the cluster: %w", err)
 	}
 	options := c.options
-	options.Metrics, options.Logger = metrics, log
+	options.Metrics, options.TracerProvider, options.Logger = metrics, provider, log
 	return kubernetes.NewCluster(access, options)
 }
 

@@ -93,8 +93,8 @@ func NewRegistry() (*prometheus.Registry, http.Handler) {
 
 // Health returns a handler that answers 200 if check returns nil, and otherwise 503 with the
 // error. It runs one check at a time and caches the result for a second, so that requests for
-// health cannot load the systems that are checked.
-func Health(check func(context.Context) error) http.Handler {
+// health cannot load the systems that are checked. It logs when the result changes.
+func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 	const fresh, patience = time.Second, 5 * time.Second
 	turn := make(chan struct{}, 1) // full while last is in use
 	var last struct {
@@ -111,10 +111,16 @@ func Health(check func(context.Context) error) http.Handler {
 			return
 		}
 		if time.Since(last.at) > fresh {
+			was := last.err
 			last.err = check(ctx)
 			last.at = time.Now()
-			if r.Context().Err() != nil {
-				last.at = time.Time{} // the client has disconnected: the result is not valid
+			switch {
+			case r.Context().Err() != nil: // the client has disconnected: the result is not valid
+				last.err, last.at = was, time.Time{}
+			case was == nil && last.err != nil:
+				log.Warn("not healthy", "err", last.err)
+			case was != nil && last.err == nil:
+				log.Info("healthy again")
 			}
 		}
 		err := last.err

@@ -55,6 +55,7 @@ func Command() *cobra.Command {
 type config struct {
 	nats      program.NATS
 	log       program.Log
+	trace     program.Trace
 	embedded  string // address of the embedded NATS server; none if empty
 	instances []string
 	listen    string
@@ -68,6 +69,7 @@ type config struct {
 func (c *config) addFlags(flags *pflag.FlagSet) {
 	c.nats.AddFlags(flags)
 	c.log.AddFlags(flags)
+	c.trace.AddFlags(flags)
 	const embedded = "embedded-nats"
 	flags.StringVar(&c.embedded, embedded, "", "run a NATS server too, at 127.0.0.1:4222 or, with --embedded-nats=`address`, elsewhere on loopback")
 	flags.Lookup(embedded).NoOptDefVal = "127.0.0.1:4222"
@@ -131,6 +133,10 @@ func (c *config) run(ctx context.Context) error {
 	if err := errors.Join(err0, err1); err != nil {
 		return err
 	}
+	provider, endTraces, err := c.trace.Provider(ctx, "platform-service")
+	if err != nil {
+		return err
+	}
 	conn, closed, err := c.nats.Connect("service", log)
 	if err != nil {
 		return err
@@ -148,8 +154,8 @@ func (c *config) run(ctx context.Context) error {
 			return fmt.Errorf("NATS cannot be reached: the connection is %v", conn.Status())
 		}
 		return nil
-	})
-	server, err := program.Serve(c.listen, a.handler(token, metrics, health), program.Limits{Call: c.call}, log)
+	}, log)
+	server, err := program.Serve(c.listen, traced(a.handler(token, metrics, health), provider), program.Limits{Call: c.call}, log)
 	if err != nil {
 		return err
 	}
@@ -163,7 +169,7 @@ func (c *config) run(ctx context.Context) error {
 	log.Info("shutting down: waiting for requests in progress", "limit", c.drain)
 	limit, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
-	return errors.Join(err, server.Close(limit), bus.Close(limit))
+	return errors.Join(err, server.Close(limit), bus.Close(limit), endTraces(limit))
 }
 
 // minToken is the minimum length of a token, in bytes, so that it cannot be guessed.

@@ -1,0 +1,129 @@
+package main_test
+
+import (
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	v1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/platformbus/platform/internal/controlplane"
+)
+
+// A traceReceiver receives spans by OTLP over HTTP.
+type traceReceiver struct {
+	url string
+
+	mu    sync.Mutex
+	spans []receivedSpan // guarded by mu
+}
+
+type receivedSpan struct {
+	program string
+	*v1.Span
+}
+
+func startTraceReceiver(t *testing.T) *traceReceiver {
+	r := new(traceReceiver)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		body := io.Reader(request.Body)
+		if request.Header.Get("Content-Encoding") == "gzip" {
+			var err error
+			if body, err = gzip.NewReader(body); !assert.NoError(t, err) {
+				return
+			}
+		}
+		text, err := io.ReadAll(body)
+		var all collector.ExportTraceServiceRequest
+		if !assert.NoError(t, err) || !assert.NoError(t, proto.Unmarshal(text, &all)) {
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, ofResource := range all.ResourceSpans {
+			program := ""
+			for _, a := range ofResource.Resource.Attributes {
+				if a.Key == "service.name" {
+					program = a.Value.GetStringValue()
+				}
+			}
+			for _, ofScope := range ofResource.ScopeSpans {
+				for _, span := range ofScope.Spans {
+					r.spans = append(r.spans, receivedSpan{program, span})
+				}
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	r.url = s.URL
+	return r
+}
+
+// named returns the first span of a program whose name begins so.
+func (r *traceReceiver) named(t *testing.T, program, name string) receivedSpan {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.spans, func(s receivedSpan) bool { return s.program == program && strings.HasPrefix(s.Name, name) })
+	if i < 0 {
+		var all []string
+		for _, s := range r.spans {
+			all = append(all, s.program+": "+s.Name)
+		}
+		require.FailNow(t, "no span "+name+" of "+program, "%q", all)
+	}
+	return r.spans[i]
+}
+
+// An HTTP request is one trace, from its headers to the PATCH of the API server: over the
+// service, a NATS server and the daemon.
+func TestTraceOfARequest(t *testing.T) {
+	cp := controlplane.Require(t)
+	namespace := cp.Namespace(t)
+	receiver := startTraceReceiver(t)
+	b := startEnvTraced(t, cp, receiver.url)
+	const secret = "not-to-be-traced"
+	manifest := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: traced, namespace: %s}\ndata: {a: %s}\n", namespace, secret)
+	const traceID, parentID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	ctx := context.WithValue(t.Context(), headerKey{}, http.Header{"Traceparent": {"00-" + traceID + "-" + parentID + "-01"}})
+	a, err := b.service.ask(ctx, "POST", shop+"/sync", manifest)
+	require.NoError(t, err)
+	require.Equal(t, 200, a.code, a.text)
+	for _, p := range []*testProcess{b.service, b.daemon} { // sends what is left
+		require.NoError(t, p.Signal(syscall.SIGTERM))
+		assert.Equal(t, 0, p.exitCode())
+	}
+
+	chain := []receivedSpan{
+		receiver.named(t, "platform-service", "POST /v1/instances/{instance}/sync"),
+		receiver.named(t, "platform-service", "platform.Sync"),
+		receiver.named(t, "platform-daemon", "platform.Sync"),
+		receiver.named(t, "platform-daemon", "kubernetes.apply"),
+		receiver.named(t, "platform-daemon", "PATCH"),
+	}
+	parent := parentID
+	for i, span := range chain {
+		assert.Equal(t, traceID, fmt.Sprintf("%x", span.TraceId), span.Name)
+		if i < 4 {
+			assert.Equal(t, parent, fmt.Sprintf("%x", span.ParentSpanId), span.Name)
+		}
+		parent = fmt.Sprintf("%x", span.SpanId)
+	}
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	for _, span := range receiver.spans {
+		assert.NotContains(t, span.String(), secret)
+	}
+}
