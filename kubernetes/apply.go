@@ -145,7 +145,7 @@ func (a *application) target(ctx context.Context, def platform.ServiceDefinition
 // await waits for the rollouts of what was applied.
 func (a *application) await(ctx context.Context) {
 	for t, err := range a.waiter.Wait(ctx, slices.Collect(maps.Values(a.applied))) {
-		a.options.emit(Event{ID: t.EntryID, Object: t.Key.String(), Result: Stalled, Err: err})
+		a.options.emit(ctx, Event{ID: t.EntryID, Object: t.Key.String(), Result: Stalled, Err: err})
 		a.fail(flux.ServiceID(t.EntryID), fmt.Errorf("roll out %v: %w", t.Key, err))
 	}
 }

@@ -233,12 +233,12 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 			Adopts:         options.AdoptFieldManagers,
 			WaitTimeout:    options.WaitTimeout,
 			Logger:         options.Logger,
-			Waiting: func(t *apply.Target, progress string) {
-				options.emit(Event{ID: t.EntryID, Object: t.Key.String(), Result: Waiting, Progress: progress})
+			Waiting: func(ctx context.Context, t *apply.Target, progress string) {
+				options.emit(ctx, Event{ID: t.EntryID, Object: t.Key.String(), Result: Waiting, Progress: progress})
 			},
 		}),
-		waiter: &rollout.Waiter{Client: client, Timeout: options.WaitTimeout, Waiting: func(t rollout.Target, progress string) {
-			options.emit(Event{ID: t.EntryID, Object: t.Key.String(), Result: Waiting, Progress: progress})
+		waiter: &rollout.Waiter{Client: client, Timeout: options.WaitTimeout, Waiting: func(ctx context.Context, t rollout.Target, progress string) {
+			options.emit(ctx, Event{ID: t.EntryID, Object: t.Key.String(), Result: Waiting, Progress: progress})
 		}},
 		read: recent.New[[sha256.Size]byte](readLimit, (*readAction).size),
 	}}, nil
@@ -268,7 +268,7 @@ func (c *core) fewest() int {
 // call returns the context for one call of a method. The function must be called at its
 // end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
-	ctx := api.WithSlots(context.Background(), api.NewSlots(c.fewest(), c.options.Concurrency))
+	ctx := api.WithSlots(withObservers(context.Background(), c.ctxs), api.NewSlots(c.fewest(), c.options.Concurrency))
 	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
 	for _, outer := range c.ctxs {
 		inner, end := context.WithCancelCause(ctx)

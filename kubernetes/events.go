@@ -1,7 +1,9 @@
 package kubernetes
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-kit/kit/metrics"
@@ -97,13 +99,41 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 	return Metrics{Objects: prometheus.NewCounter(objects), LastSync: prometheus.NewGauge(last), InFlight: prometheus.NewGauge(inFlight)}, nil
 }
 
-// emit counts a result, and passes it on to Options.Events.
-func (o *Options) emit(e Event) {
+type observersKey struct{}
+
+// ContextWithEvents returns a context for calls, see platform.WithContext, whose events go to
+// observe too: each thing that one Sync or Apply does to an object. The contexts that it is made
+// from have their observers called as well. An observer may be called by several goroutines at
+// once, and should return soon.
+func ContextWithEvents(ctx context.Context, observe func(Event)) context.Context {
+	observers, _ := ctx.Value(observersKey{}).([]func(Event))
+	return context.WithValue(ctx, observersKey{}, append(slices.Clone(observers), observe))
+}
+
+// withObservers returns ctx with the observers of the last of the contexts that a call obeys.
+func withObservers(ctx context.Context, outer []context.Context) context.Context {
+	for _, from := range slices.Backward(outer) {
+		if observers := from.Value(observersKey{}); observers != nil {
+			return context.WithValue(ctx, observersKey{}, observers)
+		}
+	}
+	return ctx
+}
+
+// emit counts a result, and passes it on to Options.Events and the observers of the call.
+func (o *Options) emit(ctx context.Context, e Event) {
 	if e.Result != Waiting { // Stalled comes beside Applied: it counts rollouts
 		o.Metrics.Objects.With("result", string(e.Result)).Add(1)
 	}
+	observers, _ := ctx.Value(observersKey{}).([]func(Event))
+	if o.Events == nil && len(observers) == 0 {
+		return
+	}
+	e.Progress, e.Err = redact.Line(e.Progress), redact.Error(e.Err)
 	if o.Events != nil {
-		e.Progress, e.Err = redact.Line(e.Progress), redact.Error(e.Err)
 		o.Events(e)
+	}
+	for _, observe := range observers {
+		observe(e)
 	}
 }

@@ -41,7 +41,7 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	if err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
 	}
-	steps = c.changed(steps)
+	steps = c.changed(ctx, steps)
 	if err := load(ctx, steps, def.Actions); err != nil {
 		return clusterError(fmt.Errorf("sync: %w", err))
 	}
@@ -67,11 +67,11 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 }
 
 // changed returns the steps that are to be taken, and reports the others.
-func (c *core) changed(steps []*apply.Step) []*apply.Step {
+func (c *core) changed(ctx context.Context, steps []*apply.Step) []*apply.Step {
 	taken := make([]*apply.Step, 0, len(steps))
 	for _, s := range steps {
 		if s.Unchanged {
-			c.report(s, Unchanged, 0, nil)
+			c.report(ctx, s, Unchanged, 0, nil)
 			continue
 		}
 		taken = append(taken, s)
@@ -88,7 +88,7 @@ func (c *core) run(ctx context.Context, steps []*apply.Step) []*graph.Step[*appl
 		outcome, took, err := c.applier.Do(ctx, n)
 		var again *graph.Again
 		if !errors.As(err, &again) {
-			c.report(n.Value, resultOf(outcome, err), took, err)
+			c.report(ctx, n.Value, resultOf(outcome, err), took, err)
 		}
 		return err
 	})
@@ -98,10 +98,10 @@ func (c *core) run(ctx context.Context, steps []*apply.Step) []*graph.Step[*appl
 		case n.Err == nil:
 		case n.Skipped:
 			n.Err = skippedError(n)
-			c.report(s, Skipped, 0, n.Err)
+			c.report(ctx, s, Skipped, 0, n.Err)
 		default:
 			if !s.Reported { // it waited when the call ended
-				c.report(s, Failed, time.Since(s.Begun), n.Err)
+				c.report(ctx, s, Failed, time.Since(s.Begun), n.Err)
 			}
 			if s.Failed == nil { // which says what of
 				n.Err = fmt.Errorf("%v: %w", s, redact.Error(n.Err))
@@ -111,9 +111,9 @@ func (c *core) run(ctx context.Context, steps []*apply.Step) []*graph.Step[*appl
 	return nodes
 }
 
-func (c *core) report(s *apply.Step, result Result, took time.Duration, err error) {
+func (c *core) report(ctx context.Context, s *apply.Step, result Result, took time.Duration, err error) {
 	s.Reported = true
-	c.options.emit(Event{ID: s.Object.EntryID, Object: s.Object.Key.String(), Result: result, Took: took, Err: err})
+	c.options.emit(ctx, Event{ID: s.Object.EntryID, Object: s.Object.Key.String(), Result: result, Took: took, Err: err})
 }
 
 func resultOf(outcome apply.Outcome, err error) Result {

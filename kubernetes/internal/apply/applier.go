@@ -3,6 +3,7 @@
 package apply
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ type Options struct {
 	WaitTimeout time.Duration
 	Logger      *slog.Logger
 	// Waiting is called when an object begins to be waited for.
-	Waiting func(t *Target, progress string)
+	Waiting func(ctx context.Context, t *Target, progress string)
 }
 
 // An Applier writes objects, each by one caller at a time. It remembers which objects were

@@ -19,7 +19,7 @@ import (
 func (a *Applier) awaitServed(ctx context.Context, s *Step) error {
 	const what = "until it is established"
 	if s.waiting != what {
-		a.options.Waiting(s.Object, what)
+		a.options.Waiting(ctx, s.Object, what)
 		a.installing.Add(1)
 		api.Burden(ctx, s.Object.size)
 	}

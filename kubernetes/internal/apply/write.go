@@ -281,7 +281,7 @@ func (a *Applier) sendDelete(ctx context.Context, t *Target) error {
 func (a *Applier) awaitGone(ctx context.Context, s *Step) error {
 	const what = "until it is gone"
 	if s.waiting != what {
-		a.options.Waiting(s.Object, what)
+		a.options.Waiting(ctx, s.Object, what)
 	}
 	var live *metav1.PartialObjectMetadata
 	err := a.client.Once(ctx, func(ctx context.Context) (err error) {

@@ -36,7 +36,7 @@ type Waiter struct {
 	// Timeout bounds a wait as a whole.
 	Timeout time.Duration
 	// Waiting is called with how far a target has come, each time that it comes further.
-	Waiting func(t Target, progress string)
+	Waiting func(ctx context.Context, t Target, progress string)
 }
 
 // fewTargets is for how many targets of a namespace each has a watch of its own.
@@ -245,7 +245,7 @@ func (w *rolloutWatch) see(ctx context.Context, object *unstructured.Unstructure
 		a.podLabels = workload.Template.Labels
 	}
 	if a.progress != state.Text && state.Phase == Updating {
-		w.Waiting(a.Target, state.Text)
+		w.Waiting(ctx, a.Target, state.Text)
 	}
 	a.progress = state.Text
 	switch state.Phase {
