@@ -50,7 +50,7 @@ var layers = map[string]layer{
 	},
 	// Both ask kinds and parse, so that they cannot disagree; neither needs the other.
 	"kubernetes/manifest": {
-		own:   append(kubernetesInternal("kinds", "parse", "redact", "render"), "kubernetes/manifest", "."),
+		own:   append(kubernetesInternal("kinds", "parse", "redact", "render"), "kubernetes/manifest", ".", "flux"),
 		never: []string{"github.com/stretchr/testify", "github.com/nats-io"},
 	},
 	"kubernetes/internal/kinds":  {own: kubernetesInternal("kinds"), never: []string{"github.com/stretchr/testify"}},
@@ -121,7 +121,7 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify", "k8s.io/client-go"},
 	},
 	"cmd/internal/service": { // does not need Kubernetes' client
-		own:   append(cmdInternal("service", "program"), "natsbus", ".", "flux", "internal/oneline"),
+		own:   append(cmdInternal("service", "program"), "natsbus", "kubernetes/manifest", ".", "flux", "internal/oneline"),
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	"cmd/internal/program": {

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes/internal/api"
@@ -47,7 +46,7 @@ func (w *workload) status() string {
 // newWorkload reduces a pod controller, or returns nil for one that another speaks for.
 func newWorkload(kind *kinds.Kind, object runtime.Object) *workload {
 	from := kind.Workload(object)
-	if owner := metav1.GetControllerOf(&from); owner != nil && kinds.Of(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()).Workload != nil {
+	if from.IsOwned() {
 		return nil
 	}
 	w := &workload{
