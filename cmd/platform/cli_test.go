@@ -111,6 +111,13 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	require.Eventually(t, func() bool { return strings.Contains(c.ok("get", "services", namespace+"/web"), "ready") }, limit, 50*time.Millisecond)
 	assert.Regexp(t, `(?m)^`+namespace+`/web +ready +web=web:1$`, c.ok("get", "services", "-n", namespace))
 
+	assert.Contains(t, c.ok("set-image", namespace+"/web", "web=web:2"), namespace+"/web is rolled out")
+	assert.Contains(t, c.ok("get", "services", namespace+"/web"), "web=web:2")
+	c.ok("set-image", namespace+"/web", "web=web:1", "--async")
+	code, _, failed = c.run("set-image", namespace+"/web", "other=web:2")
+	assert.Equal(t, program.ExitFailed, code)
+	assert.Contains(t, failed, "other")
+
 	// JSON and YAML say the same.
 	var fromJSON, fromYAML map[string]any
 	require.NoError(t, json.Unmarshal([]byte(c.ok("get", "services", "-n", namespace, "-o", "json")), &fromJSON))

@@ -23,7 +23,7 @@ import (
 
 // Commands returns the commands.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{getCommand(), planCommand(), syncCommand(), exportCommand(), pingCommand()}
+	return []*cobra.Command{getCommand(), planCommand(), syncCommand(), exportCommand(), setImageCommand(), pingCommand()}
 }
 
 // A config holds the settings that all commands have.
