@@ -27,16 +27,20 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 	}
 	ctx, cancel := c.call()
 	defer cancel()
-	known, err := c.client.Kinds(ctx)
+	a := &application{core: c.core, matched: map[flux.ServiceID]*workload{}, failed: map[flux.ServiceID][]error{}}
+	err := c.tracing.phase(ctx, "kubernetes.look", func(ctx context.Context) (err error) {
+		if a.known, err = c.client.Kinds(ctx); err != nil {
+			return err
+		}
+		return a.match(ctx, defs)
+	})
 	if err != nil {
 		return clusterError(fmt.Errorf("apply: %w", err))
 	}
-	a := &application{core: c.core, known: known, matched: map[flux.ServiceID]*workload{}, failed: map[flux.ServiceID][]error{}}
-	if err := a.match(ctx, defs); err != nil {
-		return clusterError(fmt.Errorf("apply: %w", err))
+	_ = c.tracing.phase(ctx, "kubernetes.apply", func(ctx context.Context) error { a.run(ctx, defs); return nil })
+	if len(a.applied) > 0 {
+		_ = c.tracing.phase(ctx, "kubernetes.rollout", func(ctx context.Context) error { a.await(ctx); return nil })
 	}
-	a.run(ctx, defs)
-	a.await(ctx)
 
 	failed := platform.ApplyError{}
 	for id, errs := range a.failed {
@@ -144,7 +148,10 @@ func (a *application) target(ctx context.Context, def platform.ServiceDefinition
 
 // await waits for the rollouts of what was applied.
 func (a *application) await(ctx context.Context) {
-	for t, err := range a.waiter.Wait(ctx, slices.Collect(maps.Values(a.applied))) {
+	failed := a.waiter.Wait(ctx, slices.Collect(maps.Values(a.applied)))
+	count(ctx, "kubernetes.rollouts", len(a.applied))
+	noteStalled(ctx, failed)
+	for t, err := range failed {
 		a.options.emit(ctx, Event{ID: t.EntryID, Object: t.Key.String(), Result: Stalled, Err: err})
 		a.fail(flux.ServiceID(t.EntryID), fmt.Errorf("roll out %v: %w", t.Key, err))
 	}

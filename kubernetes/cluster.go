@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/client-go/rest"
 
@@ -100,6 +101,10 @@ type Options struct {
 
 	// Metrics counts what Sync does. The zero value counts nothing.
 	Metrics Metrics
+
+	// TracerProvider makes OpenTelemetry spans of what calls do, see "Traces" in the package
+	// comment. Default: there are none, and they cost nothing.
+	TracerProvider trace.TracerProvider
 }
 
 // DefaultAdoptFieldManagers returns the default of Options.AdoptFieldManagers: those of kubectl
@@ -183,6 +188,7 @@ type core struct {
 	client  *api.Client
 	looker  *look.Looker
 	applier *apply.Applier
+	tracing tracing
 	waiter  *rollout.Waiter
 	// adapts says that the number of requests at once follows how long they take.
 	adapts bool
@@ -217,7 +223,8 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if config.UserAgent == "" {
 		config.UserAgent = "platform/" + options.Version
 	}
-	client, err := api.NewClient(config, options.RequestTimeout)
+	tracing := newTracing(options.TracerProvider)
+	client, err := api.NewClient(config, options.RequestTimeout, tracing.tracer)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
@@ -226,6 +233,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 		options: options,
 		adapts:  adapts,
 		client:  client,
+		tracing: tracing,
 		looker:  looker,
 		applier: apply.New(client, looker, apply.Options{
 			FieldManager:   options.FieldManager,
@@ -265,11 +273,13 @@ func (c *core) fewest() int {
 	return c.options.Concurrency
 }
 
-// call returns the context for one call of a method. The function must be called at its
-// end.
+// call returns the context for one call of a method, which of the values of the contexts
+// that it obeys has their span and their observers. The function must be called at its end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	ctx := api.WithSlots(withObservers(context.Background(), c.ctxs), api.NewSlots(c.fewest(), c.options.Concurrency))
-	ctx, cancel := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
+	ctx, endTrace := c.tracing.begin(ctx, c.ctxs)
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
+	cancel := func() { cancelTimeout(); endTrace() }
 	for _, outer := range c.ctxs {
 		inner, end := context.WithCancelCause(ctx)
 		stop := context.AfterFunc(outer, func() { end(context.Cause(outer)) })

@@ -34,6 +34,20 @@
 // objects in a Sync by Options.MaxObjects. Of a CustomResourceDefinition in the same Sync
 // only what the API server serves of it is believed.
 //
+// # Traces
+//
+// With Options.TracerProvider, a call makes OpenTelemetry spans below that in its context, if that
+// is being recorded: see [platform.Trace], which makes it. They are kubernetes.read (the
+// definitions), kubernetes.look (what is there), kubernetes.apply, and, for Apply,
+// kubernetes.rollout. Below kubernetes.apply are the first 20 objects that failed and the 5 that
+// took longest, with the times that they had. Below each are its requests to the API server, which
+// is told of them by the header traceparent: the first 50 reads and the first 50 writes of a call.
+// The attribute kubernetes.requests of the call's span says how many there were, and
+// kubernetes.requests.untraced how many of them have no span. A span ends when the head of the
+// answer has come; a watch that serves several calls has none.
+//
+// Spans name objects, and hold counts and the texts of errors; nothing else of a definition.
+//
 // # Order of application
 //
 // Sync reads all definitions first. It then works in the order of their dependencies, not of

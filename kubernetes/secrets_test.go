@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -20,8 +22,8 @@ import (
 	"github.com/platformbus/platform/kubernetes"
 )
 
-// A shown collects what a Cluster shows to others: its log, its events, its errors and what
-// is in them.
+// A shown collects what a Cluster shows to others: its log, its events, its spans, its errors
+// and what is in them.
 type shown struct{ lockedBuffer }
 
 func (s *shown) event(e kubernetes.Event) {
@@ -43,13 +45,25 @@ func (s *shown) error(err error) {
 	}
 }
 
+// ExportSpans collects spans.
+func (s *shown) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+	for _, span := range spans {
+		fmt.Fprintf(s, "span %s %v %v %v\n", span.Name(), span.Attributes(), span.Status(), span.Events())
+	}
+	return nil
+}
+
+// Shutdown does nothing.
+func (s *shown) Shutdown(context.Context) error { return nil }
+
 // shows returns a Cluster, and what it shows.
-func (w env) shows(t *testing.T) (*kubernetes.Cluster, *shown) {
+func (w env) shows(t *testing.T) (platform.Platform, *shown) {
 	t.Helper()
 	s := &shown{}
-	return w.as(t, w.cp.Config(), kubernetes.Options{
-		Namespace: w.namespace, Logger: slog.New(slog.NewTextHandler(s, nil)), Events: s.event,
-	}), s
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(s))
+	return platform.Trace(w.as(t, w.cp.Config(), kubernetes.Options{
+		Namespace: w.namespace, Logger: slog.New(slog.NewTextHandler(s, nil)), Events: s.event, TracerProvider: provider,
+	}), provider), s
 }
 
 // secretWord is the value that nothing may show, in any of its forms.
@@ -101,7 +115,9 @@ func TestNoSecretIsShown(t *testing.T) {
 				shown.error(entry)
 				assert.Contains(t, entry.Error(), c.says, id)
 			}
-			assert.NotRegexp(t, secretForms, shown.take())
+			all := shown.take()
+			assert.NotRegexp(t, secretForms, all)
+			assert.Contains(t, all, "span platform.Sync")
 		})
 	}
 }

@@ -30,23 +30,21 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	defer cancel()
 
 	failed := make([]error, len(def.Actions)) // by index of the action
-	var steps []*apply.Step
-	actions, err := c.readAll(ctx, def.Actions, failed)
-	if err == nil {
-		steps, err = c.plan(ctx, actions, def.Actions, failed)
-	}
-	if err == nil {
-		err = c.applier.DetectUnchanged(ctx, steps)
-	}
+	steps, err := c.steps(ctx, def.Actions, failed)
 	if err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
 	}
-	steps = c.changed(ctx, steps)
-	if err := load(ctx, steps, def.Actions); err != nil {
+	var nodes []*graph.Step[*apply.Step]
+	if err := c.tracing.phase(ctx, "kubernetes.apply", func(ctx context.Context) error {
+		if err := load(ctx, steps, def.Actions); err != nil {
+			return err
+		}
+		c.applier.SettleNulls(ctx, steps)
+		nodes = c.run(ctx, steps)
+		return nil
+	}); err != nil {
 		return clusterError(fmt.Errorf("sync: %w", err))
 	}
-	c.applier.SettleNulls(ctx, steps)
-	nodes := c.run(ctx, steps)
 	if err := unreachable(nodes); err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))
 	}
@@ -64,6 +62,33 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	}
 	c.options.Metrics.LastSync.Set(float64(time.Now().UnixNano()) / 1e9)
 	return nil
+}
+
+// steps reads the actions and looks at the cluster, and returns the steps that are to be taken.
+// Where an action cannot be carried out it sets the action's error in failed.
+func (c *core) steps(ctx context.Context, given []platform.SyncAction, failed []error) (steps []*apply.Step, err error) {
+	var actions []action
+	err = c.tracing.phase(ctx, "kubernetes.read", func(ctx context.Context) (err error) {
+		actions, err = c.readAll(ctx, given, failed)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = c.tracing.phase(ctx, "kubernetes.look", func(ctx context.Context) error {
+		all, err := c.plan(ctx, actions, given, failed)
+		if err == nil {
+			err = c.applier.DetectUnchanged(ctx, all)
+		}
+		if err != nil {
+			return err
+		}
+		steps = c.changed(ctx, all)
+		count(ctx, "kubernetes.objects", len(all))
+		count(ctx, "kubernetes.objects.unchanged", len(all)-len(steps))
+		return nil
+	})
+	return steps, err
 }
 
 // changed returns the steps that are to be taken, and reports the others.
@@ -100,19 +125,24 @@ func (c *core) run(ctx context.Context, steps []*apply.Step) []*graph.Step[*appl
 			n.Err = skippedError(n)
 			c.report(ctx, s, Skipped, 0, n.Err)
 		default:
-			if !s.Reported { // it waited when the call ended
-				c.report(ctx, s, Failed, time.Since(s.Begun), n.Err)
+			if s.Result == "" { // it waited when the call ended, or had failed before it could begin
+				took := time.Duration(0)
+				if !s.Begun.IsZero() {
+					took = time.Since(s.Begun)
+				}
+				c.report(ctx, s, Failed, took, n.Err)
 			}
 			if s.Failed == nil { // which says what of
 				n.Err = fmt.Errorf("%v: %w", s, redact.Error(n.Err))
 			}
 		}
 	}
+	c.tracing.steps(ctx, nodes)
 	return nodes
 }
 
 func (c *core) report(ctx context.Context, s *apply.Step, result Result, took time.Duration, err error) {
-	s.Reported = true
+	s.Result, s.Took = string(result), took
 	c.options.emit(ctx, Event{ID: s.Object.EntryID, Object: s.Object.Key.String(), Result: result, Took: took, Err: err})
 }
 

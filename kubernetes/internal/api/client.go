@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,8 +38,9 @@ type Client struct {
 }
 
 // NewClient returns a client for the API server that config leads to, each of whose requests
-// may take as long as requestTimeout. It contacts nothing yet.
-func NewClient(config *rest.Config, requestTimeout time.Duration) (*Client, error) {
+// may take as long as requestTimeout. Spans of requests, see WithRequests, are made by tracer; nil
+// makes none. It contacts nothing yet.
+func NewClient(config *rest.Config, requestTimeout time.Duration, tracer trace.Tracer) (*Client, error) {
 	config = rest.CopyConfig(config)
 	inner, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -52,8 +54,12 @@ func NewClient(config *rest.Config, requestTimeout time.Duration) (*Client, erro
 	if next == nil {
 		next = http.DefaultTransport
 	}
+	prefix := strings.TrimSuffix(path.Clean("/"+base.Path), "/")
+	if tracer != nil {
+		next = tracing{tracer: tracer, prefix: prefix, next: next}
+	}
 	outer := *inner
-	outer.Transport = transport{prefix: strings.TrimSuffix(path.Clean("/"+base.Path), "/"), next: next}
+	outer.Transport = transport{prefix: prefix, next: next}
 	return newClient(config, &outer, requestTimeout)
 }
 

@@ -24,7 +24,7 @@ func TestOnlyIntendedPathsAreRequested(t *testing.T) {
 	}))
 	defer server.Close()
 	for _, prefix := range []string{"", "/k8s/clusters/c-1"} {
-		c, err := NewClient(&rest.Config{Host: server.URL + prefix}, time.Minute)
+		c, err := NewClient(&rest.Config{Host: server.URL + prefix}, time.Minute, nil)
 		require.NoError(t, err)
 		maps := schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 

@@ -21,8 +21,10 @@ type Step struct {
 	Failed error
 	// Unchanged says that it is certain that to apply the object would change nothing.
 	Unchanged bool
-	// Reported is for the caller: it has told what became of the step.
-	Reported bool
+	// Result and Took are for the caller: what it has told of the step, or "", and how long that
+	// took.
+	Result string
+	Took   time.Duration
 
 	seen    *observation // what was seen of the live object; nil if nothing was
 	doubt   bool         // it was as defined before, and has been written since
