@@ -114,9 +114,15 @@ func tokenKubeconfig(t *testing.T, client clientset.Interface, cp *controlplane.
 	t.Helper()
 	token, err := client.CoreV1().ServiceAccounts("platform-daemon").CreateToken(t.Context(), "daemon", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
+	return kubeconfigOf(t, cp, &clientcmdapi.AuthInfo{Token: token.Status.Token})
+}
+
+// kubeconfigOf returns the path of a kubeconfig with these credentials.
+func kubeconfigOf(t *testing.T, cp *controlplane.ControlPlane, user *clientcmdapi.AuthInfo) string {
+	t.Helper()
 	config := clientcmdapi.NewConfig()
 	config.Clusters["a"] = &clientcmdapi.Cluster{Server: cp.Config().Host, CertificateAuthorityData: cp.Config().CAData}
-	config.AuthInfos["a"] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	config.AuthInfos["a"] = user
 	config.Contexts["a"] = &clientcmdapi.Context{Cluster: "a", AuthInfo: "a"}
 	config.CurrentContext = "a"
 	path := filepath.Join(t.TempDir(), "kubeconfig")

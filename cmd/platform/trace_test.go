@@ -113,6 +113,10 @@ func TestTraceOfARequest(t *testing.T) {
 		receiver.named(t, "platform-daemon", "kubernetes.apply"),
 		receiver.named(t, "platform-daemon", "PATCH"),
 	}
+	log, err := b.daemon.Log()
+	require.NoError(t, err)
+	assert.Regexp(t, `msg=audit method=Sync caller="platform, service, on .* for 127\.0\.0\.1" .*outcome=done actions=1 ids=\[request\] applied=1`, log, "the audit log says who asked")
+	assert.NotContains(t, log, secret)
 	parent := parentID
 	for i, span := range chain {
 		assert.Equal(t, traceID, fmt.Sprintf("%x", span.TraceId), span.Name)

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -10,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"k8s.io/client-go/rest"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/platformbus/platform/internal/controlplane"
 )
@@ -35,6 +34,7 @@ func TestTroubleshooting(t *testing.T) {
 			b := startEnv(t, cp)
 			startDaemon(t, b.nats, cp.Kubeconfig(), "2").untilHealth(200, "ok")
 			b.daemon.await("kicked: another daemon")
+			b.daemon.untilHealth(503, "newer")
 			return trouble{env: b, daemon: b.daemon}
 		},
 		"NATS is lost": func(t *testing.T) trouble {
@@ -61,10 +61,7 @@ func TestTroubleshooting(t *testing.T) {
 			return exited(t, cp, 2, "PLATFORM_NATS_PASSWORD=")
 		},
 		"the cluster's credentials are refused": func(t *testing.T) trouble {
-			config := rest.AnonymousClientConfig(cp.Config())
-			config.BearerToken = "of another cluster"
-			kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-			require.NoError(t, controlplane.WriteKubeconfig(kubeconfig, config))
+			kubeconfig := kubeconfigOf(t, cp, &clientcmdapi.AuthInfo{Token: "of another cluster"})
 			b := startEnv(t, cp)
 			require.NoError(t, b.daemon.Signal(syscall.SIGTERM))
 			assert.Equal(t, 0, b.daemon.exitCode())
@@ -74,10 +71,8 @@ func TestTroubleshooting(t *testing.T) {
 		},
 		"a permission is missing": func(t *testing.T) trouble {
 			b := startEnv(t, cp)
-			config := rest.CopyConfig(cp.Config())
-			config.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
-			kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-			require.NoError(t, controlplane.WriteKubeconfig(kubeconfig, config))
+			kubeconfig := kubeconfigOf(t, cp, &clientcmdapi.AuthInfo{Impersonate: "nobody",
+				ClientCertificateData: cp.Config().CertData, ClientKeyData: cp.Config().KeyData})
 			d := startDaemon(t, b.nats, kubeconfig, "2")
 			b.daemon.await("kicked")
 			a := b.service.post(shop+"/sync", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n")

@@ -155,7 +155,7 @@ func (t *target) connect(ctx context.Context, instance flux.InstanceID) (platfor
 	if err != nil {
 		return nil, err
 	}
-	return platform.WithContext(ctx, p), nil
+	return platform.WithContext(platform.ContextWithCaller(ctx, natsbus.ConnectionName("command")), p), nil
 }
 
 // isTerminal reports whether a stream is a terminal.

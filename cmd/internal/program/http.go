@@ -93,13 +93,15 @@ func NewRegistry() (*prometheus.Registry, http.Handler) {
 
 // Health returns a handler that answers 200 if check returns nil, and otherwise 503 with the
 // error. It runs one check at a time and caches the result for a second, so that requests for
-// health cannot load the systems that are checked. It logs when the result changes.
+// health cannot load the systems that are checked. It logs when what was healthy no longer is,
+// and when it is again.
 func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 	const fresh, patience = time.Second, 5 * time.Second
 	turn := make(chan struct{}, 1) // full while last is in use
 	var last struct {
-		at  time.Time
-		err error
+		at      time.Time
+		err     error
+		healthy bool // at least once
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
@@ -117,11 +119,12 @@ func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 			switch {
 			case r.Context().Err() != nil: // the client has disconnected: the result is not valid
 				last.err, last.at = was, time.Time{}
-			case was == nil && last.err != nil:
+			case last.healthy && was == nil && last.err != nil:
 				log.Warn("not healthy", "err", last.err)
-			case was != nil && last.err == nil:
+			case last.healthy && was != nil && last.err == nil:
 				log.Info("healthy again")
 			}
+			last.healthy = last.healthy || last.err == nil
 		}
 		err := last.err
 		<-turn

@@ -30,10 +30,10 @@ func (e tooBusy) Unwrap() error { return e.error }
 // A refusal is an error with an HTTP status of its own.
 type refusal struct {
 	code int
-	text string
+	error
 }
 
-func (e refusal) Error() string { return e.text }
+func (e refusal) Unwrap() error { return e.error }
 
 // A problem is the JSON form of an error. Its texts are safe to display, see oneline.Line: the
 // errors may quote untrusted input.
@@ -197,7 +197,7 @@ func (a *api) logFailure(r *http.Request, code int, p *problem) {
 // refuse answers with an error before a request is handled. It does not log the error: any
 // client that can connect could fill the log.
 func refuse(w http.ResponseWriter, code int, text string) {
-	answer(w, code, problemOf(refusal{code, text}))
+	answer(w, code, problemOf(errors.New(text)))
 }
 
 func answer(w http.ResponseWriter, code int, body any) {

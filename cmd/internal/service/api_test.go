@@ -28,7 +28,7 @@ func newAPI(p platform.Platform) *api {
 		bus.Subscribe("a", p, nil)
 	}
 	return &api{bus: bus, instances: []flux.InstanceID{"a", "b"}, maxBody: 1 << 10, bodies: newBudget(1 << 20),
-		slots: newSlots(maxRequests), probes: newSlots(0), limit: time.Minute, log: slog.New(slog.DiscardHandler)}
+		slots: newSlots(maxRequests), probes: newSlots(0), limit: time.Minute, reading: make(chan struct{}, maxPlans), log: slog.New(slog.DiscardHandler)}
 }
 
 // start serves an API as the program does, and returns its URL.
@@ -50,7 +50,8 @@ func serve(t *testing.T, p platform.Platform, token string) string {
 	return start(t, newAPI(p), token)
 }
 
-// ask sends a request, and returns the status and the text of the answer.
+// ask sends a request, and returns the status and the text of the answer. Both have to be as the
+// OpenAPI document says.
 func ask(t *testing.T, method, url, body string, header ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -66,6 +67,7 @@ func ask(t *testing.T, method, url, body string, header ...string) (int, string)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
+	checkDocumented(t, r, body, resp, text)
 	return resp.StatusCode, string(text)
 }
 

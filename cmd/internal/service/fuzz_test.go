@@ -39,7 +39,7 @@ func FuzzAPI(f *testing.F) {
 		{"POST", syncPath, "application/yaml", "kind: A\n---\n"},
 		{"POST", syncPath, "text/", "kind: A"},
 		{"POST", syncPath + "?a=%zz", "", "kind: A"},
-		{"POST", "/v1/instances/a/apply?service=a/b&async=1", "", "kind: A"},
+		{"POST", "/v1/instances/a/apply?service=a/b&async=true", "", "kind: A"},
 		{"POST", "/v1/instances/a/apply?service=a%0a&async=maybe", "", strings.Repeat("#", fuzzBody+1)},
 		{"GET", "/v1/instances/a/services?id=a/b&id=%E2%80%AE/c", "", "body"},
 		{"GET", "/v1/instances/a/services?namespace=%00", "", ""},

@@ -111,7 +111,7 @@ func askLarge(t *testing.T, name string) {
 		bus := platform.NewStandaloneMessageBus(platform.BusMetrics{})
 		bus.Subscribe("a", &platform.MockPlatform{}, nil)
 		a := &api{bus: bus, instances: []flux.InstanceID{"a"}, maxBody: largeBody, bodies: newBudget(largeBody),
-			slots: newSlots(maxRequests), probes: newSlots(0), limit: time.Minute, log: slog.New(slog.DiscardHandler)}
+			slots: newSlots(maxRequests), probes: newSlots(0), limit: time.Minute, reading: make(chan struct{}, maxPlans), log: slog.New(slog.DiscardHandler)}
 		body, size := l.body()
 		r, err := http.NewRequestWithContext(t.Context(), "POST", start(t, a, "")+"/v1/instances/a/sync", body)
 		require.NoError(t, err)

@@ -1,5 +1,5 @@
 // Package service is the command that offers, over HTTP, the clusters that daemons offer on a
-// NATS server. It does not depend on Kubernetes' client.
+// NATS server. Of Kubernetes it knows what package manifest knows: it speaks to no API server.
 package service
 
 import (
@@ -147,8 +147,8 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 
-	a := &api{bus: bus, instances: instances, measure: ofCalls, maxBody: c.maxBody, bodies: newBudget(c.maxBodies),
-		slots: newSlots(maxRequests), probes: newSlots(0), limit: c.call, log: log}
+	a := &api{bus: bus, instances: instances, measure: ofCalls, traces: provider, name: natsbus.ConnectionName("service"), maxBody: c.maxBody, bodies: newBudget(c.maxBodies),
+		slots: newSlots(maxRequests), probes: newSlots(0), limit: c.call, reading: make(chan struct{}, maxPlans), log: log}
 	health := program.Health(func(context.Context) error {
 		if !conn.IsConnected() {
 			return fmt.Errorf("NATS cannot be reached: the connection is %v", conn.Status())

@@ -8,9 +8,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"unicode/utf8"
-
-	kjson "sigs.k8s.io/json"
 
 	"github.com/platformbus/platform"
 )
@@ -121,18 +118,12 @@ func jsonActions(d *json.Decoder, def *platform.SyncDef) error {
 		if err := d.Decode(&text); err != nil {
 			return err
 		}
-		if !utf8.Valid(text) {
-			return fmt.Errorf("action %d: it is not UTF-8", len(def.Actions)+1)
-		}
 		var one struct {
 			ResourceID string `json:"resourceID"`
 			Delete     string `json:"delete"`
 			Apply      string `json:"apply"`
 		}
-		strict, err := kjson.UnmarshalStrict(text, &one)
-		if err == nil && len(strict) > 0 {
-			err = strict[0]
-		}
+		err := unmarshalStrict(text, &one)
 		action := platform.SyncAction{ResourceID: one.ResourceID}
 		if one.Delete != "" {
 			action.Delete = []byte(one.Delete)

@@ -1,0 +1,176 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/internal/oneline"
+	"github.com/platformbus/platform/kubernetes/manifest"
+)
+
+// maxDeletions is the maximum of the parameter deleteBudget.
+const maxDeletions = 1_000_000
+
+// maxPlans bounds the requests whose manifests are read at a time. As objects in memory,
+// manifests take a multiple of their text, which the budget of the bodies does not count; more
+// requests than processors would not be faster either.
+const maxPlans = 2
+
+// A planRequest is what a plan is about.
+type planRequest struct {
+	def            platform.SyncDef
+	options        manifest.PlanOptions
+	withDefinition bool
+}
+
+func planRequestOf(query url.Values, h http.Header, body *chunks) (p planRequest, err error) {
+	p.options = manifest.PlanOptions{SyncSet: query.Get("set"), Namespace: query.Get("namespace")}
+	if p.options.DeleteBudget, err = number(query, "deleteBudget", -1, maxDeletions); err != nil {
+		return p, err
+	}
+	for _, one := range []struct {
+		name  string
+		value *bool
+	}{
+		{"allowDeleteNamespaces", &p.options.AllowDeleteNamespaces},
+		{"allowDeleteCRDs", &p.options.AllowDeleteCRDs},
+		{"allowDeletePVCs", &p.options.AllowDeletePVCs},
+		{"definition", &p.withDefinition},
+	} {
+		if *one.value, err = boolean(query, one.name); err != nil {
+			return p, err
+		}
+	}
+	p.def, err = syncDef(h, body)
+	return p, err
+}
+
+// planOf plans against an Export.
+func (p planRequest) planOf(export []byte) (platform.SyncDef, manifest.Report, error) {
+	desired, err := manifest.Desired(p.def)
+	if err != nil {
+		return platform.SyncDef{}, manifest.Report{}, err
+	}
+	return manifest.Plan(export, desired, p.options)
+}
+
+// plan compares the manifests of a request with an Export. A plan against an empty cluster goes
+// first: what is wrong with the request then costs no Export.
+func (a *api) plan(w http.ResponseWriter, r *http.Request, p platform.Platform, body *chunks) {
+	request, err := planRequestOf(r.URL.Query(), r.Header, body)
+	if err == nil {
+		err = a.inTurn(r.Context(), func() error {
+			if _, _, err := request.planOf(nil); err != nil {
+				return badRequest{err}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		a.fail(w, r, err, nil)
+		return
+	}
+	current, release, partial := a.exported(p)
+	defer release()
+	if partial != nil && len(current) == 0 {
+		a.fail(w, r, partial, nil)
+		return
+	}
+	var def platform.SyncDef
+	var report manifest.Report
+	err = a.inTurn(r.Context(), func() (err error) {
+		def, report, err = request.planOf(current)
+		return planError(current, err)
+	})
+	var overBudget *manifest.DeleteBudgetError
+	switch {
+	case err == nil:
+		result := reportOf(report)
+		if request.withDefinition {
+			result["definition"] = definitionOf(def)
+		}
+		if partial != nil {
+			a.fail(w, r, partial, result)
+			return
+		}
+		answer(w, http.StatusOK, result)
+	case errors.As(err, &overBudget):
+		a.fail(w, r, err, reportOf(report))
+	default:
+		a.fail(w, r, err, nil)
+	}
+}
+
+// planError returns the error of a plan with its HTTP status: a conflict between the request and
+// the cluster, unless the Export itself is malformed.
+func planError(current []byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	var overBudget *manifest.DeleteBudgetError
+	if !errors.As(err, &overBudget) {
+		if _, _, malformed := manifest.Plan(current, nil, manifest.PlanOptions{}); malformed != nil {
+			return err
+		}
+	}
+	return refusal{http.StatusConflict, err}
+}
+
+// inTurn calls read when fewer than maxPlans others are being read, or returns an error if ctx
+// ends before.
+func (a *api) inTurn(ctx context.Context, read func() error) error {
+	select {
+	case a.reading <- struct{}{}:
+		defer func() { <-a.reading }()
+		return read()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// entry is the JSON form of a manifest.Entry.
+type entry struct {
+	ID     string `json:"id"`
+	Source string `json:"source,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	There  bool   `json:"there,omitempty"`
+	Why    string `json:"why,omitempty"`
+	Diff   string `json:"diff,omitempty"`
+}
+
+// reportOf returns the JSON form of a report.
+func reportOf(r manifest.Report) map[string]any {
+	result := map[string]any{"empty": r.Empty(), "unchanged": r.Unchanged, "notes": append([]string{}, r.Notes...)}
+	if r.SyncSet != "" {
+		result["set"] = r.SyncSet
+	}
+	for name, list := range map[string][]manifest.Entry{
+		"add": r.Add, "change": r.Change, "unseen": r.Unseen, "delete": r.Delete, "refused": r.Refused, "ignored": r.Ignored,
+	} {
+		entries := make([]entry, 0, len(list))
+		for _, e := range list {
+			entries = append(entries, entry{oneline.Line(e.ID), oneline.Line(e.Source), e.Line, e.There, oneline.Line(e.Why), e.Diff})
+		}
+		result[name] = entries
+	}
+	return result
+}
+
+// action is the JSON form of a platform.SyncAction, as jsonDef reads it.
+type action struct {
+	ResourceID string `json:"resourceID"`
+	Delete     string `json:"delete,omitempty"`
+	Apply      string `json:"apply,omitempty"`
+}
+
+// definitionOf returns the JSON form of a SyncDef, as jsonDef reads it.
+func definitionOf(def platform.SyncDef) map[string][]action {
+	actions := make([]action, 0, len(def.Actions))
+	for _, a := range def.Actions {
+		actions = append(actions, action{a.ResourceID, string(a.Delete), string(a.Apply)})
+	}
+	return map[string][]action{"actions": actions}
+}
