@@ -48,9 +48,9 @@ demo: controlplane ## run a daemon and a service, as processes, on a real contro
 demo-standalone: controlplane ## tell the same story within one process
 	go run ./examples/demo -standalone
 
-bench: controlplane ## measure against the alternatives, and put the tables into README.md; CASE=sync measures one case anew
+bench: controlplane ## measure against the alternatives, and put the tables into docs/benchmarks.md; CASE=sync measures one case anew
 	cd bench && GOWORK=off go run . -out results.json -case "$(CASE)"
-	cd bench && GOWORK=off go run . -out results.json -readme ../README.md
+	cd bench && GOWORK=off go run . -out results.json -page ../docs/benchmarks.md
 
 bench-bus: ## benchmark the bus; COUNT=10 gives what bin/benchstat wants
 	go test -run '^$$' -bench . -count $(COUNT) .
