@@ -9,11 +9,13 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,8 +129,9 @@ func TestCommandsAreMarked(t *testing.T) {
 // The commands of each page work, as one script, on a real control plane. They write what the
 // page says.
 func TestCommandsRun(t *testing.T) {
-	scripts := 0
-	for name, text := range pages(t) {
+	scripts, texts := 0, pages(t)
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		text := texts[name]
 		blocks := runBlock.FindAllStringSubmatch(text, -1)
 		if len(blocks) == 0 {
 			continue
