@@ -97,8 +97,8 @@
 // A call carries the OpenTelemetry span that is in its context, as W3C Trace Context, and the
 // name of platform.ContextWithCaller. The daemon's Platform has both in the context of the call:
 // with platform.Trace at both ends a call is one trace. Nothing verifies either: whoever may make
-// calls can name anybody, and say that a trace is sampled. What is malformed is ignored, and
-// a trace state for which there is no room in the head of a frame, 500 bytes or more, is left out.
+// calls can name anybody, and say that a trace is sampled. What is malformed is ignored, and a
+// trace state for which there is no room in the head of a frame is left out: 300 bytes always fit.
 //
 // # Permissions
 //
