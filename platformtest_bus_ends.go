@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
-	"sync"
+	"time"
 )
 
 func kicks(b *busTest) error {
@@ -143,45 +144,26 @@ func subscribesConcurrently(b *busTest) error {
 	return b.reaches(handle, last)
 }
 
-// awaitLast waits until all subscriptions but one have ended, and returns that one.
+// awaitLast waits until all subscriptions but one have ended, takes their causes, and
+// returns that one.
 func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
-	ended := make(chan int, len(subscribers))
-	stop := make(chan struct{})
-	var watches sync.WaitGroup
-	for i, s := range subscribers {
-		watches.Go(func() {
-			select {
-			case <-s.done:
-				ended <- i
-			case <-stop:
+	for begin := time.Now(); ; runtime.Gosched() {
+		left := slices.DeleteFunc(slices.Clone(subscribers), func(s *subscriber) bool { return len(s.done) > 0 })
+		ended := len(subscribers) - len(left)
+		switch {
+		case len(left) == 0:
+			return nil, fmt.Errorf("all of %d subscriptions have ended; want one to stay", ended)
+		case len(left) == 1:
+			for _, s := range subscribers {
+				if s != left[0] {
+					<-s.done
+				}
 			}
-		})
-	}
-	stopped := sync.OnceFunc(func() { close(stop); watches.Wait() })
-	defer stopped()
-
-	over := make(map[int]bool)
-	for len(over) < len(subscribers)-1 {
-		i, err := within(b, fmt.Sprintf("of %d subscriptions, only %d have ended; no other ended", len(subscribers), len(over)), ended)
-		if err != nil {
-			return nil, err
-		}
-		over[i] = true
-	}
-	for range 2 {
-		_ = b.ping(onlyInstance) // gives the last one time to end, which it must not
-	}
-	stopped()
-	var last *subscriber
-	for i, s := range subscribers {
-		if !over[i] {
-			last = s
+			return left[0], nil
+		case time.Since(begin) > b.Wait:
+			return nil, fmt.Errorf("of %d subscriptions, only %d have ended within %v", len(subscribers), ended, b.Wait)
 		}
 	}
-	if len(ended) > 0 {
-		return nil, fmt.Errorf("all of %d subscriptions have ended; want one to stay", len(subscribers))
-	}
-	return last, nil
 }
 
 // fatal has the platform return each form of FatalError from a call to the method.
