@@ -209,6 +209,9 @@ func brokenOverlap() []brokenTransport {
 				mu.Lock()
 				next++
 				id := next
+				if earlier := waiting[id]; earlier != nil {
+					earlier <- answer{err: errors.New("replaced")}
+				}
 				waiting[id] = own
 				mu.Unlock()
 				go func() {
@@ -222,34 +225,23 @@ func brokenOverlap() []brokenTransport {
 				}()
 				return <-own
 			}}
-		}, []string{"hang: Sync, which the platform has answered, did not return"}, hasty, false},
-		{ruleDuration, "has a time-out", "Overlap/lets calls take their time", func(mock Platform) Platform {
-			return &adapter{func(r request) answer {
-				answered := make(chan answer, 1)
-				go func() { answered <- r.send(mock) }()
-				select {
-				case a := <-answered:
-					return a
-				case <-time.After(100 * time.Millisecond):
-					return answer{err: UnavailableError(errors.New("timeout"))}
-				}
-			}}
-		}, []string{"after a call that took 250ms", "timeout"}, 0, false},
-		{ruleDuration, "makes a slow Sync again", "Overlap/lets calls take their time", func(mock Platform) Platform {
-			return &adapter{func(r request) answer {
-				answered := make(chan answer, 2)
-				go func() { answered <- r.send(mock) }()
-				select {
-				case a := <-answered:
-					return a
-				case <-time.After(100 * time.Millisecond):
-					if r.method == "Sync" {
-						go func() { answered <- r.send(mock) }()
-					}
-					return <-answered
-				}
-			}}
-		}, []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
+		}, []string{"Sync returned an error of another type", "replaced"}, 0, false},
+		{ruleDuration, "has a time-out", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if time.Since(begin) > 100*time.Millisecond {
+				return answer{err: UnavailableError(errors.New("timeout"))}
+			}
+			return a
+		}), []string{"after a call that took 250ms", "timeout"}, 0, false},
+		{ruleDuration, "makes a slow Sync again", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if r.method == "Sync" && time.Since(begin) > 100*time.Millisecond {
+				return r.send(next)
+			}
+			return a
+		}), []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
 	}
 	for i, method := range methods {
 		rows = append(rows, brokenTransport{ruleSlow, fmt.Sprintf("serves %d calls of %s at a time", i+1, method), "Overlap/is not held up by " + method, func(mock Platform) Platform {

@@ -34,14 +34,8 @@ func tellsKicks(b *busTest) error {
 // oneChannel has all subscriptions, of two instances, share one channel, which receives a
 // cause for each that ends.
 func oneChannel(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
-	elsewhere, err := b.connect(otherInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
+	elsewhere := b.connect(otherInstance)
 	other := b.subscribe(otherInstance, "other instance's")
 	var last *subscriber
 	for i := range 3 {
@@ -63,10 +57,7 @@ func oneChannel(b *busTest) error {
 
 // onePlatform has one Platform serve two instances.
 func onePlatform(b *busTest) error {
-	elsewhere, err := b.connect(otherInstance)
-	if err != nil {
-		return err
-	}
+	elsewhere := b.connect(otherInstance)
 	one := newSubscriber(onlyInstance, "one")
 	two := newSubscriber(otherInstance, "one")
 	p := one.far.platform()
@@ -84,10 +75,7 @@ func onePlatform(b *busTest) error {
 
 // followsFatal uses one handle before a FatalError, without a daemon, and after.
 func followsFatal(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	for i := range 3 {
 		dying := newSubscriber(onlyInstance, fmt.Sprintf("dying no. %d", i))
 		dying.returns("Ping", FatalError{Err: errors.New("boom")})
@@ -114,10 +102,7 @@ func followsFatal(b *busTest) error {
 
 // viewFollows has a view of a handle, made before any daemon, outlive a kick.
 func viewFollows(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	view := WithContext(ctx, handle)
@@ -133,10 +118,7 @@ func viewFollows(b *busTest) error {
 func manyHandles(b *busTest) error {
 	var handles []Platform
 	for i := range 4 {
-		handle, err := b.connect(onlyInstance)
-		if err != nil {
-			return err
-		}
+		handle := b.connect(onlyInstance)
 		handles = append(handles, handle)
 		s := b.subscribe(onlyInstance, fmt.Sprintf("no. %d", i))
 		for _, handle := range handles {
@@ -150,10 +132,7 @@ func manyHandles(b *busTest) error {
 
 // busyInstance has calls of one instance block, and uses another.
 func busyInstance(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	calls, err := b.hold(onlyInstance, handle)
 	if err != nil {
 		return err
@@ -161,10 +140,7 @@ func busyInstance(b *busTest) error {
 	defer calls.s.far.close()
 	for i := range 4 {
 		inst := flux.InstanceID(fmt.Sprintf("no. %d", i))
-		elsewhere, err := b.connect(inst)
-		if err != nil {
-			return err
-		}
+		elsewhere := b.connect(inst)
 		s := b.subscribe(inst, string(inst))
 		if err := firstOf(b.reaches(elsewhere, s), b.ping(inst)); err != nil {
 			return fmt.Errorf("while calls of another instance are in progress: %w", err)
@@ -175,10 +151,7 @@ func busyInstance(b *busTest) error {
 
 // busySubscribe has calls of an instance block, and subscribes another daemon for it.
 func busySubscribe(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	calls, err := b.hold(onlyInstance, handle)
 	if err != nil {
 		return err
@@ -192,10 +165,7 @@ func busySubscribe(b *busTest) error {
 
 // busyPing has the Ping of a platform block.
 func busyPing(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	s := newSubscriber(onlyInstance, "slow")
 	held := s.far.hold(func(r request) bool { return r.method == "Ping" })
 	defer s.far.close()

@@ -10,8 +10,11 @@ import (
 )
 
 func connectsEarly(b *busTest) error {
-	_, err := b.connect(onlyInstance)
-	return err
+	b.setStep("Connect(%q)", onlyInstance)
+	if _, err := b.bus.Connect(onlyInstance); err != nil {
+		return mismatch(fmt.Sprintf("Connect(%q) returned the error", onlyInstance), err, nil)
+	}
+	return nil
 }
 
 func refusesEmptyConnect(b *busTest) error {
@@ -30,10 +33,7 @@ func refusesEmptyPing(b *busTest) error {
 }
 
 func saysUnavailable(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	for _, method := range methods {
 		b.setStep("%s on a handle", method)
 		if err := unavailable(method, sampleRequest(method).send(handle).err); err != nil {
@@ -44,20 +44,14 @@ func saysUnavailable(b *busTest) error {
 }
 
 func worksLater(b *busTest) error {
-	early, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	early := b.connect(onlyInstance)
 	b.setStep("Version on a handle")
-	_, err = early.Version()
+	_, err := early.Version()
 	if err := unavailable("Version", err); err != nil {
 		return err
 	}
 	s := b.subscribe(onlyInstance, "first")
-	late, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	late := b.connect(onlyInstance)
 	return firstError(
 		func() error { return b.reaches(early, s) },
 		func() error { return b.reaches(late, s) },
@@ -66,10 +60,7 @@ func worksLater(b *busTest) error {
 }
 
 func followsKick(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	older := b.subscribe(onlyInstance, "older")
 	if err := b.reaches(handle, older); err != nil {
 		return err
@@ -117,10 +108,7 @@ func pingsFail(b *busTest) error {
 func refusesEmptySubscribe(b *busTest) error { return b.endsOnce(b.subscribe("", "nameless")) }
 
 func refusesNilPlatform(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	present := b.subscribe(onlyInstance, "present")
 	none := newSubscriber(onlyInstance, "nil")
 	b.setStep("Subscribe of a nil Platform")
@@ -149,10 +137,7 @@ func oddIDs(b *busTest) error {
 	}
 	handles, subscribers := make([]Platform, len(ids)), make([]*subscriber, len(ids))
 	for i, id := range ids {
-		handle, err := b.connect(id)
-		if err != nil {
-			return err
-		}
+		handle := b.connect(id)
 		if err := unavailable(fmt.Sprintf("Ping(%q)", excerptOf(id)), b.ping(id)); err != nil {
 			return err
 		}
@@ -172,10 +157,7 @@ func oddIDs(b *busTest) error {
 }
 
 func kicksOne(b *busTest) error {
-	handle, err := b.connect(otherInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(otherInstance)
 	bystander := b.subscribe(otherInstance, "other instance's")
 	older := b.subscribe(onlyInstance, "older")
 	b.subscribe(onlyInstance, "newer")
@@ -187,10 +169,7 @@ func kicksOne(b *busTest) error {
 }
 
 func fatalToOne(b *busTest) error {
-	handle, err := b.connect(otherInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(otherInstance)
 	bystander := b.subscribe(otherInstance, "other instance's")
 	dying := newSubscriber(onlyInstance, "dying")
 	dying.returns("Ping", FatalError{Err: errors.New("boom")})
@@ -205,14 +184,8 @@ func fatalToOne(b *busTest) error {
 
 // unread has two subscribers that never read their channel: one is kicked, one dies.
 func unread(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
-	elsewhere, err := b.connect(otherInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
+	elsewhere := b.connect(otherInstance)
 	kicked, dying := newSubscriber(onlyInstance, "kicked"), newSubscriber(onlyInstance, "dying")
 	kicked.done, dying.done = make(chan error), make(chan error)
 	dying.returns("Ping", FatalError{Err: errors.New("boom")})
@@ -251,10 +224,7 @@ func readLater(b *busTest) error {
 }
 
 func nilChannel(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	kicked, dying := newSubscriber(onlyInstance, "kicked"), newSubscriber(onlyInstance, "dying")
 	dying.returns("Ping", FatalError{Err: errors.New("boom")})
 	for _, s := range []*subscriber{kicked, dying} {
@@ -282,10 +252,10 @@ func manyInstances(b *busTest) error {
 	inst := func(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprintf("instance-%d", i)) }
 	return firstError(
 		func() error {
-			return concurrently(n, func(i int) (err error) {
-				handles[i], err = b.connect(inst(i))
+			return concurrently(n, func(i int) error {
+				handles[i] = b.connect(inst(i))
 				older[i] = b.subscribe(inst(i), fmt.Sprintf("older of %d", i))
-				return err
+				return nil
 			})
 		},
 		func() error { return concurrently(n, func(i int) error { return b.reaches(handles[i], older[i]) }) },

@@ -19,10 +19,7 @@ func kicks(b *busTest) error {
 }
 
 func kicksInTurn(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	var all []*subscriber
 	for i := range 10 {
 		s := b.subscribe(onlyInstance, fmt.Sprintf("no. %d", i))
@@ -54,10 +51,7 @@ type uncomparable struct {
 // sameAgain subscribes one Platform twice, where the end of the first subscription must not
 // end the second.
 func sameAgain(b *busTest, as func(Platform) Platform) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	first := newSubscriber(onlyInstance, "first")
 	p := as(first.far.platform())
 	for _, done := range []chan error{first.done, make(chan error, 4)} {
@@ -73,10 +67,7 @@ func sameAgain(b *busTest, as func(Platform) Platform) error {
 // kickDuringCalls kicks a daemon while calls are in progress. Their answer is result, and
 // they must return it.
 func kickDuringCalls(b *busTest, result error) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	calls, err := b.hold(onlyInstance, handle)
 	if err != nil {
 		return err
@@ -115,10 +106,7 @@ func fatalAfterKick(b *busTest) error {
 // subscribesConcurrently subscribes many daemons concurrently, with calls in between.
 func subscribesConcurrently(b *busTest) error {
 	const goroutines, each = 8, 8
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	b.setStep("Subscribe of %d daemons at once, with calls between", goroutines*each)
 	subscribers := make([]*subscriber, goroutines*each)
 	if err := concurrently(goroutines, func(c int) error {
@@ -168,10 +156,7 @@ func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
 
 // fatal has the platform return each form of FatalError from a call to the method.
 func fatal(b *busTest, method string, call func(handle Platform) error) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	forms := fatalForms(errors.New("the disk is full"))
 	for _, form := range slices.Sorted(maps.Keys(forms)) {
 		if err := endsWithFatal(b, handle, method, forms[form], call); err != nil {
@@ -214,10 +199,7 @@ func endsWithFatal(b *busTest, handle Platform, method string, fatal error, call
 
 // fatalOnce makes many calls at once, all of which return a FatalError.
 func fatalOnce(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	dying := newSubscriber(onlyInstance, "dying")
 	fatal := FatalError{Err: errors.New("boom")}
 	dying.returns("Sync", fatal)
@@ -241,10 +223,7 @@ func fatalOnce(b *busTest) error {
 
 // otherErrors has a platform return, from every method, errors that are not a FatalError.
 func otherErrors(b *busTest) error {
-	handle, err := b.connect(onlyInstance)
-	if err != nil {
-		return err
-	}
+	handle := b.connect(onlyInstance)
 	s := b.subscribe(onlyInstance, "only")
 	for _, method := range methods {
 		for _, other := range []error{

@@ -87,17 +87,15 @@ func (b *busTest) add(s *subscriber) *subscriber {
 	return s
 }
 
-// connect returns a handle.
-func (b *busTest) connect(inst flux.InstanceID) (Platform, error) {
+// connect returns a handle. If there is none, each call on what it returns fails with the
+// reason.
+func (b *busTest) connect(inst flux.InstanceID) Platform {
 	b.setStep("Connect(%q)", excerptOf(inst))
 	handle, err := b.bus.Connect(inst)
-	switch {
-	case err != nil:
-		return nil, mismatch(fmt.Sprintf("Connect(%q) returned the error", excerptOf(inst)), err, nil)
-	case handle == nil:
-		return nil, fmt.Errorf("Connect(%q) returned neither a Platform nor an error", excerptOf(inst))
+	if err != nil {
+		return &adapter{func(request) answer { return answer{err: fmt.Errorf("Connect: %w", err)} }}
 	}
-	return handle, nil
+	return handle
 }
 
 // ping pings the instance.
