@@ -117,7 +117,6 @@ func busCases() []busCase {
 		{"FatalError/of an older call does not end the newer subscription", ruleEnds, fatalAfterKick},
 		{"FatalError/is the only error that ends a subscription", ruleNotFatal, otherErrors},
 		{"Channel/may stay unread", ruleUnread, unread},
-		{"Channel/may be read later", ruleUnread, readLater},
 		{"Channel/may be nil", ruleNilDone, nilChannel},
 		{"Instances/have opaque IDs", ruleIsolated, oddIDs},
 		{"Instances/are not kicked together", ruleIsolated, kicksOne},
