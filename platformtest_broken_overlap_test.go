@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -89,6 +90,37 @@ func brokenMemory() []brokenTransport {
 				return a
 			}}
 		}, []string{method + " returned"}, 0, false})
+	}
+	for shares, copied := range map[string]func(answer) answer{
+		"list of services": func(a answer) answer {
+			for i, s := range a.services {
+				a.services[i].Metadata, a.services[i].Containers.Containers = maps.Clone(s.Metadata), slices.Clone(s.Containers.Containers)
+			}
+			return a
+		},
+		"metadata": func(a answer) answer {
+			metadata := a.services[0].Metadata
+			a = a.clone()
+			a.services[0].Metadata = metadata
+			return a
+		},
+		"containers": func(a answer) answer {
+			containers := a.services[0].Containers.Containers
+			a = a.clone()
+			a.services[0].Containers.Containers = containers
+			return a
+		},
+	} {
+		rows = append(rows, brokenTransport{ruleCaller, "caches the " + shares, "AllServices/gives its result away", func(mock Platform) Platform {
+			var cached *answer
+			return &adapter{func(r request) answer {
+				if cached == nil {
+					a := r.send(mock)
+					cached = &a
+				}
+				return copied(*cached)
+			}}
+		}, []string{"AllServices returned the services"}, 0, false})
 	}
 	for _, method := range methods {
 		rows = append(rows, brokenTransport{ruleCaller, "reuses the memory of what " + method + " returned", method + "/leaves earlier answers alone", func(mock Platform) Platform {
@@ -242,6 +274,14 @@ func brokenOverlap() []brokenTransport {
 			}
 			return a
 		}), []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
+		{ruleDuration, "makes a slow Apply again", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if r.method == "Apply" && time.Since(begin) > 100*time.Millisecond {
+				return r.send(next)
+			}
+			return a
+		}), []string{"the number of times that a slow Apply was made", "got 2"}, 0, false},
 	}
 	for i, method := range methods {
 		rows = append(rows, brokenTransport{ruleSlow, fmt.Sprintf("serves %d calls of %s at a time", i+1, method), "Overlap/is not held up by " + method, func(mock Platform) Platform {

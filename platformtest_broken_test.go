@@ -121,6 +121,20 @@ func brokenArguments() []brokenTransport {
 					r.def.Actions[i].Delete = lossy(r.def.Actions[i].Delete)
 				}
 			}), []string{"Sync reached the platform with arguments", `\x80`}, 0, false},
+		{ruleArguments, "applies resources as text", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.def.Actions {
+					r.def.Actions[i].Apply = lossy(r.def.Actions[i].Apply)
+				}
+			}), []string{"Sync reached the platform with arguments", `\x80`}, 0, false},
+		{ruleArguments, "trims the IDs of definitions", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.defs {
+					r.defs[i].ServiceID = flux.ServiceID(strings.TrimSpace(string(r.defs[i].ServiceID)))
+				}
+			}), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "takes no namespace for the default one", "AllServices/passes on its arguments",
+			changeRequests(func(r *request) { r.namespace = cmp.Or(r.namespace, "default") }), []string{`got {Namespace:"default"`}, 0, false},
 		{ruleArguments, "panics at a nil argument", "SomeServices/passes on its arguments",
 			intercept(func(next Platform, r request) answer {
 				if r.method == "SomeServices" {
@@ -178,11 +192,11 @@ func brokenArguments() []brokenTransport {
 		"escapes for HTML":          strings.NewReplacer("<", "&lt;").Replace,
 		"takes null for nothing":    strings.NewReplacer("null", "").Replace,
 		"has objects with members":  strings.NewReplacer("__proto__", "").Replace,
-		"takes digits for a number": strings.NewReplacer("00", "0").Replace,
+		"takes digits for a number": func(s string) string { return strings.TrimLeft(s, "0") },
 		"takes true for a value":    strings.NewReplacer("true", "1").Replace,
 		"has 16 bits a character":   strings.NewReplacer("𝛌", "\uFFFD").Replace,
 		"has names of 255 bytes":    func(s string) string { return s[:min(255, len(s))] },
-		"trims spaces":              strings.TrimSpace,
+		"trims spaces":              func(s string) string { return strings.Trim(s, " ") },
 	} {
 		rows = append(rows, brokenTransport{ruleArguments, name + " in ResourceIDs", "Sync/passes on its arguments", changeRequests(func(r *request) {
 			for i := range r.def.Actions {
@@ -215,6 +229,12 @@ func brokenResults() []brokenTransport {
 	rows := []brokenTransport{
 		{ruleResults, "loses the last service", "AllServices/returns every service",
 			changeAnswers(func(_ request, a *answer) { a.services = dropLast(a.services) }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "takes no services for a failure", "SomeServices/returns every service",
+			changeAnswers(func(_ request, a *answer) {
+				if len(a.services) == 0 {
+					a.err = errors.New("no services in the answer")
+				}
+			}), []string{"no services in the answer"}, 0, false},
 		{ruleResults, "returns a service twice", "SomeServices/returns every service",
 			changeAnswers(func(_ request, a *answer) { a.services = append(a.services, a.services[:min(1, len(a.services))]...) }), []string{"SomeServices returned the services"}, 0, false},
 		{ruleResults, "loses the IP", "AllServices/returns every service",
@@ -296,6 +316,12 @@ func brokenResults() []brokenTransport {
 			changeAnswers(func(_ request, a *answer) { a.version = a.version[:min(4096, len(a.version))] }), []string{"(4098 characters"}, 0, false},
 		{ruleResults, "exports text", "Export/returns every byte",
 			changeAnswers(func(_ request, a *answer) { a.export = lossy(a.export) }), []string{"Export returned", `\x80`}, 0, false},
+		{ruleResults, "exports an empty list for nothing", "Export/returns every byte",
+			changeAnswers(func(_ request, a *answer) {
+				if len(a.export) == 0 {
+					a.export = []byte("[]\n")
+				}
+			}), []string{`got "[]\n"`}, 0, false},
 		{ruleResults, "makes DOS line endings Unix ones", "Export/returns every byte",
 			changeAnswers(func(_ request, a *answer) {
 				a.export = []byte(strings.ReplaceAll(string(a.export), "\r\n", "\n"))
@@ -450,6 +476,44 @@ func brokenErrors() []brokenTransport {
 		loses("bare", func(error) bool { return false }),
 	)
 
+	for _, bad := range []struct {
+		name, in, says string
+		change         func(error) error
+	}{
+		{"forgets the help of an UnavailableError", "keeps an UnavailableError", "the help text", func(err error) error {
+			if switched(err) != "" && errors.Is(err, ErrPlatformNotAvailable) {
+				return flux.UserConfigProblem{BaseError: &flux.BaseError{Err: err}}
+			}
+			return err
+		}},
+		{"does not look for an UnavailableError inside", "keeps an UnavailableError", "does errors.Is find ErrPlatformNotAvailable", func(err error) error {
+			if switched(err) == "" {
+				return anyClusterError(err)
+			}
+			return err
+		}},
+		{"looks into a ClusterError that is empty", "keeps a ClusterError", "panic: runtime error", func(err error) error {
+			if helpful, ok := err.(flux.UserConfigProblem); ok {
+				_ = helpful.Err.Error()
+			}
+			return err
+		}},
+		{"does not know flux.Missing", "keeps other helpful errors", "flux.Missing", func(err error) error {
+			if _, ok := err.(flux.Missing); ok {
+				return anyClusterError(err)
+			}
+			return err
+		}},
+		{"takes a UserConfigProblem for a ClusterError", "keeps other helpful errors", "the help text", func(err error) error {
+			if _, ok := err.(flux.UserConfigProblem); ok {
+				return anyClusterError(err)
+			}
+			return err
+		}},
+	} {
+		rows = append(rows, brokenTransport{ruleError, bad.name, "Ping/" + bad.in, changeErrors(bad.change), []string{bad.says}, 0, false})
+	}
+
 	rows = append(rows, brokenTransport{ruleFatal, "replaces the text of a FatalError", "Export/keeps a FatalError", changeErrors(func(err error) error {
 		if _, ok := AsFatal(err); ok {
 			return FatalError{Err: errors.New("connection lost")}
@@ -484,6 +548,10 @@ func brokenErrors() []brokenTransport {
 		})
 		entry(ruleEntries, "folds the case of IDs in entries", "reports every failure", "holding", func(id string, err error) (string, error) {
 			return strings.ToUpper(id), err
+		})
+		entry(ruleEntries, "ends the IDs of entries at a NUL", "reports every failure", "holding", func(id string, err error) (string, error) {
+			before, _, _ := strings.Cut(id, "\x00")
+			return before, err
 		})
 		entry(ruleEntries, "sends entries as text", "reports every failure", "in entry", func(id string, err error) (string, error) {
 			return id, errors.New(textOf(err))
@@ -525,8 +593,14 @@ func brokenErrors() []brokenTransport {
 				[]string{"returned an error of another type", "flux.UserConfigProblem"}, 0, false},
 			brokenTransport{ruleEntries, "sends the entries of " + method + " as text", method + "/reports a single failure", changeErrors(asPlainText),
 				[]string{"returned an error of another type"}, 0, false},
-			brokenTransport{ruleError, "recognises bare entries of " + method + " only", method + "/reports every failure of another hop", changeErrors(func(err error) error {
-				if switched(err) == "flux.UserConfigProblem" || switched(err) == "" {
+			brokenTransport{ruleError, "does not look for entries of " + method + " in a ClusterError", method + "/reports every failure of another hop", changeErrors(func(err error) error {
+				if switched(err) == "flux.UserConfigProblem" {
+					return ClusterError(asPlainText(err))
+				}
+				return err
+			}), []string{"errors.As finds no platform." + method + "Error"}, 0, false},
+			brokenTransport{ruleError, "does not look for entries of " + method + " in a plain error", method + "/reports every failure of another hop", changeErrors(func(err error) error {
+				if switched(err) == "" {
 					return ClusterError(asPlainText(err))
 				}
 				return err
@@ -592,6 +666,28 @@ func brokenCalls() []brokenTransport {
 		again("after a FatalError", func(err error) bool { _, ok := AsFatal(err); return ok })
 	}
 	return append(rows,
+		brokenTransport{ruleLast, "decodes into the services of the answer before", "AllServices/answers each call anew", func(mock Platform) Platform {
+			var last []Service
+			return &adapter{func(r request) answer {
+				a := r.send(mock).clone()
+				for i := range min(len(last), len(a.services)) {
+					s := &a.services[i]
+					s.Status = cmp.Or(s.Status, last[i].Status)
+					if len(s.Containers.Containers) == 0 {
+						s.Containers = last[i].Containers
+					}
+					for key, value := range last[i].Metadata {
+						if _, ok := s.Metadata[key]; !ok {
+							s.Metadata[key] = value
+						}
+					}
+				}
+				if a.services != nil {
+					last = a.services
+				}
+				return a
+			}}
+		}, []string{"AllServices returned the services"}, 0, false},
 		brokenTransport{ruleRead, "asks for all services in place of some", "SomeServices/reaches the platform", intercept(func(next Platform, r request) answer {
 			if r.method == "SomeServices" {
 				r.method = "AllServices"
