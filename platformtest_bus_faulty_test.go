@@ -94,6 +94,7 @@ type faults struct {
 	pingWaits       bool                               // Ping waits for the calls of all instances
 	pingLocksCalls  bool                               // a call waits for the Pings of the bus
 	switchesLate    bool                               // a kick takes effect when the older daemon is idle
+	losesIDs        bool                               // SomeServices asks for nothing
 	panics          bool                               // Sync panics
 	nilPanics       string                             // sends to a channel that is nil after this
 	atMost          int                                // the number of instances; further ones are lost
@@ -287,6 +288,9 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	}
 	s.calls.Add(1)
 	defer s.calls.Done()
+	if b.losesIDs {
+		r.ids = nil
+	}
 	if b.panics && r.method == "Sync" {
 		panic("Sync")
 	}

@@ -3,6 +3,8 @@ package platform
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -68,6 +70,39 @@ func TestBatteryFailsBrokenTransports(t *testing.T) {
 	for name := range byName {
 		assert.True(t, slices.ContainsFunc(brokenTransports(), func(b brokenTransport) bool { return b.in == name }),
 			"no broken transport fails %q: a case that nothing fails checks nothing", name)
+	}
+}
+
+// TestBatteriesFail runs the batteries over what is broken, in a process of its own, since
+// their failures are failures of the test.
+func TestBatteriesFail(t *testing.T) {
+	const variable = "PLATFORM_TEST_BROKEN"
+	if os.Getenv(variable) != "" {
+		loses := intercept(func(Platform, request) answer { return answer{} })
+		t.Run("transport", func(t *testing.T) { PlatformTestBattery(t, loses) })
+		t.Run("bus", func(t *testing.T) {
+			MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{vagueRefusal: true, losesIDs: true}) })
+		})
+		t.Run("implementation", func(t *testing.T) {
+			PlatformContractBattery(t, func(*testing.T) Fixture {
+				define := func(string, string) ResourceDef { return nil }
+				return Fixture{loses(nil), "shop", define, func(string, string) (ResourceDef, ResourceDef) { return nil, nil }, nil}
+			})
+		})
+		return
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBatteriesFail$")
+	child.Env = append(os.Environ(), variable+"=1")
+	output, err := child.CombinedOutput()
+	require.Error(t, err)
+	for _, text := range []string{
+		"--- FAIL: TestBatteriesFail/transport/Sync/passes_on_its_arguments",
+		"--- FAIL: TestBatteriesFail/bus/Subscribe/refuses_a_nil_Platform",
+		"--- FAIL: TestBatteriesFail/bus/Platform/SomeServices/passes_on_its_arguments",
+		"--- FAIL: TestBatteriesFail/implementation/Sync/applies,_changes_and_deletes",
+		"rule: " + ruleArguments.says, "rule: " + ruleRefused.says, "rule: " + ruleSyncs.says,
+	} {
+		assert.Contains(t, string(output), text)
 	}
 }
 
