@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -202,6 +203,12 @@ func brokenOverlap() []brokenTransport {
 			}
 			return r.send(next)
 		}), []string{"panic: one at a time, please"}, 0, false},
+		{ruleConcurrent, "ends the goroutine of its caller", "Overlap/gives each of 64 concurrent calls its own answer", intercept(func(next Platform, r request) answer {
+			if r.namespace != "" {
+				runtime.Goexit()
+			}
+			return r.send(next)
+		}), []string{errExited.Error()}, 0, false},
 		{ruleConcurrent, "refuses the 101st concurrent call", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
 			slots := make(chan struct{}, 100)
 			return &adapter{func(r request) answer {

@@ -20,8 +20,8 @@ import (
 // a Platform reached through it must pass PlatformTestBattery.
 //
 // Subscribe takes effect before it returns; for everything else the battery waits, see
-// BatteryOptions.Wait, to allow for network latency. After such a wait, it makes round
-// trips before it concludes that no further cause arrives.
+// BatteryOptions.Wait, to allow for network latency. After such a wait, it makes a round
+// trip before it concludes that no further cause arrives.
 //
 // Each case is a subtest, as in -run Battery/Kick; the cases of PlatformTestBattery are
 // subtests of Platform. Panics and hangs are failures, as in PlatformTestBattery; a case

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/flux"
 )
 
 func TestIdentityBattery(t *testing.T) {
@@ -191,7 +193,7 @@ func TestLiberalTransportsPass(t *testing.T) {
 			}
 			return err
 		}),
-		"nil for empty": changeAnswers(func(_ request, a *answer) { *a = a.keepingError() }),
+		"nil for empty": changeAnswers(func(_ request, a *answer) { *a = a.canonical() }),
 		"services reversed": changeAnswers(func(_ request, a *answer) {
 			slices.Reverse(a.services)
 		}),
@@ -204,6 +206,71 @@ func TestLiberalTransportsPass(t *testing.T) {
 		"asks for the version first": intercept(func(next Platform, r request) answer {
 			_, _ = next.Version()
 			return r.send(next)
+		}),
+		"pings first": intercept(func(next Platform, r request) answer {
+			_ = next.Ping()
+			return r.send(next)
+		}),
+		"reuses the memory of arguments": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			a := r.send(next)
+			for _, def := range r.defs {
+				clear(def.NewDefinition)
+			}
+			for _, action := range r.def.Actions {
+				clear(action.Delete)
+				clear(action.Apply)
+			}
+			clear(r.ids)
+			clear(r.ignored)
+			clear(r.defs)
+			clear(r.def.Actions)
+			return a
+		}),
+		"empty for nil": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			r.ids = append([]flux.ServiceID{}, r.ids...)
+			if r.ignored == nil {
+				r.ignored = flux.ServiceIDSet{}
+			}
+			r.defs = append([]ServiceDefinition{}, r.defs...)
+			for i := range r.defs {
+				r.defs[i].NewDefinition = append([]byte{}, r.defs[i].NewDefinition...)
+			}
+			r.def.Actions = append([]SyncAction{}, r.def.Actions...)
+			for i := range r.def.Actions {
+				action := &r.def.Actions[i]
+				action.Delete, action.Apply = append(ResourceDef{}, action.Delete...), append(ResourceDef{}, action.Apply...)
+			}
+			a := r.send(next)
+			a.export = append([]byte{}, a.export...)
+			a.services = append([]Service{}, a.services...)
+			for i := range a.services {
+				s := &a.services[i]
+				if s.Metadata == nil {
+					s.Metadata = map[string]string{}
+				}
+				s.Containers.Containers = append([]Container{}, s.Containers.Containers...)
+			}
+			return a
+		}),
+		"U+FFFD for each byte that is not UTF-8": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			r.namespace = replaced(r.namespace)
+			for i, id := range r.ids {
+				r.ids[i] = replaced(id)
+			}
+			for i := range r.defs {
+				r.defs[i].ServiceID = replaced(r.defs[i].ServiceID)
+			}
+			for i := range r.def.Actions {
+				r.def.Actions[i].ResourceID = replaced(r.def.Actions[i].ResourceID)
+			}
+			a := r.send(next).clone()
+			for i := range a.services {
+				a.services[i].ID, a.services[i].Status = replaced(a.services[i].ID), replaced(a.services[i].Status)
+			}
+			return a
 		}),
 		"a text for errors without one": changeEntries(func(id string, err error) (string, error) {
 			if err.Error() == "" {
@@ -221,12 +288,8 @@ func TestLiberalTransportsPass(t *testing.T) {
 	}
 }
 
-// keepingError is canonical with the error.
-func (a answer) keepingError() answer {
-	b := a.canonical()
-	b.err = a.err
-	return b
-}
+// replaced returns s with U+FFFD for each byte that is not UTF-8.
+func replaced[S ~string](s S) S { return S([]rune(s)) }
 
 // intercept returns a wrap whose Platform passes each call to a function, which may change it.
 func intercept(handle func(next Platform, r request) answer) func(Platform) Platform {
@@ -247,7 +310,7 @@ func changeRequests(change func(*request)) func(Platform) Platform {
 // changeAnswers changes each answer.
 func changeAnswers(change func(request, *answer)) func(Platform) Platform {
 	return intercept(func(next Platform, r request) answer {
-		a := r.send(next).clone()
+		a := r.send(next)
 		change(r, &a)
 		return a
 	})
