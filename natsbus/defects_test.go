@@ -81,28 +81,56 @@ func TestTooManySubscriptions(t *testing.T) {
 	require.ErrorIs(t, within(t, done, "the cause"), nats.ErrMaxSubscriptionsExceeded)
 }
 
-// Right after Subscribe a call is answered, also by a server that is not told of clusters.
-func TestRightAfterSubscribeOnLeafNode(t *testing.T) {
+// Right after Subscribe a call is answered, wherever the caller is.
+func TestRightAfterSubscribe(t *testing.T) {
 	noLeaks(t)
-	var options *server.Options
-	hub := natstest.Start(t, func(o *server.Options) {
-		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", -1
-		options = o // in which the server puts the port that it has taken
-	})
-	leaf := natstest.Start(t, func(o *server.Options) {
-		o.ServerName = "leaf"
-		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", options.LeafNode.Port)}}}}
-	})
-	require.Eventually(t, func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 }, limit, time.Millisecond)
-	daemons, callers := newBus(t, dial(t, leaf.ClientURL()), natsbus.Options{}), newBus(t, dial(t, hub.ClientURL()), natsbus.Options{})
-	for i := range 100 {
-		inst := flux.InstanceID(natsInstance(i))
-		daemons.Subscribe(inst, &platform.MockPlatform{}, nil)
-		require.NoError(t, callers.Ping(inst), "%s", inst)
+	for name, start := range map[string]func(*testing.T) (daemons, callers *server.Server){
+		"in a cluster": func(t *testing.T) (daemons, callers *server.Server) {
+			servers := startCluster(t)
+			return servers[1], servers[2]
+		},
+		"beyond a leaf node, on a hub without a cluster": startLeafNode,
+		"beyond a gateway": startSuperCluster,
+	} {
+		t.Run(name, func(t *testing.T) {
+			at, of := start(t)
+			daemons, callers := newBus(t, dial(t, at.ClientURL()), natsbus.Options{}), newBus(t, dial(t, of.ClientURL()), natsbus.Options{})
+			for i := range 300 {
+				inst := flux.InstanceID(fmt.Sprint("instance-", i))
+				daemons.Subscribe(inst, &platform.MockPlatform{}, nil)
+				require.NoError(t, callers.Ping(inst), "%s", inst)
+			}
+		})
 	}
 }
 
-func natsInstance(i int) string { return "instance-" + string(rune('a'+i/26)) + string(rune('a'+i%26)) }
+// startLeafNode starts a server without a cluster, and a leaf node of it.
+func startLeafNode(t *testing.T) (leaf, hub *server.Server) {
+	t.Helper()
+	hub = natstest.Start(t, func(o *server.Options) { o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", -1 })
+	leaf = natstest.Start(t, func(o *server.Options) {
+		o.ServerName = "leaf"
+		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", leafPort(t, hub))}}}}
+	})
+	require.Eventually(t, func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 }, limit, time.Millisecond)
+	return leaf, hub
+}
+
+// startSuperCluster starts two clusters of a server, with a gateway in between.
+func startSuperCluster(t *testing.T) (one, two *server.Server) {
+	t.Helper()
+	start := func(name string, remotes ...*server.RemoteGatewayOpts) *server.Server {
+		return natstest.Start(t, func(o *server.Options) {
+			o.ServerName = name
+			o.Cluster = server.ClusterOpts{Name: name, Host: "127.0.0.1", Port: -1}
+			o.Gateway = server.GatewayOpts{Name: name, Host: "127.0.0.1", Port: -1, Gateways: remotes}
+		})
+	}
+	one = start("one")
+	two = start("two", &server.RemoteGatewayOpts{Name: "one", URLs: []*url.URL{{Scheme: "nats", Host: one.GatewayAddr().String()}}})
+	require.Eventually(t, func() bool { return one.NumOutboundGateways() == 1 && two.NumOutboundGateways() == 1 }, limit, time.Millisecond)
+	return one, two
+}
 
 // Why a subscription has ended reaches a reader that comes a little later.
 func TestLateReader(t *testing.T) {
