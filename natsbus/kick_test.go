@@ -38,7 +38,7 @@ func TestKickRaces(t *testing.T) {
 	s := natstest.Start(t, nil)
 	var buses []*natsbus.Bus
 	for range 3 {
-		buses = append(buses, newBus(t, dial(t, s.ClientURL()), quick))
+		buses = append(buses, newBus(t, dial(t, s.ClientURL()), brisk))
 	}
 	callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	for round := range 50 {
@@ -75,7 +75,7 @@ func TestKicksInRush(t *testing.T) {
 	noLeaks(t)
 	const n, skewed, ahead = 500, 5, 3000
 	s := natstest.Start(t, nil)
-	older, newer := newBus(t, dial(t, s.ClientURL()), quick), newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
+	older, newer := newBus(t, dial(t, s.ClientURL()), brisk), newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	claims := listen(t, dial(t, s.ClientURL()), "flux.v1.*.rpc.claim.all")
 	inst := func(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprint("instance ", i)) }

@@ -214,7 +214,7 @@ func TestCloseLeavesNoSubscription(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, nil)
 	conn := dial(t, s.ClientURL())
-	b := newBus(t, conn, quick)
+	b := newBus(t, conn, brisk)
 	p := newStubborn()
 	b.Subscribe("a", p, nil)
 	returned := inBackground(func() error { return connect(t, b).Sync(platform.SyncDef{}) })

@@ -252,7 +252,7 @@ func linkStandsStill(t *testing.T) {
 	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
 	require.NotContains(t, err.Error(), "unknown")
 	toDaemon.Resume()
-	require.NoError(t, h.Ping())
+	require.NoError(t, newBus(t, dial(t, s.ClientURL()), brisk).Ping("a"))
 	require.Empty(t, p.entered, "what was meant for it earlier is not begun")
 	require.Empty(t, done)
 }
