@@ -115,8 +115,7 @@ func TestCredentialsRevokedInFlight(t *testing.T) {
 	hb, err := newBus(t, service, brisk).Connect("b")
 	require.NoError(t, err)
 
-	returned := inBackground(func() error { return h.Sync(platform.SyncDef{}) })
-	within(t, p.entered, "the call")
+	returned := p.busy(t, h)
 	revoke("a")
 	isRefused(t, within(t, done, "the cause"))
 	err = within(t, returned, "the error")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -75,7 +76,9 @@ func TestKicksInRush(t *testing.T) {
 	noLeaks(t)
 	const n, skewed, ahead = 500, 5, 3000
 	s := natstest.Start(t, nil)
-	older, newer := newBus(t, dial(t, s.ClientURL()), brisk), newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
+	older, newer := newBus(t, dial(t, s.ClientURL()), brisk), newBus(t, dial(t, s.ClientURL()), natsbus.Options{
+		Beat: 3 * time.Second, // on a busy machine those from before must have answered in less than two
+	})
 	callers := newBus(t, dial(t, s.ClientURL()), natsbus.Options{})
 	claims := listen(t, dial(t, s.ClientURL()), "flux.v1.*.rpc.claim.all")
 	inst := func(i int) flux.InstanceID { return flux.InstanceID(fmt.Sprint("instance ", i)) }
@@ -102,7 +105,14 @@ func TestKicksInRush(t *testing.T) {
 	}
 	subscribe(newer, "newer", second)
 	for range n + skewed*ahead {
-		require.ErrorIs(t, within(t, first, "a kick"), platform.ErrKicked)
+		select {
+		case err := <-first:
+			require.ErrorIs(t, err, platform.ErrKicked)
+		case err := <-second:
+			require.NoError(t, err, "who has come last stays")
+		case <-time.After(limit):
+			require.FailNow(t, "not in time: a kick")
+		}
 	}
 	for i := range n {
 		version, err := callers.Version(inst(i))
