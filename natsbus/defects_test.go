@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"sync"
 	"testing"
@@ -79,6 +80,26 @@ func TestTooManySubscriptions(t *testing.T) {
 		b.Subscribe(inst, &platform.MockPlatform{}, done)
 	}
 	require.ErrorIs(t, within(t, done, "the cause"), nats.ErrMaxSubscriptionsExceeded)
+}
+
+// Nor is one lost in silence that the server refuses when the connection has come back. Which one
+// it is nobody knows.
+func TestTooManySubscriptionsAfterReconnect(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	port := s.Addr().(*net.TCPAddr).Port
+	claims := listen(t, dial(t, s.ClientURL()), "flux.v1.*.rpc.claim.all")
+	b, done := newBus(t, dial(t, s.ClientURL()), brisk), make(chan error, 2)
+	b.Subscribe("a", &platform.MockPlatform{}, done)
+	b.Subscribe("b", &platform.MockPlatform{}, done)
+	awaitSettled(t, claims, 2)
+	s.Shutdown()
+	s.WaitForShutdown()
+	require.Empty(t, done)
+	natstest.Start(t, func(o *server.Options) { o.Port, o.MaxSubs = port, 1 })
+	for range 2 {
+		require.ErrorIs(t, within(t, done, "the cause"), nats.ErrMaxSubscriptionsExceeded)
+	}
 }
 
 // Right after Subscribe a call is answered, wherever the caller is.

@@ -31,7 +31,9 @@
 // that are under way go on, and a daemon that is about to exit calls Close, which waits
 // for them. It ends with the FatalError of its Platform, with an error that matches the
 // nats package's if the server denies it or the connection is closed, and with ErrClosed.
-// While the connection is down it stays.
+// While the connection is down it stays. A server that takes no more subscriptions does not
+// say which it has refused: all of this bus end that may be among them, which are those made
+// in the last two beats, or all if the connection has just come back.
 //
 // # Wire format
 //

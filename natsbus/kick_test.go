@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -70,6 +71,18 @@ func TestKickRaces(t *testing.T) {
 	}
 }
 
+// awaitSettled waits until the claims of n instances have settled.
+func awaitSettled(t *testing.T, claims *nats.Subscription, n int) {
+	t.Helper()
+	for settled := map[string]bool{}; len(settled) < n; {
+		m, err := claims.NextMsg(limit)
+		require.NoError(t, err)
+		if age := headOf(t, m.Data)[15]; fmt.Sprint(age) == fmt.Sprint(1<<40) {
+			settled[m.Subject] = true
+		}
+	}
+}
+
 // Of many who subscribe at once, not all wait for their claims. Those from before are told
 // all the same, even some whose clock is ahead.
 func TestKicksInRush(t *testing.T) {
@@ -96,13 +109,7 @@ func TestKicksInRush(t *testing.T) {
 			older.Subscribe(inst(n/2+i), &platform.MockPlatform{VersionAnswer: "older"}, first)
 		}
 	}
-	for settled := map[string]bool{}; len(settled) < n; { // what has come just now might be newer
-		m, err := claims.NextMsg(limit)
-		require.NoError(t, err)
-		if age := headOf(t, m.Data)[15]; fmt.Sprint(age) == fmt.Sprint(1<<40) {
-			settled[m.Subject] = true
-		}
-	}
+	awaitSettled(t, claims, n) // what has come just now might be newer
 	subscribe(newer, "newer", second)
 	for range n + skewed*ahead {
 		select {
