@@ -20,10 +20,11 @@ const limit = natsbus.Limit
 
 func noLeaks(t *testing.T) { natsbus.NoLeaks(t) }
 
-// dial connects to the server.
+// dial connects to the server. On a busy machine a flood may hold up a ping for longer than
+// ConnectOptions wait for its answer.
 func dial(t *testing.T, url string, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	options = append(natsbus.ConnectOptions(), options...)
+	options = append(append(natsbus.ConnectOptions(), nats.PingInterval(time.Hour)), options...)
 	conn, err := nats.Connect(url, options...)
 	require.NoError(t, err)
 	closed := conn.StatusChanged(nats.CLOSED)

@@ -268,7 +268,7 @@ func keepPinging(callers *natsbus.Bus) (end func(t *testing.T)) {
 func TestManyOpenCalls(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, nil)
-	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{})
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{Silence: limit})
 	b.Subscribe("a", &platform.MockPlatform{}, nil)
 	b.Subscribe("b", &platform.MockPlatform{}, nil)
 	end := keepPinging(b.callers)
@@ -287,7 +287,7 @@ func TestManyOpenCalls(t *testing.T) {
 func TestFloods(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, withTenants)
-	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{})
+	callers := newBus(t, dial(t, s.ClientURL(), as("service")), natsbus.Options{Silence: limit})
 	daemonA, daemonB := newBus(t, dial(t, s.ClientURL(), as("a")), natsbus.Options{}), newBus(t, dial(t, s.ClientURL(), as("b")), natsbus.Options{})
 	hostile := dial(t, s.ClientURL(), as("a"))
 	bus, returned := opened(t, callers, hostile)
