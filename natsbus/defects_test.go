@@ -238,7 +238,7 @@ func TestStalledDaemons(t *testing.T) {
 	l, large := newLedger(), noise(4<<20)
 	b.Subscribe("a", l.platform(), nil)
 	stalling := dial(t, s.ClientURL())
-	_, err := stalling.Subscribe("flux.v1.*.rpc.Sync", func(m *nats.Msg) {
+	opens, err := stalling.Subscribe("flux.v1.*.rpc.Sync", func(m *nats.Msg) {
 		head := headOf(t, m.Data)
 		for _, kind := range []string{"accept", "beat"} {
 			_ = stalling.Publish(m.Reply, headed(t, map[int]any{1: kind, 2: 1, 3: head[3], 5: "SESSION", 6: ticket}))
@@ -265,6 +265,8 @@ func TestStalledDaemons(t *testing.T) {
 			sent[m.Subject] = true
 		}
 	}
+	require.NoError(t, opens.Unsubscribe()) // it accepts for "a" too
+	require.NoError(t, stalling.Flush())
 	require.NoError(t, l.sync(connect(t, b), large))
 	l.check(t)
 	cancel()

@@ -83,8 +83,9 @@
 //
 // Both sides beat, every Options.Beat, and say how much they have sent. A peer that says
 // nothing for Options.Silence is lost. A server that knows of no daemon is asked again for up
-// to 250 ms if it is in a cluster, and else for up to 25 ms, for it may only not have
-// heard of it yet; for a fifth of that if the instance has answered this bus before.
+// to 250 ms if it is in a cluster, and else for up to 25 ms, but at least three times, for it
+// may only not have heard of it yet; for a fifth of that, and at least once, if the instance
+// has answered this bus before.
 //
 // There is one daemon for an instance: who subscribes claims it, with the time in
 // milliseconds or one more than the holder's claim, and whoever hears a later claim ends.

@@ -202,7 +202,7 @@ func slowLink(t *testing.T) {
 		}
 	}
 	t.Logf("4 MiB each way took %v at 2 MiB/s; %d Pings meanwhile, the slowest took %v", time.Since(began), pings, slowest)
-	assert.Greater(t, pings, 10)
+	assert.Greater(t, pings, 3)
 	l.check(t)
 }
 

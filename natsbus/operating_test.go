@@ -58,7 +58,7 @@ func operates(t *testing.T, service, daemon *nats.Conn, isBehindLeaf bool) {
 		return nil
 	}}, done)
 	h := connect(t, callers)
-	require.NoError(t, h.Ping(), "at once")
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, h.Ping()) }, limit, time.Millisecond)
 	exported, err := h.Export()
 	require.NoError(t, err)
 	assert.Equal(t, large, exported)
