@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func newClone(t *testing.T) *clone {
 		info, err := os.Stat(filepath.Join("..", file))
 		require.NoError(t, err)
 		if file == "CHANGELOG.md" {
-			content = append([]byte("## "+version+" (2026-11-27)\n\n"), content...)
+			content = append([]byte("## "+version+" (2026-11-27)\n\n- A change.\n\n"), content...)
 		}
 		to := filepath.Join(c.dir, file)
 		require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
@@ -81,7 +82,7 @@ func (c *clone) run(t *testing.T, name string, args ...string) string {
 func (c *clone) release(t *testing.T, check string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(c.dir, "hack/release"), args...)
-	cmd.Env = append(c.env, "RELEASE_CHECK="+check)
+	cmd.Env = append(slices.Clone(c.env), "RELEASE_CHECK="+check)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -132,10 +133,11 @@ func TestRelease(t *testing.T) {
 
 	t.Run("the next release", func(t *testing.T) {
 		const next = "v0.987.7-rc.1"
-		c.write(t, "CHANGELOG.md", "## "+next+"\n\n"+c.read(t, "CHANGELOG.md"))
+		c.write(t, "CHANGELOG.md", "## "+next+"\n\n- More.\n\n"+c.read(t, "CHANGELOG.md"))
 		c.run(t, "git", "commit", "--quiet", "--all", "--message=changes")
 		out, err := c.release(t, "go list ./cmd/platform", next)
 		require.NoError(t, err, out)
+		assert.Equal(t, "\n- More.\n\n", c.run(t, "hack/release-notes", next))
 		assert.Contains(t, c.read(t, "cmd/go.mod"), "\t"+library+" "+next+"\n")
 		assert.Equal(t, 1, strings.Count(c.read(t, "go.work"), "replace "+library), "of the last version, and no other")
 	})
@@ -148,7 +150,7 @@ func testInstall(t *testing.T, c *clone) {
 		cmd := exec.CommandContext(t.Context(), "go", "install", "-n", library+"/cmd/platform@"+version)
 		cmd.Dir = t.TempDir()
 		shared := strings.TrimSpace(c.run(t, "go", "env", "GOMODCACHE"))
-		cmd.Env = append(c.env,
+		cmd.Env = append(slices.Clone(c.env),
 			"GOMODCACHE="+filepath.Join(t.TempDir(), "modules"), "GOFLAGS=-modcacherw",
 			"GOPROXY=file://"+filepath.ToSlash(shared)+"/cache/download", "GONOPROXY="+library, "GOSUMDB=off",
 			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url."+c.dir+".insteadOf", "GIT_CONFIG_VALUE_0=https://"+library,
@@ -175,7 +177,7 @@ func testInstall(t *testing.T, c *clone) {
 func TestReleaseRefuses(t *testing.T) {
 	c := newClone(t)
 	c.run(t, "git", "tag", "cmd/v0.987.8")
-	c.write(t, "CHANGELOG.md", "## v0.987.8\n\n## v0.986.10\n\n"+c.read(t, "CHANGELOG.md"))
+	c.write(t, "CHANGELOG.md", "## v0.987.8\n\n- A.\n\n## v0.986.10\n\n- B.\n\n## v0.985.0\n\n"+c.read(t, "CHANGELOG.md"))
 	c.run(t, "git", "commit", "--quiet", "--all", "--message=changes")
 	before := c.state(t)
 	for _, test := range []struct {
@@ -190,8 +192,9 @@ func TestReleaseRefuses(t *testing.T) {
 		{"two numbers", "true", []string{"v0.987"}, "is not a version"},
 		{"the version of what is not released", "true", []string{"v0.0.0"}, "not released"},
 		{"a version that needs another module path", "true", []string{"v2.0.0"}, "/cmd/v2"},
-		{"a shorter version has changes", "true", []string{"v0.987.60"}, `no heading "## v0.987.60"`},
-		{"a longer version has changes", "true", []string{"v0.986.1"}, `no heading "## v0.986.1"`},
+		{"a shorter version has changes", "true", []string{"v0.987.60"}, `a heading "## v0.987.60"`},
+		{"a longer version has changes", "true", []string{"v0.986.1"}, `a heading "## v0.986.1"`},
+		{"a heading without changes", "true", []string{"v0.985.0"}, `a heading "## v0.985.0"`},
 		{"one of the tags exists", "true", []string{"v0.987.8"}, "the tag cmd/v0.987.8 exists"},
 		{"the check fails", "echo checked && false", []string{version}, "\nchecked\n"},
 	} {
