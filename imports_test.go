@@ -124,7 +124,7 @@ var layers = map[string]layer{
 	// Modules of their own.
 	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},
 	"bench":               {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
-	"hack":                {own: []string{"hack"}},
+	"hack":                {own: []string{"hack"}, inTests: []string{"internal/controlplane"}},
 }
 
 func cmdInternal(names ...string) []string {
