@@ -51,11 +51,11 @@ tidy:
 imports:
 	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
 
-# The modules below hack have no packages of their own: their requirements are compared, called or not.
-vulncheck: bin/govulncheck ## look for known vulnerabilities in what the code calls: needs a network
+# The modules below hack have no packages of their own: the programs that they pin are scanned.
+vulncheck: bin/govulncheck controlplane ## look for known vulnerabilities in what the code calls: needs a network
 	bin/govulncheck -test ./... ./cmd/...
 	$(call in-nested,$(CURDIR)/bin/govulncheck -test ./...)
-	@for m in $(filter hack/%,$(MODULES)); do (set -x; cd $$m && GOWORK=off $(CURDIR)/bin/govulncheck -scan module) || exit 1; done
+	@for p in bin/golangci-lint bin/actionlint bin/govulncheck bin/benchstat $$(go run ./internal/controlplane/build -print)/*; do (set -x; bin/govulncheck -mode binary $$p) || exit 1; done
 
 demo: controlplane ## run a daemon and a service, as processes, on a real control plane
 	go build -o bin/demo/ ./examples/demo ./cmd/platform
