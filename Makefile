@@ -1,7 +1,7 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint actionlint tidy imports vulncheck demo demo-standalone bench bench-bus fuzz simulate
+.PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo demo-standalone bench bench-bus fuzz simulate
 
 MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
 # Modules with Go files of their own that are not in go.work. Those below hack only pin versions.
@@ -26,7 +26,7 @@ test: controlplane ## run all tests, against a real control plane, with the race
 	$(call in-nested,go test -timeout 30m ./...)
 	go test -race -timeout 30m ./... ./cmd/...
 
-check: fmt vet lint actionlint tidy imports ## all that can be checked without running the code
+check: fmt vet lint actionlint tidy imports cross ## all that can be checked without running the code
 
 fmt:
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l) && \
@@ -50,6 +50,11 @@ tidy:
 
 imports:
 	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
+
+PLATFORMS := linux/386 linux/arm64 darwin/arm64 windows/amd64
+
+cross: ## compile for other systems and architectures
+	@for p in $(PLATFORMS); do (set -x; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build ./... ./cmd/...) || exit 1; done
 
 # The modules below hack have no packages of their own: the programs that they pin are scanned.
 vulncheck: bin/govulncheck controlplane ## look for known vulnerabilities in what the code calls: needs a network
