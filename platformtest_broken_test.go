@@ -429,10 +429,8 @@ func brokenCalls() []brokenTransport {
 					if len(s.Containers.Containers) == 0 {
 						s.Containers = last[i].Containers
 					}
-					for key, value := range last[i].Metadata {
-						if _, ok := s.Metadata[key]; !ok {
-							s.Metadata[key] = value
-						}
+					if len(s.Metadata) == 0 {
+						s.Metadata = last[i].Metadata
 					}
 				}
 				if a.services != nil {
