@@ -93,6 +93,13 @@ func brokenArguments() []brokenTransport {
 				}
 				return r.send(next)
 			}), []string{"got []", `want ["Apply"]`}, 0, false},
+		{ruleArguments, "does not call for no actions", "Sync/passes on its arguments",
+			intercept(func(next Platform, r request) answer {
+				if r.method == "Sync" && len(r.def.Actions) == 0 {
+					return answer{}
+				}
+				return r.send(next)
+			}), []string{"got []", `want ["Sync"]`}, 0, false},
 		{ruleArguments, "swaps Delete and Apply", "Sync/passes on its arguments",
 			changeRequests(func(r *request) {
 				for i, a := range r.def.Actions {
@@ -219,7 +226,16 @@ func brokenArguments() []brokenTransport {
 				}}
 			}, []string{"calls that the platform received", "connection reset"}, 0, false})
 	}
-	return append(rows, brokenTransport{ruleStrings, "drops what is not UTF-8", "Sync/passes on or refuses what is not UTF-8",
+	return append(rows, brokenTransport{ruleStrings, "loses its connection after a string that is not UTF-8", "Sync/passes on or refuses what is not UTF-8", func(mock Platform) Platform {
+		lost := false
+		return &adapter{func(r request) answer {
+			if lost {
+				return answer{err: errors.New("connection reset")}
+			}
+			lost = strings.Contains(show(r.arguments()), `\xff`)
+			return r.send(mock)
+		}}
+	}, []string{"calls that the platform received", "connection reset"}, 0, false}, brokenTransport{ruleStrings, "drops what is not UTF-8", "Sync/passes on or refuses what is not UTF-8",
 		changeRequests(func(r *request) {
 			r.def.Actions = slices.DeleteFunc(r.def.Actions, func(a SyncAction) bool { return a.ResourceID == "\xff" })
 		}), []string{"Sync reached the platform with arguments"}, 0, false})
@@ -413,10 +429,8 @@ func brokenCalls() []brokenTransport {
 					if len(s.Containers.Containers) == 0 {
 						s.Containers = last[i].Containers
 					}
-					for key, value := range last[i].Metadata {
-						if _, ok := s.Metadata[key]; !ok {
-							s.Metadata[key] = value
-						}
+					if len(s.Metadata) == 0 {
+						s.Metadata = last[i].Metadata
 					}
 				}
 				if a.services != nil {

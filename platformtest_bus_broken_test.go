@@ -212,6 +212,12 @@ func brokenBuses() []brokenBus {
 			"Subscribe/refuses a nil Platform", []string{"the channel of the nil daemon received one cause too many"}},
 		{ruleRefused, "forgets the daemon at a nil Platform", faults{nilForgets: true}, 0,
 			"Subscribe/refuses a nil Platform", []string{"the present daemon was to answer", "not connected"}},
+		{ruleIsolated, "takes IDs for subjects", faults{matches: func(inst, id string) bool {
+			prefix, all := strings.CutSuffix(inst, ">")
+			return all && strings.HasPrefix(id, prefix)
+		}}, 0, "Instances/have opaque IDs", []string{`Ping("a.>"), with no daemon subscribed`}},
+		{ruleUnread, "drops a FatalError that nobody reads", faults{dropsDeath: true}, hasty,
+			"Channel/may stay unread", []string{"the channel of the dying daemon received no cause"}},
 		{ruleUnread, "waits for the subscriber that dies", faults{blocksDeath: true}, hasty,
 			"Channel/may stay unread", []string{"hang: Ping on a handle"}},
 		{ruleFatalEnds, "gives the subscriber another FatalError", faults{otherFatal: true}, 0,
@@ -260,7 +266,7 @@ func brokenBuses() []brokenBus {
 	}
 	for name, ends := range map[string]func(error) bool{
 		"a plain error":         func(err error) bool { return switched(err) == "" },
-		"a ClusterError":        func(err error) bool { return strings.Contains(err.Error(), "refused") },
+		"a ClusterError":        func(err error) bool { return strings.HasSuffix(err.Error(), "refused") },
 		"an UnavailableError":   func(err error) bool { return errors.Is(err, ErrPlatformNotAvailable) },
 		"an UpgradeNeededError": func(err error) bool { return errors.Is(err, ErrUpgradeNeeded) },
 		"an ApplyError":         func(err error) bool { _, ok := err.(ApplyError); return ok },

@@ -89,6 +89,7 @@ type faults struct {
 	kickBreaks      bool                               // calls fail after a kick
 	nilForgets      bool                               // a nil Platform is refused, but removes the daemon
 	blocksDeath     bool                               // sends the cause after a FatalError and waits
+	dropsDeath      bool                               // sends the cause after a FatalError only if someone waits
 	otherFatal      bool                               // the subscriber receives another FatalError
 	locksAll        bool                               // Subscribe waits for the calls of all instances
 	pingWaits       bool                               // Ping waits for the calls of all instances
@@ -376,6 +377,13 @@ func (b *faultyBus) endFatal(inst flux.InstanceID, s *faultySub, cause error) {
 		cause = ErrKicked
 	}
 	for _, s := range dead {
+		if b.dropsDeath {
+			select {
+			case s.done <- cause:
+			default:
+			}
+			continue
+		}
 		if b.blocksDeath {
 			select {
 			case s.done <- cause:
