@@ -1,7 +1,7 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo demo-standalone bench bench-bus fuzz simulate
+.PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo recording demo-standalone fleet bench bench-bus fuzz simulate
 
 MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
 # Modules with Go files of their own that are not in go.work. Those below hack only pin versions.
@@ -65,6 +65,10 @@ vulncheck: bin/govulncheck controlplane ## look for known vulnerabilities in wha
 demo: controlplane ## run a daemon and a service, as processes, on a real control plane
 	go build -o bin/demo/ ./examples/demo ./cmd/platform
 	@bin/demo/demo
+
+recording: controlplane ## record the demo into docs/demo.svg
+	go build -o bin/demo/ ./examples/demo ./cmd/platform
+	bin/demo/demo | go run ./hack/record >docs/demo.svg
 
 demo-standalone: controlplane ## tell the same story within one process
 	go run ./examples/demo -standalone
