@@ -1,5 +1,4 @@
-// Command record makes an animated SVG of what a program prints, at the pace at which it prints
-// it:
+// Command record makes an animated SVG of what a program prints, slowly enough to be read:
 //
 //	bin/demo/demo | go run ./hack/record >docs/demo.svg
 package main
@@ -21,8 +20,11 @@ const (
 	row     = 18
 	padding = 12
 	rest    = 6 * time.Second // for which the end stays
-	// longest bounds a pause: nobody wants to watch a program wait.
-	longest = 1500 * time.Millisecond
+	// Between two lines is the time that the program took, but as much as reading takes, and
+	// no longer than anybody wants to watch a program wait.
+	shortest = 150 * time.Millisecond
+	longest  = 1500 * time.Millisecond
+	step     = time.Second // the least at an empty line, which ends a step
 )
 
 // A line is printed at a time.
@@ -49,7 +51,11 @@ func read(in io.Reader, shown io.Writer) (lines []line, err error) {
 	last := time.Now()
 	for scanner.Scan() {
 		fmt.Fprintln(shown, scanner.Text())
-		at += min(time.Since(last), longest)
+		least := shortest
+		if scanner.Text() == "" {
+			least = step
+		}
+		at += max(min(time.Since(last), longest), least)
 		last = time.Now()
 		lines = append(lines, line{scanner.Text(), at})
 	}
