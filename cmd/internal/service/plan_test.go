@@ -79,7 +79,10 @@ func TestPlan(t *testing.T) {
 	assert.Equal(t, "demo", p.Set)
 	const encoded = "aHVudGVyMg=="
 	assert.Contains(t, string(p.Definition), encoded, "what is to be applied has the values")
-	report := text[:strings.Index(text, `"definition"`)] + text[strings.Index(text, `"delete": []`):]
+	before, _, _ := strings.Cut(text, `"definition"`)
+	_, after, _ := strings.Cut(text, `"delete": []`)
+	report := before + after
+	assert.Contains(t, report, "shop:secret/key")
 	assert.NotContains(t, report, "hunter2")
 	assert.NotContains(t, report, encoded)
 
