@@ -4,7 +4,7 @@
 .PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz simulate
 
 MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
-NESTED   := bench examples/transports # modules with tests of their own, which know no go.work
+NESTED   := bench examples/transports deploy/test # modules with tests of their own, which know no go.work
 COUNT    ?= 1
 CASE     ?= # all
 FUZZTIME ?= 20s

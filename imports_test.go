@@ -125,6 +125,10 @@ var layers = map[string]layer{
 	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},
 	"bench":               {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
 	"hack":                {own: []string{"hack"}},
+	"deploy/test/manifests": {
+		inTests: []string{"kubernetes", ".", "internal/controlplane"},
+		others:  []string{},
+	},
 }
 
 func cmdInternal(names ...string) []string {
