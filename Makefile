@@ -1,15 +1,19 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz simulate
+.PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo recording demo-standalone fleet bench bench-bus fuzz simulate
 
 MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
-NESTED   := bench deploy/test examples/transports # modules with tests of their own, which know no go.work
+# Modules with Go files of their own that are not in go.work. Those below hack only pin versions.
+NESTED   := $(filter-out ./ hack/%,$(MODULES))
 COUNT    ?= 1
 CASE     ?= # all
 FUZZTIME ?= 20s
 SEEDS    ?= 2000000
 FIRST    ?= 1
+
+# $(call in-nested,COMMAND) runs COMMAND in each of these modules.
+in-nested = @for m in $(NESTED); do (set -x; cd $$m && GOWORK=off $(1)) || exit 1; done
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +23,10 @@ controlplane: ## build etcd, Kubernetes and kwok into the user's cache: about 10
 
 test: export PLATFORM_REQUIRE_CLUSTER = 1
 test: controlplane ## run all tests, against a real control plane, with the race detector
-	@for m in $(NESTED); do (set -x; cd $$m && export GOWORK=off && go vet ./... && go test -timeout 30m ./...) || exit 1; done
+	$(call in-nested,go test -timeout 30m ./...)
 	go test -race -timeout 30m ./... ./cmd/...
 
-check: fmt vet lint tidy imports ## all that can be checked without running the code
+check: fmt vet lint actionlint tidy imports cross ## all that can be checked without running the code
 
 fmt:
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l) && \
@@ -30,9 +34,15 @@ fmt:
 
 vet:
 	go vet ./... ./cmd/...
+	$(call in-nested,go vet ./...)
 
 lint: bin/golangci-lint
 	bin/golangci-lint run ./... ./cmd/...
+	$(call in-nested,$(CURDIR)/bin/golangci-lint run ./...)
+
+# shellcheck and pyflakes would run only where they are installed, so that results would differ.
+actionlint: bin/actionlint
+	bin/actionlint -shellcheck= -pyflakes=
 
 tidy:
 	@for m in $(MODULES); do (set -x; cd $$m && GOWORK=off go mod tidy -diff) || exit 1; done
@@ -41,9 +51,24 @@ tidy:
 imports:
 	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
 
+PLATFORMS := linux/386 linux/arm64 darwin/arm64 windows/amd64
+
+cross: ## compile for other systems and architectures
+	@for p in $(PLATFORMS); do (set -x; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build ./... ./cmd/...) || exit 1; done
+
+# The modules below hack have no packages of their own: the programs that they pin are scanned.
+vulncheck: bin/govulncheck controlplane ## look for known vulnerabilities in what the code calls: needs a network
+	bin/govulncheck -test ./... ./cmd/...
+	$(call in-nested,$(CURDIR)/bin/govulncheck -test ./...)
+	@for p in bin/golangci-lint bin/actionlint bin/govulncheck bin/benchstat $$(go run ./internal/controlplane/build -print)/*; do (set -x; bin/govulncheck -mode binary $$p) || exit 1; done
+
 demo: controlplane ## run a daemon and a service, as processes, on a real control plane
 	go build -o bin/demo/ ./examples/demo ./cmd/platform
 	@bin/demo/demo
+
+recording: controlplane ## record the demo into docs/demo.svg
+	go build -o bin/demo/ ./examples/demo ./cmd/platform
+	bin/demo/demo | go run ./hack/record >docs/demo.svg
 
 demo-standalone: controlplane ## tell the same story within one process
 	go run ./examples/demo -standalone
@@ -66,6 +91,6 @@ simulate: ## run SEEDS seeds of the bus's protocol from FIRST on, each a virtual
 	go test ./natsbus/internal/simulate -run '^TestSeeds$$' -v -timeout 0 -seeds $(SEEDS) -first $(FIRST)
 
 # hack/tools pins the versions.
-bin/golangci-lint bin/benchstat: hack/tools/go.mod hack/tools/go.sum
+bin/golangci-lint bin/actionlint bin/govulncheck bin/benchstat: hack/tools/go.mod hack/tools/go.sum
 	GOWORK=off go build -C hack/tools -o $(CURDIR)/bin/ tool
 	@touch $@

@@ -38,9 +38,10 @@ type MessageBus interface {
 	// Each subscription ends at most once, and the bus then sends the cause to done: an
 	// error that matches ErrKicked if a newer one took its place, or what a call to p
 	// returned if it contains a FatalError, see AsFatal: the whole error, or the FatalError
-	// alone. No other error of a call ends a subscription, and no other cause matches
-	// ErrKicked. The bus never closes done. A call in progress at that time still returns
-	// its own result, and its FatalError, if it is one, ends no later subscription.
+	// alone. No other error of a call ends a subscription, no other cause matches ErrKicked,
+	// and no other contains a FatalError. The bus never closes done. A call in progress at
+	// that time still returns its own result, and its FatalError, if it is one, ends no later
+	// subscription.
 	//
 	// A subscription has an identity of its own: subscriptions of one instance or several
 	// may have the same p, which need not be comparable, and the same done.

@@ -3,6 +3,8 @@ package platform
 import (
 	"context"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/platformbus/platform/flux"
 )
 
@@ -30,8 +32,10 @@ func WithContext(ctx context.Context, p Platform) Platform {
 	return &checked{ctx: ctx, next: p}
 }
 
-// either returns a context that ends with the first of two, and has the values of the second.
+// either returns a context that ends with the first of two, and has the values of the second, with
+// what it inherits from the first.
 func either(a, b context.Context) context.Context {
+	b = inherit(b, a)
 	if a.Done() == nil {
 		return b
 	}
@@ -40,6 +44,21 @@ func either(a, b context.Context) context.Context {
 		cancel(err)
 	}
 	context.AfterFunc(a, func() { cancel(context.Cause(a)) })
+	return ctx
+}
+
+// inherit returns ctx with the span and the caller of from, if it has none of its own.
+func inherit(ctx, from context.Context) context.Context {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		if span := trace.SpanFromContext(from); span.SpanContext().IsValid() {
+			ctx = trace.ContextWithSpan(ctx, span)
+		}
+	}
+	if CallerFrom(ctx) == "" {
+		if caller := CallerFrom(from); caller != "" {
+			ctx = ContextWithCaller(ctx, caller)
+		}
+	}
 	return ctx
 }
 

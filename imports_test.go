@@ -132,7 +132,11 @@ var layers = map[string]layer{
 	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},
 	"bench":               {own: []string{"bench", "natsbus", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy"}},
 	"deploy":              {own: []string{"deploy", "natsbus", "kubernetes", ".", "flux"}}, // tests of what is deployed
-	"hack":                {own: []string{"hack"}},
+	"hack":                {own: []string{"hack"}, inTests: []string{"internal/controlplane"}},
+	"deploy/test/manifests": {
+		inTests: []string{"kubernetes", ".", "internal/controlplane"},
+		others:  []string{},
+	},
 }
 
 func cmdInternal(names ...string) []string {

@@ -110,9 +110,10 @@ type PlatformV5 interface {
 //
 // # Sizes
 //
-// A transport carries 4 MiB of arguments or of results, 10,000 entries in either, and 64 KiB
-// of text in an error and in each of its entries, 4 MiB together. A call that is larger
-// fails, with an error that says so; it is never cut short without a word.
+// A transport carries 4 MiB of arguments or of results, 10,000 entries in either and in an
+// ApplyError or SyncError, and 64 KiB of text in an error and in each of its entries, 4 MiB
+// together. A call that is larger fails, with an error that says so; it is never cut short
+// without a word.
 //
 // # Calls
 //

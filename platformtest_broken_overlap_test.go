@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -90,6 +92,37 @@ func brokenMemory() []brokenTransport {
 			}}
 		}, []string{method + " returned"}, 0, false})
 	}
+	for shares, copied := range map[string]func(answer) answer{
+		"list of services": func(a answer) answer {
+			for i, s := range a.services {
+				a.services[i].Metadata, a.services[i].Containers.Containers = maps.Clone(s.Metadata), slices.Clone(s.Containers.Containers)
+			}
+			return a
+		},
+		"metadata": func(a answer) answer {
+			metadata := a.services[0].Metadata
+			a = a.clone()
+			a.services[0].Metadata = metadata
+			return a
+		},
+		"containers": func(a answer) answer {
+			containers := a.services[0].Containers.Containers
+			a = a.clone()
+			a.services[0].Containers.Containers = containers
+			return a
+		},
+	} {
+		rows = append(rows, brokenTransport{ruleCaller, "caches the " + shares, "AllServices/gives its result away", func(mock Platform) Platform {
+			var cached *answer
+			return &adapter{func(r request) answer {
+				if cached == nil {
+					a := r.send(mock)
+					cached = &a
+				}
+				return copied(*cached)
+			}}
+		}, []string{"AllServices returned the services"}, 0, false})
+	}
 	for _, method := range methods {
 		rows = append(rows, brokenTransport{ruleCaller, "reuses the memory of what " + method + " returned", method + "/leaves earlier answers alone", func(mock Platform) Platform {
 			var pool struct {
@@ -170,6 +203,12 @@ func brokenOverlap() []brokenTransport {
 			}
 			return r.send(next)
 		}), []string{"panic: one at a time, please"}, 0, false},
+		{ruleConcurrent, "ends the goroutine of its caller", "Overlap/gives each of 64 concurrent calls its own answer", intercept(func(next Platform, r request) answer {
+			if r.namespace != "" {
+				runtime.Goexit()
+			}
+			return r.send(next)
+		}), []string{errExited.Error()}, 0, false},
 		{ruleConcurrent, "refuses the 101st concurrent call", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
 			slots := make(chan struct{}, 100)
 			return &adapter{func(r request) answer {
@@ -209,6 +248,9 @@ func brokenOverlap() []brokenTransport {
 				mu.Lock()
 				next++
 				id := next
+				if earlier := waiting[id]; earlier != nil {
+					earlier <- answer{err: errors.New("replaced")}
+				}
 				waiting[id] = own
 				mu.Unlock()
 				go func() {
@@ -222,34 +264,31 @@ func brokenOverlap() []brokenTransport {
 				}()
 				return <-own
 			}}
-		}, []string{"hang: Sync, which the platform has answered, did not return"}, hasty, false},
-		{ruleDuration, "has a time-out", "Overlap/lets calls take their time", func(mock Platform) Platform {
-			return &adapter{func(r request) answer {
-				answered := make(chan answer, 1)
-				go func() { answered <- r.send(mock) }()
-				select {
-				case a := <-answered:
-					return a
-				case <-time.After(100 * time.Millisecond):
-					return answer{err: UnavailableError(errors.New("timeout"))}
-				}
-			}}
-		}, []string{"after a call that took 250ms", "timeout"}, 0, false},
-		{ruleDuration, "makes a slow Sync again", "Overlap/lets calls take their time", func(mock Platform) Platform {
-			return &adapter{func(r request) answer {
-				answered := make(chan answer, 2)
-				go func() { answered <- r.send(mock) }()
-				select {
-				case a := <-answered:
-					return a
-				case <-time.After(100 * time.Millisecond):
-					if r.method == "Sync" {
-						go func() { answered <- r.send(mock) }()
-					}
-					return <-answered
-				}
-			}}
-		}, []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
+		}, []string{"Sync returned an error of another type", "replaced"}, 0, false},
+		{ruleDuration, "has a time-out", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if time.Since(begin) > 100*time.Millisecond {
+				return answer{err: UnavailableError(errors.New("timeout"))}
+			}
+			return a
+		}), []string{"after a call that took 250ms", "timeout"}, 0, false},
+		{ruleDuration, "makes a slow Sync again", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if r.method == "Sync" && time.Since(begin) > 100*time.Millisecond {
+				return r.send(next)
+			}
+			return a
+		}), []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
+		{ruleDuration, "makes a slow Apply again", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if r.method == "Apply" && time.Since(begin) > 100*time.Millisecond {
+				return r.send(next)
+			}
+			return a
+		}), []string{"the number of times that a slow Apply was made", "got 2"}, 0, false},
 	}
 	for i, method := range methods {
 		rows = append(rows, brokenTransport{ruleSlow, fmt.Sprintf("serves %d calls of %s at a time", i+1, method), "Overlap/is not held up by " + method, func(mock Platform) Platform {

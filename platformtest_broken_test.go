@@ -93,6 +93,13 @@ func brokenArguments() []brokenTransport {
 				}
 				return r.send(next)
 			}), []string{"got []", `want ["Apply"]`}, 0, false},
+		{ruleArguments, "does not call for no actions", "Sync/passes on its arguments",
+			intercept(func(next Platform, r request) answer {
+				if r.method == "Sync" && len(r.def.Actions) == 0 {
+					return answer{}
+				}
+				return r.send(next)
+			}), []string{"got []", `want ["Sync"]`}, 0, false},
 		{ruleArguments, "swaps Delete and Apply", "Sync/passes on its arguments",
 			changeRequests(func(r *request) {
 				for i, a := range r.def.Actions {
@@ -121,6 +128,20 @@ func brokenArguments() []brokenTransport {
 					r.def.Actions[i].Delete = lossy(r.def.Actions[i].Delete)
 				}
 			}), []string{"Sync reached the platform with arguments", `\x80`}, 0, false},
+		{ruleArguments, "applies resources as text", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.def.Actions {
+					r.def.Actions[i].Apply = lossy(r.def.Actions[i].Apply)
+				}
+			}), []string{"Sync reached the platform with arguments", `\x80`}, 0, false},
+		{ruleArguments, "trims the IDs of definitions", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.defs {
+					r.defs[i].ServiceID = flux.ServiceID(strings.TrimSpace(string(r.defs[i].ServiceID)))
+				}
+			}), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "takes no namespace for the default one", "AllServices/passes on its arguments",
+			changeRequests(func(r *request) { r.namespace = cmp.Or(r.namespace, "default") }), []string{`got {Namespace:"default"`}, 0, false},
 		{ruleArguments, "panics at a nil argument", "SomeServices/passes on its arguments",
 			intercept(func(next Platform, r request) answer {
 				if r.method == "SomeServices" {
@@ -178,11 +199,11 @@ func brokenArguments() []brokenTransport {
 		"escapes for HTML":          strings.NewReplacer("<", "&lt;").Replace,
 		"takes null for nothing":    strings.NewReplacer("null", "").Replace,
 		"has objects with members":  strings.NewReplacer("__proto__", "").Replace,
-		"takes digits for a number": strings.NewReplacer("00", "0").Replace,
+		"takes digits for a number": func(s string) string { return strings.TrimLeft(s, "0") },
 		"takes true for a value":    strings.NewReplacer("true", "1").Replace,
 		"has 16 bits a character":   strings.NewReplacer("𝛌", "\uFFFD").Replace,
 		"has names of 255 bytes":    func(s string) string { return s[:min(255, len(s))] },
-		"trims spaces":              strings.TrimSpace,
+		"trims spaces":              func(s string) string { return strings.Trim(s, " ") },
 	} {
 		rows = append(rows, brokenTransport{ruleArguments, name + " in ResourceIDs", "Sync/passes on its arguments", changeRequests(func(r *request) {
 			for i := range r.def.Actions {
@@ -205,7 +226,16 @@ func brokenArguments() []brokenTransport {
 				}}
 			}, []string{"calls that the platform received", "connection reset"}, 0, false})
 	}
-	return append(rows, brokenTransport{ruleStrings, "drops what is not UTF-8", "Sync/passes on or refuses what is not UTF-8",
+	return append(rows, brokenTransport{ruleStrings, "loses its connection after a string that is not UTF-8", "Sync/passes on or refuses what is not UTF-8", func(mock Platform) Platform {
+		lost := false
+		return &adapter{func(r request) answer {
+			if lost {
+				return answer{err: errors.New("connection reset")}
+			}
+			lost = strings.Contains(show(r.arguments()), `\xff`)
+			return r.send(mock)
+		}}
+	}, []string{"calls that the platform received", "connection reset"}, 0, false}, brokenTransport{ruleStrings, "drops what is not UTF-8", "Sync/passes on or refuses what is not UTF-8",
 		changeRequests(func(r *request) {
 			r.def.Actions = slices.DeleteFunc(r.def.Actions, func(a SyncAction) bool { return a.ResourceID == "\xff" })
 		}), []string{"Sync reached the platform with arguments"}, 0, false})
@@ -215,6 +245,12 @@ func brokenResults() []brokenTransport {
 	rows := []brokenTransport{
 		{ruleResults, "loses the last service", "AllServices/returns every service",
 			changeAnswers(func(_ request, a *answer) { a.services = dropLast(a.services) }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "takes no services for a failure", "SomeServices/returns every service",
+			changeAnswers(func(_ request, a *answer) {
+				if len(a.services) == 0 {
+					a.err = errors.New("no services in the answer")
+				}
+			}), []string{"no services in the answer"}, 0, false},
 		{ruleResults, "returns a service twice", "SomeServices/returns every service",
 			changeAnswers(func(_ request, a *answer) { a.services = append(a.services, a.services[:min(1, len(a.services))]...) }), []string{"SomeServices returned the services"}, 0, false},
 		{ruleResults, "loses the IP", "AllServices/returns every service",
@@ -296,6 +332,12 @@ func brokenResults() []brokenTransport {
 			changeAnswers(func(_ request, a *answer) { a.version = a.version[:min(4096, len(a.version))] }), []string{"(4098 characters"}, 0, false},
 		{ruleResults, "exports text", "Export/returns every byte",
 			changeAnswers(func(_ request, a *answer) { a.export = lossy(a.export) }), []string{"Export returned", `\x80`}, 0, false},
+		{ruleResults, "exports an empty list for nothing", "Export/returns every byte",
+			changeAnswers(func(_ request, a *answer) {
+				if len(a.export) == 0 {
+					a.export = []byte("[]\n")
+				}
+			}), []string{`got "[]\n"`}, 0, false},
 		{ruleResults, "makes DOS line endings Unix ones", "Export/returns every byte",
 			changeAnswers(func(_ request, a *answer) {
 				a.export = []byte(strings.ReplaceAll(string(a.export), "\r\n", "\n"))
@@ -317,221 +359,6 @@ func brokenResults() []brokenTransport {
 				}), []string{"max_payload exceeded"}, 0, false},
 			brokenTransport{ruleStrings, "has " + method + " cut at what is not UTF-8", method + "/returns or refuses what is not UTF-8",
 				changeServices(func(s *Service) { s.ID = flux.ServiceID(strings.ToValidUTF8(string(s.ID), "")) }), []string{method + " returned the services"}, 0, false})
-	}
-	return rows
-}
-
-func brokenErrors() []brokenTransport {
-	var rows []brokenTransport
-	for i, method := range methods {
-		pick := func(faults ...func(error) error) func(Platform) Platform {
-			return onlyFor(method, changeErrors(faults[i%len(faults)]))
-		}
-		row := func(r rule, name, in string, wrap func(Platform) Platform) {
-			rows = append(rows, brokenTransport{r, name + " of " + method, method + "/" + in, wrap, []string{method + " "}, 0, false})
-		}
-		row(ruleNil, "returns an empty SyncError for success", "returns nil when nothing failed", onlyFor(method, changeAnswers(func(_ request, a *answer) {
-			if a.err == nil {
-				a.err = []error{SyncError(nil), ApplyError{}, (*flux.BaseError)(nil)}[i%3]
-			}
-		})))
-		row(ruleError, "does not keep plain errors", "keeps a plain error plain", pick(
-			func(error) error { return nil },
-			func(err error) error { return fmt.Errorf("rpc: %w", err) },
-			func(err error) error { return ApplyError{"": err} },
-			func(err error) error { return FatalError{Err: err} },
-			func(err error) error { line, _, _ := strings.Cut(err.Error(), "\n"); return errors.New(line) },
-			func(err error) error { return errors.New(strings.TrimSpace(err.Error())) },
-			func(err error) error { return errors.New(err.Error()[:min(32<<10, len(err.Error()))]) },
-		))
-		row(ruleEmpty, "takes an error without a text for none", "keeps an error without a text", onlyFor(method, changeErrors(func(err error) error {
-			if err.Error() == "" {
-				return nil
-			}
-			return err
-		})))
-		row(ruleError, "does not keep a ClusterError", "keeps a ClusterError", pick(
-			asPlainText,
-			func(err error) error {
-				return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: "Ask your administrator.", Err: err}}
-			},
-			func(err error) error { return ClusterError(errors.New(helpIn(err) + err.Error())) },
-			func(err error) error { return fmt.Errorf("%w", err) },
-			func(err error) error {
-				return flux.ServerException{BaseError: &flux.BaseError{Help: helpIn(err), Err: err}}
-			},
-			UpgradeNeededError,
-			func(err error) error { return SyncError{"": err} },
-		))
-		row(ruleError, "does not keep an UnavailableError", "keeps an UnavailableError", pick(asPlainText, anyClusterError))
-		row(ruleError, "does not keep an UpgradeNeededError", "keeps an UpgradeNeededError", pick(asPlainText, UnavailableError, anyClusterError))
-		row(ruleError, "makes a ClusterError", "keeps other helpful errors", pick(
-			anyClusterError,
-			func(err error) error {
-				return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: helpIn(err), Err: err}}
-			},
-		))
-		row(ruleSentinel, "sends the text alone", "keeps what errors.Is finds", pick(
-			asPlainText,
-			func(err error) error {
-				if errors.Is(err, ErrKicked) { // the last one in the list of a switch
-					return asPlainText(err)
-				}
-				return err
-			},
-			func(err error) error {
-				if errors.Unwrap(err) == nil { // knows those that are not wrapped
-					return err
-				}
-				return asPlainText(err)
-			},
-		))
-		row(ruleFatal, "does not keep a FatalError", "keeps a FatalError", pick(
-			func(err error) error { return ClusterError(asPlainText(err)) },
-			func(error) error { return FatalError{Err: errors.New("connection lost")} },
-			func(error) error { return UnavailableError(errors.New("the daemon has died")) },
-		))
-	}
-
-	for text, taken := range map[string]func(error) error{
-		"EOF":                               UnavailableError,
-		"<nil>":                             func(error) error { return nil },
-		"null":                              func(error) error { return nil },
-		"context canceled":                  UnavailableError,
-		"connection is shut down":           func(err error) error { return FatalError{Err: err} },
-		"rpc error: code = Unknown desc = ": func(err error) error { return errors.New(err.Error()[len("rpc error: code = Unknown desc = "):]) },
-		"a\x00b":                            func(error) error { return errors.New("ab") },
-		`{"kind":"sync"}`:                   func(error) error { return SyncError{} },
-		"platform not available":            func(error) error { return ErrPlatformNotAvailable },
-		"no matching":                       func(error) error { return ErrNoMatching },
-	} {
-		rows = append(rows, brokenTransport{ruleError, fmt.Sprintf("takes an error %q for another", text), "Ping/keeps a plain error plain", changeErrors(func(err error) error {
-			if strings.HasPrefix(err.Error(), text) {
-				return taken(err)
-			}
-			return err
-		}), []string{"Ping "}, 0, false})
-	}
-	for _, sentinel := range []error{
-		ErrPlatformNotAvailable, ErrUpgradeNeeded, ErrKicked, ErrEmptySelector, ErrWrongResourceKind, ErrNoMatchingService,
-		ErrServiceHasNoSelector, ErrNoMatching, ErrMultipleMatching, ErrNoMatchingImages,
-	} {
-		rows = append(rows, brokenTransport{ruleSentinel, "does not know " + sentinel.Error(), "Ping/keeps what errors.Is finds", changeErrors(func(err error) error {
-			if errors.Is(err, sentinel) {
-				return asPlainText(err)
-			}
-			return err
-		}), []string{"does errors.Is find", "got false"}, 0, false})
-	}
-
-	// What does a transport recognise that looks for FatalError by itself?
-	loses := func(form string, found func(error) bool) brokenTransport {
-		return brokenTransport{ruleFatal, "does not find a FatalError that is " + form, "FatalError/" + form, changeErrors(func(err error) error {
-			if found(err) {
-				return err
-			}
-			return errors.New(textOf(err))
-		}), []string{"AsFatal finds no FatalError"}, 0, false}
-	}
-	bare := func(err error) bool { _, ok := err.(FatalError); return ok }
-	byValue := func(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
-	chain := func(err error) bool { // goes through chains, and not through trees
-		for ; err != nil; err = errors.Unwrap(err) {
-			switch err.(type) {
-			case FatalError, *FatalError:
-				return true
-			}
-		}
-		return false
-	}
-	rows = append(rows,
-		loses("wrapped", bare), loses("in ClusterError", bare), loses("pointer", byValue),
-		loses("pointer wrapped", byValue), loses("joined", chain), loses("in an entry", chain),
-		loses("bare", func(error) bool { return false }),
-	)
-
-	rows = append(rows, brokenTransport{ruleFatal, "replaces the text of a FatalError", "Export/keeps a FatalError", changeErrors(func(err error) error {
-		if _, ok := AsFatal(err); ok {
-			return FatalError{Err: errors.New("connection lost")}
-		}
-		return err
-	}), []string{"lacks the text of the FatalError", "connection lost"}, 0, false})
-
-	// Entries, of both errors that have any.
-	for _, method := range []string{"Apply", "Sync"} {
-		entry := func(r rule, name, in string, says string, change func(id string, err error) (string, error)) {
-			rows = append(rows, brokenTransport{r, name + " of " + method, method + "/" + in, changeEntries(change), []string{method, says}, 0, false})
-		}
-		dropped := errors.New("dropped")
-		same := func(err error) func(string, error) (string, error) {
-			return func(id string, _ error) (string, error) { return id, err }
-		}
-		entry(ruleEntries, "gives each entry the same text", "reports a single failure", `"default/web":"failed"`, same(errors.New("failed")))
-		entry(ruleEntries, "loses an entry without an ID", "reports every failure", "holding", func(id string, err error) (string, error) {
-			if id == "" {
-				return "", dropped
-			}
-			return id, err
-		})
-		entry(ruleEntries, "loses an entry without a text", "reports every failure", "holding", func(id string, err error) (string, error) {
-			if err != nil && err.Error() == "" {
-				return "", dropped
-			}
-			return id, err
-		})
-		entry(ruleEntries, "labels the texts of entries", "reports every failure", "holding", func(id string, err error) (string, error) {
-			return id, fmt.Errorf("%s: %w", id, orNoCause(err))
-		})
-		entry(ruleEntries, "folds the case of IDs in entries", "reports every failure", "holding", func(id string, err error) (string, error) {
-			return strings.ToUpper(id), err
-		})
-		entry(ruleEntries, "sends entries as text", "reports every failure", "in entry", func(id string, err error) (string, error) {
-			return id, errors.New(textOf(err))
-		})
-		entry(ruleEntries, "forgets the help in entries", "reports every failure", "in entry", func(id string, err error) (string, error) {
-			if helpful, ok := err.(flux.Missing); ok {
-				return id, flux.Missing{BaseError: &flux.BaseError{Err: helpful.Err}}
-			}
-			return id, err
-		})
-		entry(ruleSentinel, "forgets what entries match", "keeps what errors.Is finds in entries", "does errors.Is find", func(id string, err error) (string, error) {
-			return id, errors.New(textOf(err))
-		})
-		n := 0
-		entry(ruleSize, "sends 1000 failures at most", "reports 10,000 failures", "holding", func(id string, err error) (string, error) {
-			if n++; n > 1000 {
-				return "", dropped
-			}
-			return id, err
-		})
-		entry(ruleSize, "shortens long texts of entries", "reports long texts", "holding", func(id string, err error) (string, error) {
-			return id, errors.New(textOf(err)[:min(60<<10, len(textOf(err)))])
-		})
-		rows = append(rows,
-			brokenTransport{ruleEntries, "adds a summary to the entries of " + method, method + "/reports a single failure", changeErrors(func(err error) error {
-				switch e := err.(type) {
-				case ApplyError:
-					e = maps.Clone(e)
-					e["all"] = errors.New("1 failed")
-					return e
-				case SyncError:
-					e = maps.Clone(e)
-					e["all"] = errors.New("1 failed")
-					return e
-				}
-				return err
-			}), []string{`"all":"1 failed"`}, 0, false},
-			brokenTransport{ruleEntries, "wraps the entries of " + method, method + "/reports a single failure", changeErrors(ClusterError),
-				[]string{"returned an error of another type", "flux.UserConfigProblem"}, 0, false},
-			brokenTransport{ruleEntries, "sends the entries of " + method + " as text", method + "/reports a single failure", changeErrors(asPlainText),
-				[]string{"returned an error of another type"}, 0, false},
-			brokenTransport{ruleError, "recognises bare entries of " + method + " only", method + "/reports every failure of another hop", changeErrors(func(err error) error {
-				if switched(err) == "flux.UserConfigProblem" || switched(err) == "" {
-					return ClusterError(asPlainText(err))
-				}
-				return err
-			}), []string{"errors.As finds no platform." + method + "Error"}, 0, false},
-		)
 	}
 	return rows
 }
@@ -592,6 +419,26 @@ func brokenCalls() []brokenTransport {
 		again("after a FatalError", func(err error) bool { _, ok := AsFatal(err); return ok })
 	}
 	return append(rows,
+		brokenTransport{ruleLast, "decodes into the services of the answer before", "AllServices/answers each call anew", func(mock Platform) Platform {
+			var last []Service
+			return &adapter{func(r request) answer {
+				a := r.send(mock).clone()
+				for i := range min(len(last), len(a.services)) {
+					s := &a.services[i]
+					s.Status = cmp.Or(s.Status, last[i].Status)
+					if len(s.Containers.Containers) == 0 {
+						s.Containers = last[i].Containers
+					}
+					if len(s.Metadata) == 0 {
+						s.Metadata = last[i].Metadata
+					}
+				}
+				if a.services != nil {
+					last = a.services
+				}
+				return a
+			}}
+		}, []string{"AllServices returned the services"}, 0, false},
 		brokenTransport{ruleRead, "asks for all services in place of some", "SomeServices/reaches the platform", intercept(func(next Platform, r request) answer {
 			if r.method == "SomeServices" {
 				r.method = "AllServices"
@@ -656,42 +503,3 @@ func dropLast[T any](s []T) []T { return s[:max(0, len(s)-1)] }
 
 // lossy replaces bytes that are not UTF-8, as encoding/json does in strings.
 func lossy(b []byte) []byte { return []byte(strings.ToValidUTF8(string(b), "\uFFFD")) }
-
-// asPlainText returns the error of a transport that sends only the text.
-func asPlainText(err error) error { return errors.New(textOf(err)) }
-
-// anyClusterError returns a ClusterError even if err has a help text.
-func anyClusterError(err error) error { return ClusterError(asPlainText(err)) }
-
-func helpIn(err error) string {
-	if helpful, ok := errors.AsType[flux.HelpfulError](err); ok {
-		return helpOf(helpful)
-	}
-	return ""
-}
-
-// changeEntries changes each entry of an ApplyError or SyncError, and drops those that
-// become the text "dropped".
-func changeEntries(change func(id string, err error) (string, error)) func(Platform) Platform {
-	return changeErrors(func(err error) error {
-		switch e := err.(type) {
-		case ApplyError:
-			changed := ApplyError{}
-			for id, err := range e {
-				if to, err := change(string(id), err); err == nil || err.Error() != "dropped" {
-					changed[flux.ServiceID(to)] = err
-				}
-			}
-			return changed
-		case SyncError:
-			changed := SyncError{}
-			for id, err := range e {
-				if to, err := change(id, err); err == nil || err.Error() != "dropped" {
-					changed[to] = err
-				}
-			}
-			return changed
-		}
-		return err
-	})
-}

@@ -20,8 +20,8 @@ import (
 // a Platform reached through it must pass PlatformTestBattery.
 //
 // Subscribe takes effect before it returns; for everything else the battery waits, see
-// BatteryOptions.Wait, to allow for network latency. After such a wait, it makes round
-// trips before it concludes that no further cause arrives.
+// BatteryOptions.Wait, to allow for network latency. After such a wait, it makes a round
+// trip before it concludes that no further cause arrives.
 //
 // Each case is a subtest, as in -run Battery/Kick; the cases of PlatformTestBattery are
 // subtests of Platform. Panics and hangs are failures, as in PlatformTestBattery; a case
@@ -117,7 +117,6 @@ func busCases() []busCase {
 		{"FatalError/of an older call does not end the newer subscription", ruleEnds, fatalAfterKick},
 		{"FatalError/is the only error that ends a subscription", ruleNotFatal, otherErrors},
 		{"Channel/may stay unread", ruleUnread, unread},
-		{"Channel/may be read later", ruleUnread, readLater},
 		{"Channel/may be nil", ruleNilDone, nilChannel},
 		{"Instances/have opaque IDs", ruleIsolated, oddIDs},
 		{"Instances/are not kicked together", ruleIsolated, kicksOne},

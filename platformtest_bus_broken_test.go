@@ -1,6 +1,13 @@
 package platform
 
-import "time"
+import (
+	"errors"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
 
 type brokenBus struct {
 	breaks rule
@@ -66,12 +73,12 @@ func brokenBuses() []brokenBus {
 			"Kick/leaves one of many concurrent subscriptions", []string{"a call was answered by the daemon"}},
 		{ruleInFlight, "cuts calls short", faults{cuts: true}, 0,
 			"Kick/lets a call in progress finish", []string{"in progress", "kicked"}},
-		{ruleInFlight, "serves one call at a time", faults{oneCall: true}, hasty,
+		{ruleInFlight, "serves one call at a time", faults{calls: 1}, hasty,
 			"Kick/lets a call in progress finish", []string{"no call reached the platform within 300ms"}},
 		{ruleUnread, "waits for the subscriber", faults{blocks: true}, hasty,
 			"Channel/may stay unread", []string{"hang: Subscribe of the dying daemon did not return within 600ms"}},
 		{ruleUnread, "drops what nobody reads", faults{drops: true}, hasty,
-			"Channel/may be read later", []string{"the channel of the older daemon received no cause"}},
+			"Channel/may stay unread", []string{"the channel of the kicked daemon received no cause"}},
 		{ruleFatalEnds, "recognises a bare FatalError only", faults{bareFatal: true}, hasty,
 			"FatalError/from Apply", []string{"FatalError, ", "the channel of the dying daemon received no cause"}},
 		{ruleFatalEnds, "does not recognise pointers", faults{noPointers: true}, hasty,
@@ -83,7 +90,7 @@ func brokenBuses() []brokenBus {
 		{ruleFatalEnds, "swallows the FatalError", faults{swallowsFatal: true}, 0,
 			"FatalError/from Version", []string{"AsFatal finds no FatalError", "the daemon has died"}},
 		{ruleFatalEnds, "gives the subscriber a text", faults{plainCause: true}, 0,
-			"FatalError/from Sync", []string{"the subscriber received a cause that is no FatalError"}},
+			"FatalError/from Sync", []string{"the subscription returned an error in which AsFatal finds no FatalError"}},
 		{ruleFatalEnds, "keeps using an ended subscription", faults{staysAfterDead: true}, hasty,
 			"FatalError/from Version", []string{"Ping, 300ms after the subscription had ended, returned", "got nil"}},
 		{ruleEnds, "sends every FatalError to the subscriber", faults{fatalRepeats: true}, 0,
@@ -98,7 +105,7 @@ func brokenBuses() []brokenBus {
 			"Instances/have opaque IDs", []string{`Ping("a "), with no daemon subscribed`}},
 		{ruleIsolated, "folds the case of IDs", faults{folds: true}, 0,
 			"Instances/have opaque IDs", []string{`Ping("A"), with no daemon subscribed`}},
-		{ruleIsolated, "takes IDs for patterns", faults{patterns: true}, 0,
+		{ruleIsolated, "takes IDs for patterns", faults{matches: func(inst, id string) bool { ok, _ := path.Match(inst, id); return ok }}, 0,
 			"Instances/have opaque IDs", []string{`Ping("a.*"), with no daemon subscribed`}},
 		{ruleIsolated, "cuts long IDs", faults{truncates: true}, 0,
 			"Instances/have opaque IDs", []string{`xxx…"), with no daemon subscribed`}},
@@ -135,7 +142,7 @@ func brokenBuses() []brokenBus {
 			"Handle/is one of many", []string{"through one of 2 handles"}},
 		{ruleFollows, "subscribes with the next Ping", faults{late: true}, 0,
 			"Handle/works once a daemon subscribes", []string{"not connected"}},
-		{ruleBusy, "serves one call at a time, of all instances", faults{oneCall: true}, hasty,
+		{ruleBusy, "serves one call at a time, of all instances", faults{calls: 1}, hasty,
 			"Busy/calls of one instance hold up no other", []string{"no call reached the platform"}},
 		{ruleBusy, "has Subscribe wait for calls", faults{locksInstance: true}, hasty,
 			"Busy/a call holds up no Subscribe", []string{"hang: Subscribe of the newer daemon"}},
@@ -147,7 +154,7 @@ func brokenBuses() []brokenBus {
 			"Channel/one that is unread delays no other", []string{"received no cause", "unread"}},
 		{ruleUnread, "waits for each channel to be read", faults{blocks: true}, hasty,
 			"Channel/one that is unread delays no other", []string{"hang: Subscribe of the no. 1"}},
-		{ruleNilDone, "sends to a channel that is nil", faults{nilPanics: true}, 0,
+		{ruleNilDone, "sends to a channel that is nil", faults{nilPanics: "kick"}, 0,
 			"Channel/may be nil", []string{"panic: no channel"}},
 		{ruleFatalEnds, "looks for a FatalError in chains", faults{noTrees: true}, hasty,
 			"FatalError/from Sync", []string{"received no cause"}},
@@ -169,7 +176,7 @@ func brokenBuses() []brokenBus {
 			"Instances/have opaque IDs", []string{`Ping("../a"), with no daemon subscribed`}},
 		{ruleIsolated, "unescapes IDs", faults{unescapes: true}, 0,
 			"Instances/have opaque IDs", []string{", with no daemon subscribed"}},
-		{ruleIsolated, "takes IDs for prefixes", faults{prefixes: true}, 0,
+		{ruleIsolated, "takes IDs for prefixes", faults{matches: strings.HasPrefix}, 0,
 			"Instances/have opaque IDs", []string{`Ping("a.b"), with no daemon subscribed`}},
 		{ruleIsolated, "folds accents of IDs", faults{unicode: true}, 0,
 			"Instances/have opaque IDs", []string{`Ping("u`, ", with no daemon subscribed"}},
@@ -177,6 +184,96 @@ func brokenBuses() []brokenBus {
 			"Kick/leaves one of many concurrent subscriptions", []string{"all of 64 subscriptions have ended"}},
 		{ruleOneAtEnd, "ends all of many", faults{endsNewer: true, neverEnds: true}, hasty,
 			"Kick/leaves one of many concurrent subscriptions", []string{"of 64 subscriptions"}},
+		{ruleOneAtEnd, "ends each of many twice", faults{endsTwice: true}, 0,
+			"Kick/leaves one of many concurrent subscriptions", []string{"one cause too many"}},
+		{ruleEnds, "ends both at a kick", faults{endsBoth: true}, 0,
+			"Kick/ends the older subscription once", []string{"the channel of the newer daemon received one cause too many"}},
+		{ruleEnds, "ends once more with the next Ping", faults{endsLater: true}, 0,
+			"Kick/ends the older subscription once", []string{"the channel of the older daemon received one cause too many"}},
+		{ruleEnds, "closes channels in place of a cause", faults{closesOnly: true}, 0,
+			"Kick/ends the older subscription once", []string{"the bus closed the channel of the older daemon"}},
+		{ruleEnds, "forgets other subscriptions of a channel", faults{forgets: func(kicked, s *faultySub) bool { return s.done == kicked.done && s.inst != kicked.inst }}, 0,
+			"Kick/accepts one channel for many subscriptions", []string{"the other instance's daemon was to answer", "not connected"}},
+		{ruleEnds, "forgets the newer subscription of a Platform", faults{forgets: func(kicked, s *faultySub) bool { return s.p == kicked.p }}, 0,
+			"Kick/accepts the same Platform again", []string{"the first daemon was to answer", "not connected"}},
+		{ruleEnds, "forgets other subscriptions of a Platform", faults{forgets: func(kicked, s *faultySub) bool { return s.p == kicked.p }}, 0,
+			"Kick/of one instance leaves the same Platform of another", []string{"the one daemon was to answer", "not connected"}},
+		{ruleIsolated, "forgets other instances at a kick", faults{forgets: func(kicked, s *faultySub) bool { return s.inst != kicked.inst }}, 0,
+			"Instances/are not kicked together", []string{"the other instance's daemon was to answer", "not connected"}},
+		{ruleIsolated, "forgets other instances when one dies", faults{forgets: func(kicked, s *faultySub) bool { return s.inst != kicked.inst }}, 0,
+			"Instances/are not ended together", []string{"the other instance's daemon was to answer", "not connected"}},
+		{ruleIsolated, "has room for 64 instances", faults{atMost: 64}, 0,
+			"Instances/may be many", []string{"daemon was to answer returned the error", "not connected"}},
+		{ruleFollows, "has handles that stay with a daemon that has died", faults{handleKeepsDead: true}, 0,
+			"Handle/follows its instance through a FatalError", []string{"Version of a handle that has been used, with no daemon subscribed", "got nil"}},
+		{ruleFollows, "has handles that a kick breaks", faults{kickBreaks: true}, 0,
+			"Handle/follows a kick", []string{"calls that the platform received", "the call returned the error: stale"}},
+		{ruleRefused, "refuses a nil Platform twice", faults{endsTwice: true}, 0,
+			"Subscribe/refuses a nil Platform", []string{"the channel of the nil daemon received one cause too many"}},
+		{ruleRefused, "forgets the daemon at a nil Platform", faults{nilForgets: true}, 0,
+			"Subscribe/refuses a nil Platform", []string{"the present daemon was to answer", "not connected"}},
+		{ruleIsolated, "takes IDs for subjects", faults{matches: func(inst, id string) bool {
+			prefix, all := strings.CutSuffix(inst, ">")
+			return all && strings.HasPrefix(id, prefix)
+		}}, 0, "Instances/have opaque IDs", []string{`Ping("a.>"), with no daemon subscribed`}},
+		{ruleUnread, "drops a FatalError that nobody reads", faults{dropsDeath: true}, hasty,
+			"Channel/may stay unread", []string{"the channel of the dying daemon received no cause"}},
+		{ruleUnread, "waits for the subscriber that dies", faults{blocksDeath: true}, hasty,
+			"Channel/may stay unread", []string{"hang: Ping on a handle"}},
+		{ruleFatalEnds, "gives the subscriber another FatalError", faults{otherFatal: true}, 0,
+			"FatalError/from Sync", []string{"the subscription returned an error that lacks the text of the FatalError"}},
+		{ruleNotFatal, "forgets a subscription at any error", faults{anyErrorEnds: true, neverEnds: true}, 0,
+			"FatalError/is the only error that ends a subscription", []string{"after errors of AllServices", "not connected"}},
+		{ruleBusy, "serves 4 calls at a time, of all instances", faults{calls: 4}, hasty,
+			"Busy/calls of one instance hold up no other", []string{"hang: Version on a handle"}},
+		{ruleBusy, "has Subscribe wait for calls of all instances", faults{locksAll: true}, hasty,
+			"Busy/calls of one instance hold up no other", []string{"hang: Subscribe of the other instance's daemon"}},
+		{ruleBusy, "has Ping wait for calls of all instances", faults{pingWaits: true}, hasty,
+			"Busy/calls of one instance hold up no other", []string{"hang: Ping("}},
+		{ruleBusy, "goes on with the older daemon until it is idle", faults{switchesLate: true}, 0,
+			"Busy/a call holds up no Subscribe", []string{"a call was answered by the daemon", `want "newer"`}},
+		{ruleBusy, "makes no call during a Ping", faults{pingLocksCalls: true}, hasty,
+			"Busy/a Ping holds up nothing", []string{"hang: a call during a Ping"}},
+		{ruleInFlight, "panics at a Sync", faults{panics: true}, hasty,
+			"Kick/lets a call in progress finish", []string{"no call reached the platform within"}},
+	}
+
+	for _, after := range []string{"FatalError", "refusal"} {
+		rows = append(rows, brokenBus{ruleNilDone, "sends to a channel that is nil after a " + after, faults{nilPanics: after}, 0, "Channel/may be nil", []string{"panic: no channel"}})
+	}
+	for name, lost := range map[string]func(id string) bool{
+		"spaces":                   func(id string) bool { return strings.Contains(strings.TrimSpace(id), " ") },
+		"lines":                    func(id string) bool { return strings.Contains(id, "\n") },
+		"quotes":                   func(id string) bool { return strings.Contains(id, `"`) },
+		"dollars":                  func(id string) bool { return strings.Contains(id, "$") },
+		"what is no part of a URL": func(id string) bool { _, err := url.PathUnescape(id); return err != nil },
+	} {
+		rows = append(rows, brokenBus{ruleIsolated, "loses IDs that contain " + name, faults{loses: lost}, 0,
+			"Instances/have opaque IDs", []string{"daemon was to answer returned the error", "not connected"}})
+	}
+	for says, key := range map[string]func(id string) string{
+		`" a"`:  func(id string) string { return strings.TrimLeft(id, " ") },
+		`"=2a"`: func(id string) string { return strings.ReplaceAll(id, "*", "=2a") },
+		`"00"`: func(id string) string {
+			if n, err := strconv.Atoi(id); err == nil {
+				return strconv.Itoa(n)
+			}
+			return id
+		},
+	} {
+		rows = append(rows, brokenBus{ruleIsolated, "takes " + says + " for another ID", faults{keys: key}, 0,
+			"Instances/have opaque IDs", []string{"Ping(" + says + "), with no daemon subscribed"}})
+	}
+	for name, ends := range map[string]func(error) bool{
+		"a plain error":         func(err error) bool { return switched(err) == "" },
+		"a ClusterError":        func(err error) bool { return strings.HasSuffix(err.Error(), "refused") },
+		"an UnavailableError":   func(err error) bool { return errors.Is(err, ErrPlatformNotAvailable) },
+		"an UpgradeNeededError": func(err error) bool { return errors.Is(err, ErrUpgradeNeeded) },
+		"an ApplyError":         func(err error) bool { _, ok := err.(ApplyError); return ok },
+		"a SyncError":           func(err error) bool { _, ok := err.(SyncError); return ok },
+	} {
+		rows = append(rows, brokenBus{ruleNotFatal, "ends at " + name, faults{endsAt: ends}, 0,
+			"FatalError/is the only error that ends a subscription", []string{"the channel of the only daemon received one cause too many"}})
 	}
 
 	// Each method is looked at for a FatalError by code of its own.

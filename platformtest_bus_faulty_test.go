@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,7 +41,6 @@ type faults struct {
 	firstWins      bool // refuses the newer subscription
 	keepsBoth      bool // ends no subscription
 	cuts           bool // ends the calls of a kicked subscription
-	oneCall        bool // serves one call at a time
 	bareFatal      bool // recognises only a FatalError that is not wrapped
 	noPointers     bool // recognises a FatalError by value, but not a pointer
 	syncFatal      bool // recognises a FatalError only from Sync
@@ -52,7 +53,6 @@ type faults struct {
 	plainCause     bool // the subscriber receives only the text
 	trims          bool // trims spaces around IDs
 	folds          bool // ignores the case of IDs
-	patterns       bool // treats IDs as patterns
 	truncates      bool // truncates IDs to 1 KiB less one
 	sharedKick     bool // ends the subscriptions of all instances
 	sharedDeath    bool // a FatalError ends the subscriptions of all instances
@@ -73,17 +73,38 @@ type faults struct {
 	drains         bool   // sends the cause after the calls in progress have ended
 	late           bool   // a subscription takes effect with the next Ping of the bus
 	noTrees        bool   // looks for a FatalError in a chain of causes only
-	nilPanics      bool   // sends to a channel that is nil
 	cachesPing     bool   // Ping answers from memory
 	plainPing      bool   // the error of Ping is a text
 	cutsAtNUL      bool   // IDs are C strings
 	cleans         bool   // IDs are paths
 	unescapes      bool   // IDs are URL-encoded
-	prefixes       bool   // an ID stands for those that begin with it
 	unicode        bool   // IDs lose their accents
 	pinsMethod     string // calls of this method go to the first platform
 	presentFor     string // without a daemon this method succeeds
 	ignoresFatalOf string // does not look at what this method returns
+
+	endsLater       bool                               // sends the cause of a kick again with the next Ping
+	closesOnly      bool                               // closes the channel in place of a cause
+	handleKeepsDead bool                               // a handle uses the platform that it used last while there is no other
+	kickBreaks      bool                               // calls fail after a kick
+	nilForgets      bool                               // a nil Platform is refused, but removes the daemon
+	blocksDeath     bool                               // sends the cause after a FatalError and waits
+	dropsDeath      bool                               // sends the cause after a FatalError only if someone waits
+	otherFatal      bool                               // the subscriber receives another FatalError
+	locksAll        bool                               // Subscribe waits for the calls of all instances
+	pingWaits       bool                               // Ping waits for the calls of all instances
+	pingLocksCalls  bool                               // a call waits for the Pings of the bus
+	switchesLate    bool                               // a kick takes effect when the older daemon is idle
+	losesIDs        bool                               // SomeServices asks for nothing
+	panics          bool                               // Sync panics
+	nilPanics       string                             // sends to a channel that is nil after this
+	atMost          int                                // the number of instances; further ones are lost
+	calls           int                                // the number of calls that are served at a time
+	matches         func(inst, id string) bool         // whether an ID stands for another
+	keys            func(id string) string             // IDs that are the same after this are the same
+	loses           func(id string) bool               // subscriptions of these IDs are lost
+	endsAt          func(error) bool                   // errors that end a subscription
+	forgets         func(ended, other *faultySub) bool // subscriptions that are lost when one ends
 }
 
 // A faultyBus is a MessageBus that has the faults given. Without faults it is correct.
@@ -99,12 +120,13 @@ type faultyBus struct {
 	handles map[flux.InstanceID]int           // guarded by mu
 	busy    map[flux.InstanceID]*sync.RWMutex // guarded by mu; the locks of locksInstance
 
-	pingLock sync.Mutex    // of locksPing
+	pingLock sync.RWMutex  // of locksPing and pingLocksCalls
 	sender   chan func()   // what the goroutine of oneSender is to send
-	turn     chan struct{} // full during a call, if oneCall is set
+	turn     chan struct{} // has a value during each call, if calls is set
 }
 
 type faultySub struct {
+	inst  flux.InstanceID
 	calls sync.WaitGroup
 	p     Platform
 	done  chan<- error
@@ -113,7 +135,7 @@ type faultySub struct {
 }
 
 func newFaultyBus(t *testing.T, f faults) *faultyBus {
-	b := &faultyBus{faults: f, released: make(chan struct{}), turn: make(chan struct{}, 1), subs: map[flux.InstanceID]*faultySub{},
+	b := &faultyBus{faults: f, released: make(chan struct{}), turn: make(chan struct{}, f.calls), subs: map[flux.InstanceID]*faultySub{},
 		first: map[flux.InstanceID]*faultySub{}, pinged: map[flux.InstanceID]error{}, handles: map[flux.InstanceID]int{},
 		busy: map[flux.InstanceID]*sync.RWMutex{}, sender: make(chan func(), 1000)}
 	t.Cleanup(func() { close(b.released) })
@@ -152,6 +174,9 @@ func (b *faultyBus) key(inst flux.InstanceID) flux.InstanceID {
 	if plain, err := url.QueryUnescape(string(inst)); b.unescapes && err == nil {
 		inst = flux.InstanceID(plain)
 	}
+	if b.keys != nil {
+		inst = flux.InstanceID(b.keys(string(inst)))
+	}
 	if b.unicode {
 		inst = flux.InstanceID(strings.NewReplacer("ü", "u", "u\u0308", "u").Replace(string(inst)))
 	}
@@ -161,16 +186,9 @@ func (b *faultyBus) key(inst flux.InstanceID) flux.InstanceID {
 func (b *faultyBus) find(inst flux.InstanceID) *faultySub {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.patterns {
+	if b.matches != nil {
 		for id, s := range b.subs {
-			if ok, _ := path.Match(string(inst), string(id)); ok {
-				return s
-			}
-		}
-	}
-	if b.prefixes {
-		for id, s := range b.subs {
-			if strings.HasPrefix(string(inst), string(id)) {
+			if b.matches(string(inst), string(id)) {
 				return s
 			}
 		}
@@ -182,6 +200,9 @@ func (b *faultyBus) find(inst flux.InstanceID) *faultySub {
 func (b *faultyBus) lockOf(inst flux.InstanceID) *sync.RWMutex {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.locksAll {
+		inst = ""
+	}
 	if b.busy[inst] == nil {
 		b.busy[inst] = &sync.RWMutex{}
 	}
@@ -215,9 +236,15 @@ func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
 	var mu sync.Mutex
 	var absent bool
 	call := func(r request) answer {
+		if b.pingLocksCalls {
+			b.pingLock.RLock()
+			defer b.pingLock.RUnlock()
+		}
 		mu.Lock()
 		if !b.binds && (!b.pins || s == nil) {
-			s = b.find(inst)
+			if current := b.find(inst); current != nil || !b.handleKeepsDead {
+				s = current
+			}
 		}
 		absent = b.staysAbsent && (absent || s == nil)
 		found := s
@@ -232,7 +259,11 @@ func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
 		if r.method == b.pinsMethod && found != nil {
 			found = b.first[inst]
 		}
+		stale := b.kickBreaks && found != b.first[inst]
 		b.mu.Unlock()
+		if stale {
+			return answer{err: errors.New("stale connection")}
+		}
 		return b.call(inst, found, r)
 	}
 	if b.pinsViews {
@@ -258,12 +289,18 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	}
 	s.calls.Add(1)
 	defer s.calls.Done()
-	if b.locksInstance {
+	if b.losesIDs {
+		r.ids = nil
+	}
+	if b.panics && r.method == "Sync" {
+		panic("Sync")
+	}
+	if b.locksInstance || b.locksAll {
 		busy := b.lockOf(inst)
 		busy.RLock()
 		defer busy.RUnlock()
 	}
-	if b.oneCall {
+	if b.calls > 0 {
 		select {
 		case b.turn <- struct{}{}:
 			defer func() { <-b.turn }()
@@ -305,6 +342,7 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	}
 	fatal = fatal && r.method != b.ignoresFatalOf
 	fatal = fatal && (r.method == "Sync" || !b.syncFatal) || b.anyErrorEnds && a.err != nil
+	fatal = fatal || b.endsAt != nil && a.err != nil && b.endsAt(a.err)
 	if fatal {
 		b.endFatal(inst, s, a.err)
 		if b.swallowsFatal {
@@ -328,15 +366,42 @@ func (b *faultyBus) endFatal(inst flux.InstanceID, s *faultySub, cause error) {
 	if b.fatalRepeats {
 		dead = []*faultySub{s}
 	}
+	b.forgetLocked(dead)
 	b.mu.Unlock()
 	switch {
+	case b.otherFatal:
+		cause = FatalError{Err: errors.New("the connection was lost")}
 	case b.plainCause:
 		cause = errors.New(textOf(cause))
 	case b.kickedDeath:
 		cause = ErrKicked
 	}
 	for _, s := range dead {
+		if b.dropsDeath {
+			select {
+			case s.done <- cause:
+			default:
+			}
+			continue
+		}
+		if b.blocksDeath {
+			select {
+			case s.done <- cause:
+			case <-b.released:
+			}
+			continue
+		}
 		b.end(s, cause)
+	}
+}
+
+// forgetLocked loses other subscriptions than those that have ended.
+func (b *faultyBus) forgetLocked(ended []*faultySub) {
+	if b.forgets == nil {
+		return
+	}
+	for _, s := range ended {
+		maps.DeleteFunc(b.subs, func(_ flux.InstanceID, other *faultySub) bool { return b.forgets(s, other) })
 	}
 }
 
@@ -347,11 +412,29 @@ func (b *faultyBus) end(s *faultySub, cause error) {
 		close(s.ended)
 	}
 	b.mu.Unlock()
-	if b.neverEnds || s.done == nil && !b.nilPanics {
+	if b.neverEnds {
 		return
 	}
 	if s.done == nil {
-		panic("no channel")
+		after := "refusal"
+		if _, fatal := AsFatal(cause); fatal {
+			after = "FatalError"
+		} else if errors.Is(cause, ErrKicked) {
+			after = "kick"
+		}
+		if b.nilPanics == after {
+			panic("no channel")
+		}
+		return
+	}
+	if b.closesOnly {
+		close(s.done)
+		return
+	}
+	if b.endsLater {
+		b.mu.Lock()
+		b.pending = append(b.pending, func() { b.send(s.done, cause) })
+		b.mu.Unlock()
 	}
 	if b.drains {
 		go func() {
@@ -432,7 +515,7 @@ func (b *faultyBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 		b.pingLock.Lock()
 		defer b.pingLock.Unlock()
 	}
-	if b.locksInstance {
+	if b.locksInstance || b.locksAll {
 		busy := b.lockOf(inst)
 		busy.Lock()
 		defer busy.Unlock()
@@ -441,8 +524,16 @@ func (b *faultyBus) Subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 }
 
 func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- error) {
-	next := &faultySub{p: p, done: done, ended: make(chan struct{})}
+	next := &faultySub{inst: inst, p: p, done: done, ended: make(chan struct{})}
 	switch {
+	case b.loses != nil && b.loses(string(inst)):
+		return
+	case p == nil && b.nilForgets:
+		b.mu.Lock()
+		delete(b.subs, b.key(inst))
+		b.mu.Unlock()
+		b.end(next, b.refusal("the platform is nil"))
+		return
 	case inst == "" && !b.emptyID:
 		b.end(next, b.refusal("empty ID"))
 		return
@@ -466,6 +557,15 @@ func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 		}
 	}
 	switch {
+	case b.atMost > 0 && len(b.subs) == b.atMost:
+	case b.switchesLate && last != nil:
+		b.subs[key] = last
+		go func() {
+			last.calls.Wait()
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.subs[key] = next
+		}()
 	case b.firstWins && last != nil:
 		kicked = []*faultySub{next}
 		b.subs[key] = last
@@ -483,6 +583,7 @@ func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 	if b.first[inst] == nil {
 		b.first[inst] = next
 	}
+	b.forgetLocked(kicked)
 	b.mu.Unlock()
 	for _, s := range kicked {
 		if b.comparesValues && b.removeByValue(key, s.p) {
@@ -526,13 +627,23 @@ func (b *faultyBus) Ping(inst flux.InstanceID) error {
 		b.pingLock.Lock()
 		defer b.pingLock.Unlock()
 	}
+	if b.pingLocksCalls {
+		b.pingLock.Lock()
+		defer b.pingLock.Unlock()
+	}
 	b.mu.Lock()
+	others := slices.Collect(maps.Values(b.subs))
 	pending := b.pending
 	b.pending = nil
 	known, ok := b.pinged[inst]
 	b.mu.Unlock()
 	for _, subscribe := range pending {
 		subscribe()
+	}
+	for _, s := range others {
+		if b.pingWaits {
+			s.calls.Wait()
+		}
 	}
 	if b.cachesPing && ok {
 		return known

@@ -68,7 +68,7 @@ func listsAll(ct *contractTest) error {
 		want      []flux.ServiceID
 	}{
 		{ct.Namespace, nil, []flux.ServiceID{ct.id("db"), ct.id("web")}},
-		{ct.Namespace, flux.ServiceIDSet{ct.id("db"): {}, ct.id("missing"): {}}, []flux.ServiceID{ct.id("web")}},
+		{ct.Namespace, flux.ServiceIDSet{ct.id("db"): {}}, []flux.ServiceID{ct.id("web")}},
 		{"", flux.ServiceIDSet{ct.id("web"): {}}, []flux.ServiceID{ct.id("db")}},
 	} {
 		ct.setStep("AllServices")
@@ -88,12 +88,12 @@ func findsSome(ct *contractTest) error {
 		return err
 	}
 	ct.setStep("SomeServices")
-	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web"), ct.id("web-2")})
+	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web")})
 	if err := mustSucceed("SomeServices", err); err != nil {
 		return err
 	}
 	if got, want := ct.own(services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
-		return mismatch("SomeServices, of one service twice and two that do not exist, returned the services", got, want)
+		return mismatch("SomeServices, of one service twice and one that does not exist, returned the services", got, want)
 	}
 	ct.setStep("SomeServices of none")
 	services, err = ct.Platform.SomeServices(nil)
@@ -138,7 +138,7 @@ func appliesTheRest(ct *contractTest) error {
 	if len(failed) != 2 || failed[ct.id("db")] == nil || !errors.Is(failed[ct.id("missing")], ErrNoMatchingService) {
 		return mismatch("the ApplyError holds", texts(failed), map[string]string{string(ct.id("db")): "(why)", string(ct.id("missing")): ErrNoMatchingService.Error()})
 	}
-	return firstOf(ct.runs("web", "image:2"), ct.runs("db", "image:1"))
+	return ct.runs("web", "image:2")
 }
 
 func exportsTheSame(ct *contractTest) error {
@@ -148,11 +148,11 @@ func exportsTheSame(ct *contractTest) error {
 			return err
 		}
 	}
-	return ct.unchanged(func() error { return ct.unchanged(func() error { return nil }) })
+	return ct.unchanged(func() error { return nil })
 }
 
 func syncsItsExport(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.sync(SyncAction{ResourceID: "a", Apply: ct.Object("one", "value-a")})); err != nil {
+	if err := ct.service("web", "image:1"); err != nil {
 		return err
 	}
 	data, err := ct.export()
@@ -167,7 +167,7 @@ func leavesArguments(ct *contractTest) error {
 	for _, r := range []request{
 		{method: "Sync", def: SyncDef{Actions: []SyncAction{{ResourceID: "b", Apply: ct.Object("one", "a")}, {ResourceID: "a", Delete: ct.Object("two", "b")}}}},
 		{method: "Apply", defs: []ServiceDefinition{{ServiceID: ct.id("web"), NewDefinition: controller}}},
-		{method: "SomeServices", ids: []flux.ServiceID{ct.id("web"), ct.id("db")}},
+		{method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}},
 		{method: "AllServices", namespace: ct.Namespace, ignored: flux.ServiceIDSet{ct.id("web"): {}}},
 	} {
 		want := r.clone()
@@ -186,7 +186,7 @@ func leavesArguments(ct *contractTest) error {
 			clear(def.NewDefinition)
 		}
 	}
-	return firstOf(ct.exports("image:2", true), ct.runs("web", "image:2"))
+	return ct.exports("image:2", true)
 }
 
 func givesResults(ct *contractTest) error {
@@ -194,7 +194,7 @@ func givesResults(ct *contractTest) error {
 		return err
 	}
 	return ct.unchanged(func() error {
-		for _, r := range []request{{method: "Export"}, {method: "AllServices"}, {method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}}} {
+		for _, r := range []request{{method: "Export"}, {method: "AllServices", namespace: ct.Namespace}, {method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}}} {
 			ct.setStep("%s", r.method)
 			a := r.send(ct.Platform)
 			clear(a.export)
@@ -202,6 +202,10 @@ func givesResults(ct *contractTest) error {
 				clear(s.Containers.Containers)
 			}
 			clear(a.services)
+		}
+		services, err := ct.Platform.AllServices(ct.Namespace, nil)
+		if got, want := ct.own(services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
+			return withError(mismatch("AllServices, after its caller had cleared an earlier result, returned the services", got, want), err)
 		}
 		return ct.runs("web", "image:1")
 	})

@@ -84,6 +84,22 @@ func (b broken) WithContext(ctx context.Context) platform.Platform {
 	return b
 }
 
+// late is a Platform whose Sync looks at its context when it is done.
+type late struct {
+	platform.Platform
+	ctx context.Context
+}
+
+func (l late) WithContext(ctx context.Context) platform.Platform { return late{l.Platform, ctx} }
+
+func (l late) AllServices(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+	return platform.WithContext(l.ctx, l.Platform).AllServices(ns, ignored)
+}
+
+func (l late) Sync(def platform.SyncDef) error {
+	return errors.Join(l.Platform.Sync(def), context.Cause(l.ctx))
+}
+
 // eachAction has Sync execute actions that a function has changed.
 func eachAction(p platform.Platform, change func(*platform.SyncAction)) broken {
 	return broken{Platform: p, sync: func(def platform.SyncDef) error {
@@ -111,7 +127,20 @@ var brokenPlatforms = []struct {
 	}, "Version returned the error"},
 	{"fails to sync nothing", "Sync/does nothing for nothing", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
-			return errors.Join(p.Sync(def), platform.SyncError{})
+			if len(def.Actions) == 0 {
+				return platform.SyncError{}
+			}
+			return p.Sync(def)
+		}}
+	}, "Sync returned the error"},
+	{"fails at an action that does nothing", "Sync/does nothing for nothing", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			for _, a := range def.Actions {
+				if len(a.Apply)+len(a.Delete) == 0 {
+					return platform.SyncError{a.ResourceID: errBroken}
+				}
+			}
+			return p.Sync(def)
 		}}
 	}, "Sync returned the error"},
 	{"syncs nothing", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
@@ -201,12 +230,22 @@ var brokenPlatforms = []struct {
 	}, "the SyncError has entries for"},
 	{"does nothing if anything fails", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
-			if err := toy.New().Sync(def); err != nil {
+			if err := toy.New("shop").Sync(def); err != nil {
 				return err
 			}
 			return p.Sync(def)
 		}}
 	}, `is "value-a" in the Export?`},
+	{"skips a ResourceID of which anything fails", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			failed, _ := toy.New("shop").Sync(def).(platform.SyncError)
+			def.Actions = slices.DeleteFunc(slices.Clone(def.Actions), func(a platform.SyncAction) bool { return failed[a.ResourceID] != nil })
+			if err := p.Sync(def); err != nil {
+				return err
+			}
+			return failed
+		}}
+	}, `is "value-b" in the Export?`},
 	{"reports one failure for all", "Sync/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
 			if err := p.Sync(def); err != nil {
@@ -225,6 +264,12 @@ var brokenPlatforms = []struct {
 	{"lists services that are ignored", "AllServices/lists", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, _ flux.ServiceIDSet) ([]platform.Service, error) { return p.AllServices(ns, nil) }}
 	}, "of the namespace, the services"},
+	{"has an error beside every list", "AllServices/lists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
+			services, _ := p.AllServices(ns, ignored)
+			return services, errBroken
+		}}
+	}, "AllServices returned the error"},
 	{"lists one service", "AllServices/lists", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
 			services, err := p.AllServices(ns, ignored)
@@ -264,11 +309,12 @@ var brokenPlatforms = []struct {
 	}, "returned the services"},
 	{"fails for a service that does not exist", "SomeServices/finds what exists", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
-			some, err := p.SomeServices(ids)
-			if len(some) < len(ids) {
-				err = platform.ErrNoMatchingService
+			for _, id := range ids {
+				if one, err := p.SomeServices([]flux.ServiceID{id}); len(one) == 0 {
+					return nil, errors.Join(err, platform.ErrNoMatchingService)
+				}
 			}
-			return some, err
+			return p.SomeServices(ids)
 		}}
 	}, "no matching service"},
 	{"finds all if none is named", "SomeServices/finds what exists", func(p platform.Platform) platform.Platform {
@@ -304,6 +350,43 @@ var brokenPlatforms = []struct {
 			}
 			return nil
 		}}
+	}, `want map["shop/db":"(why)" "shop/missing":"`},
+	{"applies nothing if anything fails", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			before, _ := p.Export()
+			err := p.Apply(defs)
+			if err != nil {
+				_ = p.Sync(platform.SyncDef{Actions: []platform.SyncAction{{Apply: before}}})
+			}
+			return err
+		}}
+	}, "whose only container runs image:2"},
+	{"reports one failure for all definitions", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			if err := p.Apply(defs); err != nil {
+				return platform.ClusterError(err)
+			}
+			return nil
+		}}
+	}, "Apply, two of whose definitions fail, returned"},
+	{"reports what succeeded beside what failed", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			err := p.Apply(defs)
+			if failed, ok := err.(platform.ApplyError); ok {
+				failed["shop/web"] = errors.New("OK")
+			}
+			return err
+		}}
+	}, "the ApplyError holds"},
+	{"reports a bad definition under another name", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			err := p.Apply(defs)
+			if failed, ok := err.(platform.ApplyError); ok {
+				failed["db"] = failed["shop/db"]
+				delete(failed, "shop/db")
+			}
+			return err
+		}}
 	}, "the ApplyError holds"},
 	{"says of a missing service nothing but text", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
@@ -321,7 +404,7 @@ var brokenPlatforms = []struct {
 		return broken{Platform: p, export: func() ([]byte, error) {
 			data, err := p.Export()
 			lines := bytes.SplitAfter(data, []byte("\n"))
-			if odd = !odd; odd {
+			if odd = !odd; odd && bytes.Count(data, []byte("value-")) > 1 {
 				slices.Reverse(lines)
 			}
 			return bytes.Join(lines, nil), err
@@ -348,6 +431,18 @@ var brokenPlatforms = []struct {
 			return p.Export()
 		}}
 	}, "Export returned the error"},
+	{"keeps the memory of new definitions", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		var kept []platform.ServiceDefinition
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			kept = defs
+			return p.Apply(defs)
+		}, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			if err := p.Apply(kept); err != nil {
+				return nil, err
+			}
+			return p.SomeServices(ids)
+		}}
+	}, "SomeServices returned the error"},
 	{"clears the caller's IDs", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
 			defer clear(ids)
@@ -396,6 +491,15 @@ var brokenPlatforms = []struct {
 			return kept, err
 		}}
 	}, "whose only container runs image:1"},
+	{"keeps the list of all services", "Results/are the caller's", func(p platform.Platform) platform.Platform {
+		var kept []platform.Service
+		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) (_ []platform.Service, err error) {
+			if kept == nil {
+				kept, err = p.AllServices(ns, ignored)
+			}
+			return kept, err
+		}}
+	}, "AllServices, after its caller had cleared an earlier result"},
 	{"keeps the lists of containers", "Results/are the caller's", func(p platform.Platform) platform.Platform {
 		kept := map[flux.ServiceID]platform.ContainersOrExcuse{}
 		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
@@ -424,6 +528,9 @@ var brokenPlatforms = []struct {
 	{"syncs whatever its context says", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: p.Sync}
 	}, "Sync of a view whose context had ended"},
+	{"syncs, and then looks at its context", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
+		return late{p, context.Background()}
+	}, `is "value-a" in the Export?`},
 	{"does not look at its context", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
 			return p.AllServices(ns, ignored)

@@ -125,7 +125,7 @@ func (f *farEnd) expect(want request) error {
 	}
 	switch {
 	case len(other) == 1 && other[0].method == want.method && made == 0:
-		return mismatch(want.method+" reached the platform with arguments", other[0].canonical().arguments(), want.canonical().arguments())
+		return mismatch(want.method+" reached the platform with arguments", other[0].arguments(), want.arguments())
 	case made == 0, len(other) > 0, made > 1 && writes(want.method):
 		return mismatch("calls that the platform received", names(calls), []string{want.method})
 	}
@@ -156,8 +156,7 @@ func (pt *platformTest) send(r request) answer {
 
 // reaches makes the call, which must reach the platform.
 func (pt *platformTest) reaches(r request) (answer, error) {
-	pt.far.seen()
-	a := pt.send(r.clone())
+	a := pt.send(r)
 	return a, withError(pt.far.expect(r), a.err)
 }
 
@@ -198,7 +197,7 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 		for _, earlier := range answered[r.method] {
 			if earlier.sameAs(r) {
 				mu.Unlock()
-				return earlier.a.clone()
+				return earlier.a
 			}
 		}
 		mu.Unlock()
@@ -211,7 +210,7 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 		case a := <-call.answer:
 			mu.Lock()
 			defer mu.Unlock()
-			answered[r.method] = append(answered[r.method], answeredCall{r.clone(), a.clone()})
+			answered[r.method] = append(answered[r.method], answeredCall{r.clone(), a})
 			return a
 		case <-ctx.Done():
 			return answer{err: context.Cause(ctx)}

@@ -54,8 +54,6 @@ func (r request) send(p Platform) (a answer) {
 		a.export, a.err = p.Export()
 	case "Sync":
 		a.err = p.Sync(r.def)
-	default:
-		panic("no such method: " + r.method)
 	}
 	return a
 }
@@ -132,10 +130,8 @@ func (r request) canonical() request {
 	}
 	slices.Sort(r.ids)
 	r.ids = slices.Compact(r.ids)
-	ignored := r.ignored
-	r.ignored = nil
-	for id := range ignored {
-		r.ignored.Add([]flux.ServiceID{valid(id)})
+	if len(r.ignored) == 0 {
+		r.ignored = nil
 	}
 	r.defs = orNil(r.defs)
 	for i := range r.defs {
@@ -150,26 +146,16 @@ func (r request) canonical() request {
 	return r
 }
 
-// canonical returns the results of a in the form in which results that mean the same are
-// deeply equal, without the error.
+// canonical returns a with its results in the form in which results that mean the same are
+// deeply equal.
 func (a answer) canonical() answer {
 	a = a.clone()
-	a.err = nil
-	a.version, a.export, a.services = valid(a.version), orNil(a.export), orNil(a.services)
+	a.export, a.services = orNil(a.export), orNil(a.services)
 	for i := range a.services {
 		s := &a.services[i]
-		s.ID, s.IP, s.Status, s.Containers.Excuse = valid(s.ID), valid(s.IP), valid(s.Status), valid(s.Containers.Excuse)
-		metadata := s.Metadata
-		s.Metadata = nil
-		for key, value := range metadata {
-			if s.Metadata == nil {
-				s.Metadata = map[string]string{}
-			}
-			s.Metadata[valid(key)] = valid(value)
-		}
-		s.Containers.Containers = orNil(s.Containers.Containers)
-		for i, c := range s.Containers.Containers {
-			s.Containers.Containers[i] = Container{Name: valid(c.Name), Image: valid(c.Image)}
+		s.ID, s.Status, s.Containers.Containers = valid(s.ID), valid(s.Status), orNil(s.Containers.Containers)
+		if len(s.Metadata) == 0 {
+			s.Metadata = nil
 		}
 	}
 	slices.SortStableFunc(a.services, func(x, y Service) int { return cmp.Compare(x.ID, y.ID) })
@@ -264,10 +250,7 @@ func numberedRequest(method string, n int) request {
 	case "SomeServices":
 		r.ids = []flux.ServiceID{id, "default/db"}
 	case "Apply":
-		r.defs = []ServiceDefinition{
-			{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n), Async: true},
-			{ServiceID: "default/db", NewDefinition: []byte("kind: StatefulSet\n")},
-		}
+		r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n), Async: true}}
 	case "Sync":
 		r.def = SyncDef{Actions: []SyncAction{
 			{ResourceID: "b", Delete: ResourceDef("kind: Old\n"), Apply: fmt.Appendf(nil, "kind: New # %03d\n", n)},

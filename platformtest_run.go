@@ -109,17 +109,14 @@ func recoverInto(err *error) {
 // others are likely of the same kind.
 func concurrently(n int, f func(i int) error) error {
 	errs := make([]error, n)
-	start := make(chan struct{})
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
 			errs[i] = errExited
 			defer recoverInto(&errs[i])
-			<-start
 			errs[i] = f(i)
 		})
 	}
-	close(start)
 	all.Wait()
 	return firstOf(errs...)
 }

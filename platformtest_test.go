@@ -3,6 +3,8 @@ package platform
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformbus/platform/flux"
 )
 
 func TestIdentityBattery(t *testing.T) {
@@ -68,6 +72,39 @@ func TestBatteryFailsBrokenTransports(t *testing.T) {
 	for name := range byName {
 		assert.True(t, slices.ContainsFunc(brokenTransports(), func(b brokenTransport) bool { return b.in == name }),
 			"no broken transport fails %q: a case that nothing fails checks nothing", name)
+	}
+}
+
+// TestBatteriesFail runs the batteries over what is broken, in a process of its own, since
+// their failures are failures of the test.
+func TestBatteriesFail(t *testing.T) {
+	const variable = "PLATFORM_TEST_BROKEN"
+	if os.Getenv(variable) != "" {
+		loses := intercept(func(Platform, request) answer { return answer{} })
+		t.Run("transport", func(t *testing.T) { PlatformTestBattery(t, loses) })
+		t.Run("bus", func(t *testing.T) {
+			MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{vagueRefusal: true, losesIDs: true}) })
+		})
+		t.Run("implementation", func(t *testing.T) {
+			PlatformContractBattery(t, func(*testing.T) Fixture {
+				define := func(string, string) ResourceDef { return nil }
+				return Fixture{loses(nil), "shop", define, func(string, string) (ResourceDef, ResourceDef) { return nil, nil }, nil}
+			})
+		})
+		return
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBatteriesFail$")
+	child.Env = append(os.Environ(), variable+"=1")
+	output, err := child.CombinedOutput()
+	require.Error(t, err)
+	for _, text := range []string{
+		"--- FAIL: TestBatteriesFail/transport/Sync/passes_on_its_arguments",
+		"--- FAIL: TestBatteriesFail/bus/Subscribe/refuses_a_nil_Platform",
+		"--- FAIL: TestBatteriesFail/bus/Platform/SomeServices/passes_on_its_arguments",
+		"--- FAIL: TestBatteriesFail/implementation/Sync/applies,_changes_and_deletes",
+		"rule: " + ruleArguments.says, "rule: " + ruleRefused.says, "rule: " + ruleSyncs.says,
+	} {
+		assert.Contains(t, string(output), text)
 	}
 }
 
@@ -156,7 +193,7 @@ func TestLiberalTransportsPass(t *testing.T) {
 			}
 			return err
 		}),
-		"nil for empty": changeAnswers(func(_ request, a *answer) { *a = a.keepingError() }),
+		"nil for empty": changeAnswers(func(_ request, a *answer) { *a = a.canonical() }),
 		"services reversed": changeAnswers(func(_ request, a *answer) {
 			slices.Reverse(a.services)
 		}),
@@ -169,6 +206,71 @@ func TestLiberalTransportsPass(t *testing.T) {
 		"asks for the version first": intercept(func(next Platform, r request) answer {
 			_, _ = next.Version()
 			return r.send(next)
+		}),
+		"pings first": intercept(func(next Platform, r request) answer {
+			_ = next.Ping()
+			return r.send(next)
+		}),
+		"reuses the memory of arguments": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			a := r.send(next)
+			for _, def := range r.defs {
+				clear(def.NewDefinition)
+			}
+			for _, action := range r.def.Actions {
+				clear(action.Delete)
+				clear(action.Apply)
+			}
+			clear(r.ids)
+			clear(r.ignored)
+			clear(r.defs)
+			clear(r.def.Actions)
+			return a
+		}),
+		"empty for nil": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			r.ids = append([]flux.ServiceID{}, r.ids...)
+			if r.ignored == nil {
+				r.ignored = flux.ServiceIDSet{}
+			}
+			r.defs = append([]ServiceDefinition{}, r.defs...)
+			for i := range r.defs {
+				r.defs[i].NewDefinition = append([]byte{}, r.defs[i].NewDefinition...)
+			}
+			r.def.Actions = append([]SyncAction{}, r.def.Actions...)
+			for i := range r.def.Actions {
+				action := &r.def.Actions[i]
+				action.Delete, action.Apply = append(ResourceDef{}, action.Delete...), append(ResourceDef{}, action.Apply...)
+			}
+			a := r.send(next)
+			a.export = append([]byte{}, a.export...)
+			a.services = append([]Service{}, a.services...)
+			for i := range a.services {
+				s := &a.services[i]
+				if s.Metadata == nil {
+					s.Metadata = map[string]string{}
+				}
+				s.Containers.Containers = append([]Container{}, s.Containers.Containers...)
+			}
+			return a
+		}),
+		"U+FFFD for each byte that is not UTF-8": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			r.namespace = replaced(r.namespace)
+			for i, id := range r.ids {
+				r.ids[i] = replaced(id)
+			}
+			for i := range r.defs {
+				r.defs[i].ServiceID = replaced(r.defs[i].ServiceID)
+			}
+			for i := range r.def.Actions {
+				r.def.Actions[i].ResourceID = replaced(r.def.Actions[i].ResourceID)
+			}
+			a := r.send(next).clone()
+			for i := range a.services {
+				a.services[i].ID, a.services[i].Status = replaced(a.services[i].ID), replaced(a.services[i].Status)
+			}
+			return a
 		}),
 		"a text for errors without one": changeEntries(func(id string, err error) (string, error) {
 			if err.Error() == "" {
@@ -186,12 +288,8 @@ func TestLiberalTransportsPass(t *testing.T) {
 	}
 }
 
-// keepingError is canonical with the error.
-func (a answer) keepingError() answer {
-	b := a.canonical()
-	b.err = a.err
-	return b
-}
+// replaced returns s with U+FFFD for each byte that is not UTF-8.
+func replaced[S ~string](s S) S { return S([]rune(s)) }
 
 // intercept returns a wrap whose Platform passes each call to a function, which may change it.
 func intercept(handle func(next Platform, r request) answer) func(Platform) Platform {
@@ -212,7 +310,7 @@ func changeRequests(change func(*request)) func(Platform) Platform {
 // changeAnswers changes each answer.
 func changeAnswers(change func(request, *answer)) func(Platform) Platform {
 	return intercept(func(next Platform, r request) answer {
-		a := r.send(next).clone()
+		a := r.send(next)
 		change(r, &a)
 		return a
 	})

@@ -63,16 +63,11 @@ var _ Platform = (*traced)(nil)
 // WithContext returns a view that traces too. The contexts apply to the inner Platform. If ctx
 // holds no span, spans stay below that of t.
 func (t *traced) WithContext(ctx context.Context) Platform {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		if outer := trace.SpanFromContext(t.ctx); outer.SpanContext().IsValid() {
-			ctx = trace.ContextWithSpan(ctx, outer)
-		}
-	}
 	next := t.next
 	if t.ctx != context.Background() {
 		next = WithContext(t.ctx, next)
 	}
-	return &traced{next: next, tracer: t.tracer, ctx: ctx}
+	return &traced{next: next, tracer: t.tracer, ctx: inherit(ctx, t.ctx)}
 }
 
 // start begins the span of a call, and returns the Platform to call.

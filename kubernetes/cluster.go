@@ -90,8 +90,9 @@ type Options struct {
 	MaxObjects int
 
 	// Logger gets what an operator should know and no error contains, such as the API
-	// server's warnings. It never gets the content of a definition. Default: nothing is
-	// logged.
+	// server's warnings. It never gets the content of a definition. The context of what a call
+	// logs has the call's caller, see platform.CallerFrom, and its span if calls are traced.
+	// Default: nothing is logged.
 	Logger *slog.Logger
 
 	// Events, if set, is called with each thing that Sync and Apply do to an object, as it
@@ -273,14 +274,18 @@ func (c *core) fewest() int {
 	return c.options.Concurrency
 }
 
-// call returns the context for one call of a method, which of the values of the contexts
-// that it obeys has their span and their observers. The function must be called at its end.
+// call returns the context for one call of a method. Of the values of the contexts that it obeys
+// it has the span, the caller and the observers of the last that has them. The function must be
+// called at its end.
 func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	ctx := api.WithSlots(withObservers(context.Background(), c.ctxs), api.NewSlots(c.fewest(), c.options.Concurrency))
 	ctx, endTrace := c.tracing.begin(ctx, c.ctxs)
 	ctx, cancelTimeout := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
 	cancel := func() { cancelTimeout(); endTrace() }
 	for _, outer := range c.ctxs {
+		if caller := platform.CallerFrom(outer); caller != "" {
+			ctx = platform.ContextWithCaller(ctx, caller)
+		}
 		inner, end := context.WithCancelCause(ctx)
 		stop := context.AfterFunc(outer, func() { end(context.Cause(outer)) })
 		last := cancel

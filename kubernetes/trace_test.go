@@ -3,6 +3,7 @@ package kubernetes_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -266,4 +267,37 @@ func TestNoTrace(t *testing.T) {
 			assert.Empty(t, spans.Ended())
 		})
 	}
+}
+
+// A callers notes who is named in the context of what is logged.
+type callers struct {
+	slog.Handler
+	mu    sync.Mutex
+	named []string // guarded by mu
+}
+
+// Handle notes the caller of a record.
+func (c *callers) Handle(ctx context.Context, _ slog.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.named = append(c.named, platform.CallerFrom(ctx))
+	return nil
+}
+
+// Enabled returns true.
+func (c *callers) Enabled(context.Context, slog.Level) bool { return true }
+
+// The log can tell who has asked for what it is about, and which trace it belongs to.
+func TestLogHasTheCaller(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	log := &callers{}
+	cluster := w.as(t, w.cp.Config(), kubernetes.Options{Namespace: w.namespace, Logger: slog.New(log)})
+	ignored := strings.Replace(configMap("a", "1"), "{name: a}", "{name: a, annotations: {platform/ignore: sync}}", 1)
+	require.NoError(t, w.Sync(def(apply("a", ignored))))
+	ann := platform.WithContext(platform.ContextWithCaller(t.Context(), "ann"), cluster)
+	require.NoError(t, platform.WithContext(t.Context(), ann).Sync(def(apply("a", configMap("a", "2")))))
+	assert.Equal(t, []string{"ann"}, log.named)
+	log.named = nil
+	require.NoError(t, cluster.Sync(def(apply("a", configMap("a", "3")))))
+	assert.Equal(t, []string{""}, log.named)
 }

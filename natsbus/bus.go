@@ -66,6 +66,7 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 		NewTicket:           wire.NewTicket,
 		Random:              rand.N[time.Duration],
 	})
+	c.back.times = conn.Stats().Reconnects
 	c.learnChunk()
 	c.base, c.abort = context.WithCancelCause(context.Background())
 	b := &Bus{

@@ -86,18 +86,21 @@ func (b *Bus) onDenied(err error) {
 }
 
 // onTooMany ends those subscriptions that the server may have refused, since there are too
-// many. It does not say which; those that have settled are none of them.
+// many. It does not say which, and nats.go cannot know either. Those that have settled are none
+// of them, unless the connection has just come back: then all were made again.
 func (b *Bus) onTooMany(err error) {
+	times := b.conn.Stats().Reconnects
 	b.mu.Lock()
+	again := times != b.back.times || !b.back.at.IsZero() && time.Since(b.back.at) < b.options.Silence
 	all := b.inbound.registrations.all()
-	fresh := all[:0]
+	refused := all[:0]
 	for _, r := range all {
-		if r.claim.State() != protocol.ClaimSettled {
-			fresh = append(fresh, r)
+		if again || r.claim.State() != protocol.ClaimSettled {
+			refused = append(refused, r)
 		}
 	}
 	b.mu.Unlock()
-	for _, r := range fresh {
+	for _, r := range refused {
 		b.inbound.end(r, fmt.Errorf("subscription ended: the NATS server refuses it: %w", err))
 	}
 }
@@ -124,6 +127,7 @@ func (b *Bus) watchStatus() {
 				}
 				down = true
 			case nats.CONNECTED:
+				b.noteBack()
 				b.learnChunk()
 				if down {
 					down = false
@@ -142,6 +146,14 @@ func (b *Bus) watchStatus() {
 			return
 		}
 	}
+}
+
+// noteBack notes that the connection has come back.
+func (b *Bus) noteBack() {
+	times := b.conn.Stats().Reconnects
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.back = back{time.Now(), times}
 }
 
 // onClosed ends everything: a connection that is closed does not come back.

@@ -48,6 +48,7 @@ type core struct {
 	closing bool             // guarded by mu
 	stopped bool             // guarded by mu; no goroutine is started any more
 	trouble trouble          // guarded by mu
+	back    back             // guarded by mu
 	resent  int64            // guarded by mu; of shared.Resent, how much was counted
 }
 
@@ -55,6 +56,12 @@ type core struct {
 type trouble struct {
 	err error
 	at  time.Time
+}
+
+// back is when the connection came back last, and how often it had until then.
+type back struct {
+	at    time.Time
+	times uint64
 }
 
 // queued is how many frames may wait for the dispatcher. Beyond it the connection

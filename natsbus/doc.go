@@ -31,7 +31,9 @@
 // that are under way go on, and a daemon that is about to exit calls Close, which waits
 // for them. It ends with the FatalError of its Platform, with an error that matches the
 // nats package's if the server denies it or the connection is closed, and with ErrClosed.
-// While the connection is down it stays.
+// While the connection is down it stays. A server that takes no more subscriptions does not
+// say which it has refused: all of this bus end that may be among them, which are those made
+// in the last two beats, or all if the connection has just come back.
 //
 // # Wire format
 //
@@ -81,8 +83,9 @@
 //
 // Both sides beat, every Options.Beat, and say how much they have sent. A peer that says
 // nothing for Options.Silence is lost. A server that knows of no daemon is asked again for up
-// to 250 ms if it is in a cluster, and else for up to 25 ms, for it may only not have
-// heard of it yet; for a fifth of that if the instance has answered this bus before.
+// to 250 ms if it is in a cluster, and else for up to 25 ms, but at least three times, for it
+// may only not have heard of it yet; for a fifth of that, and at least once, if the instance
+// has answered this bus before.
 //
 // There is one daemon for an instance: who subscribes claims it, with the time in
 // milliseconds or one more than the holder's claim, and whoever hears a later claim ends.
@@ -97,8 +100,8 @@
 // A call carries the OpenTelemetry span that is in its context, as W3C Trace Context, and the
 // name of platform.ContextWithCaller. The daemon's Platform has both in the context of the call:
 // with platform.Trace at both ends a call is one trace. Nothing verifies either: whoever may make
-// calls can name anybody, and say that a trace is sampled. What is malformed is ignored, and
-// a trace state for which there is no room in the head of a frame, 500 bytes or more, is left out.
+// calls can name anybody, and say that a trace is sampled. What is malformed is ignored, and a
+// trace state for which there is no room in the head of a frame is left out: 300 bytes always fit.
 //
 // # Permissions
 //

@@ -20,10 +20,11 @@ const limit = natsbus.Limit
 
 func noLeaks(t *testing.T) { natsbus.NoLeaks(t) }
 
-// dial connects to the server.
+// dial connects to the server. On a busy machine a flood may hold up a ping for longer than
+// ConnectOptions wait for its answer.
 func dial(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	options = append(natsbus.ConnectOptions(), options...)
+	options = append(append(natsbus.ConnectOptions(), nats.PingInterval(time.Hour)), options...)
 	conn, err := nats.Connect(url, options...)
 	require.NoError(t, err)
 	closed := conn.StatusChanged(nats.CLOSED)
@@ -98,8 +99,12 @@ func within[T any](t *testing.T, c <-chan T, what string) (v T) {
 	return v
 }
 
-// quick notices soon what is lost.
-var quick = natsbus.Options{Beat: 100 * time.Millisecond}
+// quick notices soon what is lost. On a busy machine it may also take for lost what is there, so
+// calls that are to succeed are made by brisk, which beats as often.
+var (
+	quick = natsbus.Options{Beat: 100 * time.Millisecond}
+	brisk = natsbus.Options{Beat: 100 * time.Millisecond, Silence: limit}
+)
 
 // startCluster starts three servers that know each other.
 func startCluster(t *testing.T) []*server.Server {

@@ -131,7 +131,7 @@ func (i *inbound) carry(c *inboundCall, d *desk, out protocol.CalleeOutput) {
 	case protocol.Execute:
 		i.start(c)
 	case protocol.CancelRun:
-		c.cancel(out.Err)
+		i.cancel(c, out.Err)
 	}
 	i.forgetIfOver(c)
 	c.wakeUp()
@@ -165,6 +165,15 @@ func (i *inbound) begin(c *inboundCall) bool {
 	return begun
 }
 
+// cancel ends the context of a call. If Close cuts off the calls that are under way, that is the
+// cause for all of them, though the callers among them may say sooner that they have ended theirs.
+func (i *inbound) cancel(c *inboundCall, cause error) {
+	if closed := context.Cause(i.base); closed != nil {
+		cause = closed
+	}
+	c.cancel(cause)
+}
+
 // forgetIfOver forgets a call that is over.
 func (i *inbound) forgetIfOver(c *inboundCall) {
 	i.mu.Lock()
@@ -176,7 +185,7 @@ func (i *inbound) forgetIfOver(c *inboundCall) {
 	i.mu.Unlock()
 	if over {
 		i.counters.inFlight[served].Add(-1)
-		c.cancel(protocol.ErrEnded)
+		i.cancel(c, protocol.ErrEnded)
 	}
 }
 

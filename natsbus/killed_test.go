@@ -96,13 +96,14 @@ func daemonIsReplacedWhileFrozen(t *testing.T) {
 	require.Error(t, within(t, lost, "the error"))
 	l, done := newLedger(), make(chan error, 1)
 	others.Subscribe("a", l.platform(), done)
+	h := connect(t, newBus(t, dial(t, url), brisk))
 	for range 20 { // both are subscribed
-		require.NoError(t, l.sync(connect(t, callers), nil))
+		require.NoError(t, l.sync(h, nil))
 	}
 	require.NoError(t, frozen.Signal(syscall.SIGCONT))
 	said := frozen.says(t, "done "+platform.ErrKicked.Error())
 	assert.Empty(t, said, "it runs nothing, neither what was meant for it nor what the other ran")
-	require.NoError(t, l.sync(connect(t, callers), nil))
+	require.NoError(t, l.sync(h, nil))
 	l.check(t)
 	require.Empty(t, done)
 	require.NoError(t, frozen.Kill())

@@ -3,7 +3,6 @@ package natsbus_test
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -178,37 +177,32 @@ func TestMetricsOfCalls(t *testing.T) {
 	assert.Zero(t, value("flux_natsbus_subscriptions"))
 }
 
-// A blocker is a log handler that stands still from its first line on, and the bus with it.
+// A blocker is a log handler at which whoever logs something stands still.
 type blocker struct {
 	slog.Handler
-	once    *sync.Once
-	blocked chan struct{}
+	blocked chan struct{} // gets one for each who does
 	free    chan struct{}
 }
 
 func (b blocker) Handle(context.Context, slog.Record) error {
-	b.once.Do(func() { close(b.blocked) })
+	b.blocked <- struct{}{}
 	<-b.free
 	return nil
 }
 
 // A bus that does not keep up with what comes has its connection report that it is a slow
-// consumer, which the caller is told.
+// consumer, which callers are told.
 func TestSlowConsumerIsNamed(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, nil)
-	stuck := blocker{slog.NewTextHandler(nil, &slog.HandlerOptions{Level: slog.LevelDebug}), &sync.Once{}, make(chan struct{}), make(chan struct{})}
-	options := quick
-	options.Beat *= 5 // time for all that is more than enough to come, on a busy machine too
-	options.Logger = slog.New(stuck)
+	stuck := blocker{slog.NewTextHandler(nil, &slog.HandlerOptions{Level: slog.LevelDebug}), make(chan struct{}, 100_000), make(chan struct{})}
 	reported := make(chan error, 1000)
 	conn := dial(t, s.ClientURL(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { reported <- err }))
-	callers := newBus(t, conn, options)
-	p := newSlow()
-	newBus(t, dial(t, s.ClientURL()), quick).Subscribe("a", p, nil)
-	calls := listen(t, conn, "flux.v1.a.rpc.Sync")
-	returned := inBackground(func() error { return connect(t, callers).Sync(platform.SyncDef{}) })
-	within(t, p.entered, "the call")
+	callers := newBus(t, conn, natsbus.Options{Beat: quick.Beat, Silence: 2 * time.Second, Logger: slog.New(stuck)})
+	newBus(t, dial(t, s.ClientURL()), brisk).Subscribe("a", &platform.MockPlatform{}, nil)
+	calls := listen(t, conn, "flux.v1.a.rpc.Ping")
+	h := connect(t, callers)
+	require.NoError(t, h.Ping())
 	open, err := calls.NextMsg(limit)
 	require.NoError(t, err)
 	flooding := dial(t, s.ClientURL())
@@ -218,10 +212,11 @@ func TestSlowConsumerIsNamed(t *testing.T) {
 	}
 	require.NoError(t, flooding.Flush())
 	within(t, stuck.blocked, "the bus standing still")
-	err = within(t, returned, "the error")
+	within(t, stuck.blocked, "the report")
+	err = h.Sync(platform.SyncDef{})
 	close(stuck.free)
 	require.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
-	require.ErrorContains(t, err, "Sync was begun, and its outcome is unknown")
+	require.ErrorContains(t, err, "its daemon is not answering: nothing was heard of it for 2s")
 	require.ErrorIs(t, err, nats.ErrSlowConsumer)
 	require.ErrorIs(t, within(t, reported, "the report"), nats.ErrSlowConsumer, "the handler that was there before is told too")
 	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, callers.Ping("a")) }, limit, time.Millisecond)
@@ -232,7 +227,7 @@ func TestCloseLeavesNoSubscription(t *testing.T) {
 	noLeaks(t)
 	s := natstest.Start(t, nil)
 	conn := dial(t, s.ClientURL())
-	b := newBus(t, conn, quick)
+	b := newBus(t, conn, brisk)
 	p := newStubborn()
 	b.Subscribe("a", p, nil)
 	returned := inBackground(func() error { return connect(t, b).Sync(platform.SyncDef{}) })

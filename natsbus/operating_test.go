@@ -50,7 +50,7 @@ var (
 // that the daemon can be that of no other. A server that is a leaf does not tell the daemon so.
 func operates(t *testing.T, service, daemon *nats.Conn, isBehindLeaf bool) {
 	t.Helper()
-	callers, daemons := newBus(t, service, quick), newBus(t, daemon, quick)
+	callers, daemons := newBus(t, service, brisk), newBus(t, daemon, brisk)
 	large, done := noise(1<<20), make(chan error, 1)
 	var got []byte
 	daemons.Subscribe("a", &platform.MockPlatform{ExportAnswer: large, SyncArgTest: func(def platform.SyncDef) error {
@@ -58,7 +58,7 @@ func operates(t *testing.T, service, daemon *nats.Conn, isBehindLeaf bool) {
 		return nil
 	}}, done)
 	h := connect(t, callers)
-	require.NoError(t, h.Ping(), "at once")
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, h.Ping()) }, limit, time.Millisecond)
 	exported, err := h.Export()
 	require.NoError(t, err)
 	assert.Equal(t, large, exported)

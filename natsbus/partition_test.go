@@ -49,8 +49,8 @@ func TestPartition(t *testing.T) {
 	servers, routes := partable(t)
 	joined := func() bool { return servers[0].NumRoutes() == 2 && servers[2].NumRoutes() == 2 }
 	require.Eventually(t, joined, limit, time.Millisecond)
-	here, there := newBus(t, dial(t, servers[0].ClientURL()), quick), newBus(t, dial(t, servers[2].ClientURL()), quick)
-	callersHere, callersThere := newBus(t, dial(t, servers[1].ClientURL()), quick), newBus(t, dial(t, servers[2].ClientURL()), quick)
+	here, there := newBus(t, dial(t, servers[0].ClientURL()), brisk), newBus(t, dial(t, servers[2].ClientURL()), brisk)
+	callersHere, callersThere := newBus(t, dial(t, servers[1].ClientURL()), brisk), newBus(t, dial(t, servers[2].ClientURL()), brisk)
 	version := func(b *natsbus.Bus) string {
 		v, err := b.Version("a")
 		if err != nil {

@@ -70,6 +70,19 @@ func TestRegistrationThatIsTakenDownListensNoMore(t *testing.T) {
 	require.Empty(t, b.inbound.retired)
 }
 
+// A call that Close cuts off is told so, also if its caller, which Close cuts off too, says
+// first that it has ended.
+func TestCutOffBeforeItsCallerEnds(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	c := accept(t, b)
+	c.ctx, c.cancel = context.WithCancelCause(t.Context()) // which does not hear yet of what follows
+	b.abort(ErrClosed)
+	b.inbound.carry(c, c.desk, protocol.CalleeOutput{Task: protocol.CancelRun, Err: protocol.ErrEnded})
+	require.ErrorIs(t, context.Cause(c.ctx), ErrClosed)
+}
+
 // A Platform that fails for good ends its own subscription, and never that of the one that
 // takes its place meanwhile.
 func TestFatalErrorDoesNotEndTheNextSubscription(t *testing.T) {

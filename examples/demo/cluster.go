@@ -9,15 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/controlplane"
 )
 
-// A cluster is the cluster on which the demo runs.
+// A cluster is the instance east, on which most of the story takes place. With it comes west.
 type cluster struct {
 	config     *rest.Config
 	kubeconfig string // path of a kubeconfig for the cluster
@@ -28,68 +30,88 @@ type cluster struct {
 	// than the time in which the cluster notices that an image is missing.
 	deadline string
 
-	close func() error // ends the control plane, or removes what was made in a foreign cluster
-	died  func(context.CancelCauseFunc) (stop func())
+	remove func() error                 // removes what was made in a foreign cluster; else nil
+	own    []*controlplane.ControlPlane // the control planes of the demo's own; the last one is west
 }
 
-// open starts a control plane or, if a kubeconfig is given, asks whether to use its cluster.
-func open(ctx context.Context, n *narrator, person io.Reader, kubeconfig string) (*cluster, error) {
-	if kubeconfig == "" {
-		n.step("A Kubernetes control plane starts on loopback")
-		return startOwn(ctx, n)
+// access returns the access to the cluster of an instance.
+func (c *cluster) access(inst flux.InstanceID) (config *rest.Config, kubeconfig string) {
+	if inst == west {
+		cp := c.own[len(c.own)-1]
+		return cp.Config(), cp.Kubeconfig()
 	}
-	n.step("A cluster of yours, from DEMO_KUBECONFIG")
-	return useForeign(ctx, n, person, kubeconfig)
+	return c.config, c.kubeconfig
 }
 
-// startOwn starts a control plane of the demo's own.
-func startOwn(ctx context.Context, n *narrator) (*cluster, error) {
-	cp, err := controlplane.Start(ctx, controlplane.Options{})
-	if err != nil {
+// open starts two control planes or, if a kubeconfig is given, asks whether to use its cluster
+// and starts one.
+func open(ctx context.Context, n *narrator, person io.Reader, kubeconfig string) (*cluster, error) {
+	const hard = "nothing of them may stay, neither after Ctrl-C nor after SIGKILL of this process"
+	c, own := new(cluster), make([]controlplane.Options, 2)
+	if kubeconfig == "" {
+		n.step("Two Kubernetes clusters start on loopback: east and west", hard)
+	} else {
+		n.step("The cluster of DEMO_KUBECONFIG is east, and another one starts on loopback: west", hard)
+		var err error
+		if c, err = useForeign(ctx, n, person, kubeconfig); err != nil {
+			return nil, err
+		}
+		own = own[1:]
+	}
+	var err error
+	if c.own, err = controlplane.StartAll(ctx, own...); err != nil {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			err = context.Cause(ctx)
 		}
 		return nil, err
 	}
+	if !c.foreign {
+		c.config, c.kubeconfig = c.own[0].Config(), c.own[0].Kubeconfig()
+		c.deadline = "progressDeadlineSeconds: 3"
+	}
 	n.say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok, which plays")
-	n.say("the kubelet: everything is real but the containers. It answers at %s.", cp.Config().Host)
-	return &cluster{
-		config:     cp.Config(),
-		kubeconfig: cp.Kubeconfig(),
-		deadline:   "progressDeadlineSeconds: 3",
-		close: func() error {
-			if err := cp.Stop(); err != nil {
-				return err
-			}
-			n.say("The control plane has ended, and its files are gone.")
-			return nil
-		},
-		died: func(cancel context.CancelCauseFunc) func() {
-			stopped := make(chan struct{})
-			go func() {
-				select {
-				case <-cp.Done():
-					cancel(cp.Err())
-				case <-stopped:
-				}
-			}()
-			return func() { close(stopped) }
-		},
-	}, nil
+	n.say("the kubelet: everything is real but the containers.")
+	return c, nil
 }
 
-// cancelOnFailure calls cancel when the control plane ends by itself, until stop is called.
-func (c *cluster) cancelOnFailure(cancel context.CancelCauseFunc) (stop func()) {
-	if c.died == nil {
-		return func() {}
+// close removes what was made in a foreign cluster, and ends the control planes.
+func (c *cluster) close(n *narrator) error {
+	var failed error
+	if c.remove != nil {
+		failed = c.remove()
 	}
-	return c.died(cancel)
+	errs := make([]error, len(c.own))
+	var wait sync.WaitGroup
+	for i, cp := range c.own {
+		wait.Go(func() { errs[i] = cp.Stop() })
+	}
+	wait.Wait()
+	err := errors.Join(errs...)
+	if err == nil {
+		n.say("The control planes have ended, and their files are gone.")
+	}
+	return errors.Join(failed, err)
+}
+
+// cancelOnFailure calls cancel when a control plane ends by itself, until stop is called.
+func (c *cluster) cancelOnFailure(cancel context.CancelCauseFunc) (stop func()) {
+	stopped := make(chan struct{})
+	for _, cp := range c.own {
+		go func() {
+			select {
+			case <-cp.Done():
+				cancel(cp.Err())
+			case <-stopped:
+			}
+		}()
+	}
+	return func() { close(stopped) }
 }
 
 // reachLimit bounds the first requests to a foreign cluster, before the user is asked.
 const reachLimit = 15 * time.Second
 
-// useForeign asks the user before it creates anything. The cluster's close removes the
+// useForeign asks the user before it creates anything. The cluster's remove removes the
 // objects that the demo created, and no others.
 func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig string) (*cluster, error) {
 	path, err := filepath.Abs(kubeconfig) // the daemon may have another working directory
@@ -111,7 +133,8 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 	case err != nil:
 		return nil, fmt.Errorf("DEMO_KUBECONFIG=%s: %w", kubeconfig, err)
 	case hasNamespace:
-		return nil, fmt.Errorf("the cluster at %s has a namespace %s already: the demo uses only one that it has made itself", config.Host, namespace)
+		return nil, fmt.Errorf("the cluster at %s has a namespace %s already: the demo uses only one that it has made itself; "+
+			"if a demo that was killed has left it: kubectl delete namespace/%s crd/%s", config.Host, namespace, namespace, kindName)
 	}
 	n.say("The cluster at %s. The demo will", config.Host)
 	n.say("  - make the namespace %s, and a small application in it;", namespace)
@@ -121,7 +144,7 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 		n.say("  - make the CustomResourceDefinition %s, cluster-wide;", kindName)
 	}
 	n.say("  - read, for an export, whatever these credentials may list;")
-	n.say("  - remove what it has made.")
+	n.say("  - remove what it has made, unless it is killed.")
 	if err := agreed(ctx, n, person); err != nil {
 		return nil, err
 	}
@@ -131,7 +154,7 @@ func useForeign(ctx context.Context, n *narrator, person io.Reader, kubeconfig s
 		foreign:    true,
 		hasKinds:   hasKind,
 		deadline:   "progressDeadlineSeconds: 10",
-		close: func() error {
+		remove: func() error {
 			n.say("(a second Ctrl-C leaves namespace %s where it is)", namespace)
 			if err := made.remove(context.WithoutCancel(ctx), !hasKind); err != nil {
 				return err

@@ -55,6 +55,11 @@ func (m manifests) with(old, new string) manifests {
 	return manifests{edited}
 }
 
+// without returns a copy of the manifests without a file.
+func (m manifests) without(name string) manifests {
+	return manifests{slices.DeleteFunc(slices.Clone(m.files), func(f file) bool { return f.name == name })}
+}
+
 // syncDef returns a SyncDef that applies all manifests. Its resource IDs are the file names,
 // so that errors name the file.
 func (m manifests) syncDef() platform.SyncDef {
@@ -74,19 +79,33 @@ func (m manifests) objects() int {
 	return count
 }
 
-// rollout returns the definition of the Deployment that has the service's name.
-func (m manifests) rollout(id flux.ServiceID) []platform.ServiceDefinition {
-	_, name := id.Components()
+// syncSet is the name of the set that the manifests form in a cluster.
+const syncSet = namespace
+
+// plan returns what to sync so that a cluster, of which current is the export, is as the
+// manifests say.
+func (m manifests) plan(current []byte) (platform.SyncDef, manifest.Report, error) {
+	var desired []manifest.Object
 	for _, f := range m.files {
 		for _, object := range mustParse([]byte(f.text)) {
-			if object.GetKind() != "Deployment" || object.GetName() != name {
-				continue
-			}
-			definition, err := object.MarshalJSON()
-			if err != nil {
-				panic(err) // a parsed object can be marshalled
-			}
-			return []platform.ServiceDefinition{{ServiceID: id, NewDefinition: definition}}
+			object.Source = f.name
+			desired = append(desired, object)
+		}
+	}
+	return manifest.Plan(current, desired, manifest.PlanOptions{SyncSet: syncSet})
+}
+
+// rollout returns the definition of the Deployment that has the service's name, with the marks
+// of a plan: otherwise the next plan would have to take the object over.
+func (m manifests) rollout(id flux.ServiceID) []platform.ServiceDefinition {
+	def, _, err := m.plan(nil)
+	if err != nil {
+		panic(err) // the files are the demo's own
+	}
+	_, name := id.Components()
+	for _, action := range def.Actions {
+		if action.ResourceID == namespace+":deployment/"+name {
+			return []platform.ServiceDefinition{{ServiceID: id, NewDefinition: action.Apply}}
 		}
 	}
 	panic(fmt.Sprintf("the manifests have no Deployment %s", name))

@@ -55,12 +55,13 @@ func (s samples) add(family *dto.MetricFamily) {
 }
 
 // checkMetrics shows the metrics, and checks the values that the story must have produced.
-// unchanged is the number of objects that the second Sync found unchanged.
+// unchanged is the number of objects that Syncs found unchanged.
 func (s *story) checkMetrics(m samples, unchanged int) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		switch one := m[name]; {
+		case strings.HasPrefix(name, "flux_natsbus_"): // they are many
 		case one.timed:
 			fmt.Fprintf(table, "%s\t%v\t%.3f s\n", name, one.count, one.seconds)
 		case one.count != 0:
@@ -76,12 +77,11 @@ func (s *story) checkMetrics(m samples, unchanged int) error {
 	const took = "flux_platform_request_duration_seconds"
 	wanted := map[string]float64{
 		"flux_bus_kick_total":                       1,
-		took + `{method="Ping",success="true"}`:     1, // the one before the daemon was connected reached no Platform
-		took + `{method="Version",success="true"}`:  2,
-		took + `{method="Sync",success="true"}`:     2,
-		took + `{method="Apply",success="true"}`:    2,
-		took + `{method="Apply",success="false"}`:   1,
-		took + `{method="Ping",success="false"}`:    0,
+		took + `{method="Version",success="true"}`:  3,
+		took + `{method="Sync",success="true"}`:     6,
+		took + `{method="Apply",success="true"}`:    1,
+		took + `{method="Apply",success="false"}`:   2, // the image that is not there, and the cancelled one
+		took + `{method="Ping",success="false"}`:    0, // the one before the daemon was connected reached no Platform
 		took + `{method="Version",success="false"}`: 0,
 		took + `{method="Sync",success="false"}`:    0,
 	}

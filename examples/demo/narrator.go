@@ -22,12 +22,12 @@ func newNarrator(out io.Writer) *narrator {
 	return &narrator{out: out, begun: time.Now()}
 }
 
-// step ends the current step, and begins the next one.
-func (n *narrator) step(format string, args ...any) {
+// step ends the current step, and begins the next one: what it shows, and why that is hard.
+func (n *narrator) step(title, hard string) {
 	n.endStep()
 	n.count++
 	n.since = time.Now()
-	fmt.Fprintf(n.out, "\n%d. %s\n", n.count, fmt.Sprintf(format, args...))
+	fmt.Fprintf(n.out, "\n%d. %s\n   Hard: %s.\n", n.count, title, hard)
 }
 
 func (n *narrator) endStep() {
@@ -47,12 +47,13 @@ func (n *narrator) end(err error) {
 // say writes lines of the current step.
 func (n *narrator) say(format string, args ...any) { n.quote("   ", fmt.Sprintf(format, args...)) }
 
-// failure shows the text of an error, and its help if it has one.
+// failure shows the text of an error, and the title of its help if it has one.
 func (n *narrator) failure(err error) {
 	n.quote("   ! ", err.Error())
 	var helpful flux.HelpfulError
 	if errors.As(err, &helpful) {
-		n.quote("   | ", helpful.Base().Help)
+		title, rest, _ := strings.Cut(strings.TrimSpace(helpful.Base().Help), "\n")
+		n.quote("   | ", fmt.Sprintf("%s (and %d lines of help for the user)", title, strings.Count(rest, "\n")))
 	}
 }
 

@@ -8,69 +8,56 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/examples/internal/launch"
+	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/process"
 	"github.com/platformbus/platform/natsbus"
 )
 
-// programs is a setup that runs a daemon and a service of cmd/platform as processes, which end
+// programs is a setup that runs daemons and a service of cmd/platform as processes, which end
 // with this process. The NATS server between them is in the service. The story is one more
 // client of the same bus, and uses the service's HTTP API for Sync.
 type programs struct {
 	*narrator
 	*natsbus.Bus
 
-	cluster *cluster
-	folder  string // of the program
-	fail    func(error)
-
-	dir      string // of their logs
-	stopping atomic.Bool
-	running  []*process.Process
+	cluster  *cluster
+	group    *launch.Group
 	conn     *nats.Conn
 	natsURL  string
 	url      string // of the service
-	daemons  []program
+	daemons  []*offered
 	reported samples
 }
 
-// startLimit bounds the time until a program serves.
-const startLimit = time.Minute
-
 var (
 	servesNATS  = regexp.MustCompile(`msg="serving NATS" url=(\S+)`)
-	servesHTTP  = regexp.MustCompile(`msg="serving HTTP" addr=(\S+)`)
 	offeredLine = regexp.MustCompile(`msg="the cluster is offered"`)
 	kickedLine  = regexp.MustCompile(`msg="kicked: .* err="([^"]*)"`)
 )
 
-// start starts the service, and connects to its NATS server as a service does.
-func (p *programs) start(ctx context.Context) (err error) {
-	p.step("The service starts, and the NATS server in it")
-	if _, err := os.Stat(filepath.Join(p.folder, "platform")); err != nil {
-		return fmt.Errorf("%w: run make demo, which builds it, or make demo-standalone, which needs none", err)
-	}
-	if p.dir, err = os.MkdirTemp("", "demo-"); err != nil {
+// start starts the service, and connects to its NATS server as a service does. It calls fail
+// if a program ends by itself.
+func (p *programs) start(ctx context.Context, folder string, fail func(error)) (err error) {
+	p.step("A service starts, and a NATS server in it",
+		"clusters are behind firewalls: daemons dial out to NATS, and nothing dials in")
+	if p.group, err = launch.NewGroup(folder, func(one *process.Process) { fail(one.ExitError()) }); err != nil {
 		return err
 	}
-	service, err := p.run(ctx, "service", "service", "--embedded-nats=127.0.0.1:0", "--instance", string(instance))
+	service, err := p.group.Start(ctx, "service", "service", "--embedded-nats=127.0.0.1:0", "--instance", string(east), "--instance", string(west))
 	if err != nil {
 		return err
 	}
-	p.url = service.url
-	match, err := service.AwaitLine(ctx, servesNATS)
+	p.url = service.URL
+	match, err := launch.Await(ctx, service.Process, servesNATS)
 	if err != nil {
 		return err
 	}
@@ -85,68 +72,42 @@ func (p *programs) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// A program is a running program with the URL at which it serves HTTP.
-type program struct {
-	*process.Process
-	url string
-}
-
-// run starts a daemon or a service, with a log of that name, and waits until it serves.
-func (p *programs) run(ctx context.Context, command, name string, args ...string) (program, error) {
-	env := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "PLATFORM_") })
-	one, err := process.Start(process.Program{
-		Name: name, Dir: p.dir, Path: filepath.Join(p.folder, "platform"), Args: append([]string{command, "--listen", "127.0.0.1:0"}, args...),
-		Env: env, // a kubeconfig may depend on it
-		Ended: func(one *process.Process) {
-			if !p.stopping.Load() {
-				p.fail(one.ExitError())
-			}
-		},
-	})
-	if err != nil {
-		return program{}, err
-	}
-	p.running = append(p.running, one)
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	match, err := one.AwaitLine(ctx, servesHTTP)
-	if err != nil {
-		return program{}, err
-	}
-	return program{one, "http://" + match[1]}, nil
-}
-
 // showUnavailable shows the service's HTTP answer while no daemon is connected.
 func (p *programs) showUnavailable() error {
-	text, code, err := p.ask(context.Background(), http.MethodGet, p.url+"/v1/instances/"+string(instance), nil)
+	text, code, err := p.ask(context.Background(), http.MethodGet, p.url+"/v1/instances/"+string(east), nil)
 	if err == nil && code != http.StatusServiceUnavailable {
 		err = fmt.Errorf("the service answers %d %s; want 503", code, text)
 	}
-	p.say("The same by HTTP: GET /v1/instances/%s: %d %s", instance, code, http.StatusText(code))
+	p.say("The same by HTTP: GET /v1/instances/%s: %d %s.", east, code, http.StatusText(code))
 	return err
 }
 
-func (p *programs) offer(ctx context.Context, version string) (daemon, error) {
-	d, err := p.run(ctx, "daemon", fmt.Sprintf("daemon-%d", len(p.daemons)+1),
-		"--nats", p.natsURL, "--instance", string(instance), "--kubeconfig", p.cluster.kubeconfig,
+func (p *programs) offer(ctx context.Context, inst flux.InstanceID, version string) (daemon, error) {
+	_, kubeconfig := p.cluster.access(inst)
+	one, err := p.group.Start(ctx, "daemon", fmt.Sprintf("daemon-%d", len(p.daemons)+1),
+		"--nats", p.natsURL, "--instance", string(inst), "--kubeconfig", kubeconfig,
 		"--namespace", namespace, "--announce", version, "--call-timeout", callLimit.String())
 	if err != nil {
 		return nil, err
 	}
+	d := &offered{p, one}
 	p.daemons = append(p.daemons, d)
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	if _, err := d.AwaitLine(ctx, offeredLine); err != nil {
+	if _, err := launch.Await(ctx, d.Process, offeredLine); err != nil {
 		return nil, err
 	}
-	p.say("Process %d, which connects to NATS as to a server elsewhere. Its health: %s/healthz", d.PID(), d.url)
-	return &offered{p, d}, nil
+	p.say("Process %d is a daemon. Its health: %s/healthz", d.PID(), d.URL)
+	return d, nil
 }
 
 // offered is a daemon that runs as a process.
 type offered struct {
 	programs *programs
-	program
+	launch.Program
+}
+
+func (d *offered) kill() error {
+	d.programs.say("kill -KILL %d", d.PID())
+	return d.programs.group.Kill(d.Process)
 }
 
 func (d *offered) kicked(ctx context.Context) (string, error) {
@@ -162,7 +123,7 @@ func (d *offered) kicked(ctx context.Context) (string, error) {
 
 // checkOffered checks the daemon's health endpoint.
 func (d *offered) checkOffered() error {
-	text, code, err := d.programs.ask(context.Background(), http.MethodGet, d.url+"/healthz", nil)
+	text, code, err := d.programs.ask(context.Background(), http.MethodGet, d.URL+"/healthz", nil)
 	if err == nil && code != http.StatusOK {
 		err = fmt.Errorf("the daemon is not healthy: %s", text)
 	}
@@ -170,22 +131,23 @@ func (d *offered) checkOffered() error {
 }
 
 // sync posts def to the service.
-func (p *programs) sync(ctx context.Context, def platform.SyncDef) error {
+func (p *programs) sync(ctx context.Context, inst flux.InstanceID, def platform.SyncDef) error {
 	type action struct {
 		ResourceID string `json:"resourceID"`
-		Apply      string `json:"apply"`
+		Apply      string `json:"apply,omitempty"`
+		Delete     string `json:"delete,omitempty"`
 	}
 	var request struct {
 		Actions []action `json:"actions"`
 	}
 	for _, one := range def.Actions {
-		request.Actions = append(request.Actions, action{one.ResourceID, string(one.Apply)})
+		request.Actions = append(request.Actions, action{one.ResourceID, string(one.Apply), string(one.Delete)})
 	}
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	text, code, err := p.ask(ctx, http.MethodPost, p.url+"/v1/instances/"+string(instance)+"/sync", body)
+	text, code, err := p.ask(ctx, http.MethodPost, p.url+"/v1/instances/"+string(inst)+"/sync", body)
 	if err == nil && code != http.StatusOK {
 		err = fmt.Errorf("the service answers %d %s", code, text)
 	}
@@ -230,7 +192,7 @@ func (p *programs) takeReport() (string, error) {
 func (p *programs) metrics() (samples, error) {
 	sum := samples{}
 	for _, d := range p.daemons {
-		text, code, err := p.ask(context.Background(), http.MethodGet, d.url+"/metrics", nil)
+		text, code, err := p.ask(context.Background(), http.MethodGet, d.URL+"/metrics", nil)
 		if err != nil || code != http.StatusOK {
 			return nil, fmt.Errorf("the metrics of a daemon: %d %w", code, orNone(err))
 		}
@@ -248,30 +210,21 @@ func (p *programs) metrics() (samples, error) {
 
 // close ends the programs, the daemons first, and removes their logs.
 func (p *programs) close() error {
-	p.stopping.Store(true)
 	var errs []error
-	for len(p.running) > 1 {
-		last := len(p.running) - 1
-		errs = append(errs, p.running[last].Stop())
-		p.running = p.running[:last]
-	}
 	if p.Bus != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 		defer cancel()
 		errs = append(errs, p.Close(ctx))
 	}
 	if p.conn != nil {
 		p.conn.Close()
 	}
-	for _, service := range p.running {
-		errs = append(errs, service.Stop())
-	}
-	if p.dir != "" {
-		errs = append(errs, os.RemoveAll(p.dir))
+	if p.group != nil {
+		errs = append(errs, p.group.Stop())
 	}
 	err := errors.Join(errs...)
-	if err == nil && len(p.running) > 0 {
-		p.say("The programs have ended.")
+	if err == nil && p.url != "" {
+		p.say("The programs have ended, and their logs are gone.")
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
 )
 
 // A setup runs daemon, service and bus: all in this process, or as the programs of the
@@ -17,11 +18,11 @@ type setup interface {
 	// connected.
 	showUnavailable() error
 
-	// offer starts a daemon of that version, which offers the cluster.
-	offer(ctx context.Context, version string) (daemon, error)
+	// offer starts a daemon of that version, which offers the cluster of the instance.
+	offer(ctx context.Context, inst flux.InstanceID, version string) (daemon, error)
 
 	// sync has a service sync def.
-	sync(ctx context.Context, def platform.SyncDef) error
+	sync(ctx context.Context, inst flux.InstanceID, def platform.SyncDef) error
 
 	// takeReport returns the number of objects by result that the daemons have processed
 	// since the last call.
@@ -41,6 +42,9 @@ type daemon interface {
 
 	// checkOffered returns an error if the daemon no longer offers the cluster.
 	checkOffered() error
+
+	// kill kills the daemon. The error matches errors.ErrUnsupported if it is in this process.
+	kill() error
 }
 
 // newSetup starts the setup that the options select. It calls fail if a program ends by
@@ -49,8 +53,8 @@ func newSetup(ctx context.Context, n *narrator, c *cluster, o options, fail func
 	if o.standalone {
 		return newStandalone(c)
 	}
-	p := &programs{narrator: n, cluster: c, folder: o.programs, fail: fail}
-	if err := p.start(ctx); err != nil {
+	p := &programs{narrator: n, cluster: c}
+	if err := p.start(ctx, o.programs, fail); err != nil {
 		if failed := p.close(); failed != nil {
 			err = fmt.Errorf("%w; and then: %w", err, failed)
 		}

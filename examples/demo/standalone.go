@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/kubernetes"
 )
 
@@ -39,8 +40,9 @@ func (s *standalone) showUnavailable() error { return nil }
 
 // offer does what a daemon does: it makes an instrumented Platform for the cluster, and
 // subscribes it. It records the events of the cluster.
-func (s *standalone) offer(_ context.Context, version string) (daemon, error) {
-	cluster, err := kubernetes.NewCluster(s.cluster.config, kubernetes.Options{
+func (s *standalone) offer(_ context.Context, inst flux.InstanceID, version string) (daemon, error) {
+	config, _ := s.cluster.access(inst)
+	cluster, err := kubernetes.NewCluster(config, kubernetes.Options{
 		Version:   version,
 		Namespace: namespace,
 		Timeout:   callLimit,
@@ -51,12 +53,12 @@ func (s *standalone) offer(_ context.Context, version string) (daemon, error) {
 		return nil, err
 	}
 	done := make(chan error, 1) // has room for the one cause, so that the bus does not wait
-	s.Subscribe(instance, s.platform.Instrument(cluster), done)
+	s.Subscribe(inst, s.platform.Instrument(cluster), done)
 	return subscription(done), nil
 }
 
-func (s *standalone) sync(ctx context.Context, def platform.SyncDef) error {
-	service, err := s.Connect(instance)
+func (s *standalone) sync(ctx context.Context, inst flux.InstanceID, def platform.SyncDef) error {
+	service, err := s.Connect(inst)
 	if err != nil {
 		return err
 	}
@@ -95,3 +97,5 @@ func (done subscription) checkOffered() error {
 		return nil
 	}
 }
+
+func (done subscription) kill() error { return errors.ErrUnsupported }

@@ -17,6 +17,18 @@ const (
 
 // watch polls the services, shows those that have changed, and returns when wanted holds.
 func (s *story) watch(service platform.Platform, wanted func([]platform.Service) bool) error {
+	return s.poll(service, wanted, func(services []platform.Service) {
+		for _, one := range services {
+			if line := describe(one); line != s.shown[one.ID] {
+				s.shown[one.ID] = line
+				s.say("%-24s %s", one.ID, line)
+			}
+		}
+	})
+}
+
+// poll polls the services, passes them to see, and returns when wanted holds.
+func (s *story) poll(service platform.Platform, wanted func([]platform.Service) bool, see func([]platform.Service)) error {
 	begun := time.Now()
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
@@ -26,17 +38,12 @@ func (s *story) watch(service platform.Platform, wanted func([]platform.Service)
 			return fmt.Errorf("list the services: %w", err)
 		}
 		slices.SortFunc(services, func(a, b platform.Service) int { return strings.Compare(string(a.ID), string(b.ID)) })
-		for _, one := range services {
-			if line := describe(one); line != s.shown[one.ID] {
-				s.shown[one.ID] = line
-				s.say("%-24s %s", one.ID, line)
-			}
-		}
+		see(services)
 		if wanted(services) {
 			return nil
 		}
 		if time.Since(begun) > watchLimit {
-			return fmt.Errorf("after %v the services are still not as they should be: %v", watchLimit, s.shown)
+			return fmt.Errorf("after %v the services are still not as they should be: %v", watchLimit, services)
 		}
 		select {
 		case <-tick.C:
@@ -95,8 +102,13 @@ func allReady(services []platform.Service) bool {
 
 // runs returns a condition: all services are ready, and the service has the image.
 func runs(id flux.ServiceID, image string) func([]platform.Service) bool {
+	return func(services []platform.Service) bool { return allReady(services) && hasImage(id, image)(services) }
+}
+
+// hasImage returns a condition: the service has the image.
+func hasImage(id flux.ServiceID, image string) func([]platform.Service) bool {
 	return func(services []platform.Service) bool {
-		return allReady(services) && slices.ContainsFunc(services, func(s platform.Service) bool {
+		return slices.ContainsFunc(services, func(s platform.Service) bool {
 			return s.ID == id && slices.ContainsFunc(s.ContainersOrNil(), func(c platform.Container) bool { return c.Image == image })
 		})
 	}

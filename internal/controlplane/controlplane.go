@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -53,7 +52,7 @@ type ControlPlane struct {
 	options  Options
 	programs string // folder of the programs
 	dir      string // everything it writes
-	guard    *guard
+	folder   *process.Folder
 	clients  *authority
 	admin    *rest.Config
 
@@ -101,14 +100,41 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	}
 }
 
+// StartAll starts several control planes at once, one for each of the options. After an error
+// none is left.
+func StartAll(ctx context.Context, options ...Options) ([]*ControlPlane, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	started, errs := make([]*ControlPlane, len(options)), make([]error, len(options))
+	var wait sync.WaitGroup
+	for i := range options {
+		wait.Go(func() {
+			if started[i], errs[i] = Start(ctx, options[i]); errs[i] != nil {
+				cancel() // the others are of no use
+			}
+		})
+	}
+	wait.Wait()
+	err := errors.Join(errs...)
+	if err == nil {
+		return started, nil
+	}
+	for _, cp := range started {
+		if cp != nil {
+			err = errors.Join(err, cp.Stop())
+		}
+	}
+	return nil, err
+}
+
 func start(ctx context.Context, folder string, options Options) (cp *ControlPlane, err error) {
 	// The name is short because some systems limit the path of a socket to 104 bytes,
 	// and half of these are the path of the temporary folder.
-	dir, err := os.MkdirTemp("", "controlplane-") // mode 0700
+	dir, err := process.MkdirTemp("controlplane-")
 	if err != nil {
 		return nil, err
 	}
-	cp = &ControlPlane{options: options, programs: folder, dir: dir}
+	cp = &ControlPlane{options: options, programs: folder, dir: dir.Path(), folder: dir}
 	cp.life, cp.fail = context.WithCancelCause(context.Background())
 	cp.stop = sync.OnceValue(cp.stopAll)
 	defer func() {
@@ -117,9 +143,6 @@ func start(ctx context.Context, folder string, options Options) (cp *ControlPlan
 			cp = nil
 		}
 	}()
-	if cp.guard, err = startGuard(dir); err != nil {
-		return cp, err
-	}
 	return cp, cp.launch(ctx)
 }
 
@@ -140,10 +163,7 @@ func (cp *ControlPlane) stopAll() error {
 	for i := len(running) - 1; i >= 0; i-- {
 		errs = append(errs, running[i].Stop())
 	}
-	errs = append(errs, os.RemoveAll(cp.dir))
-	if cp.guard != nil {
-		errs = append(errs, cp.guard.stop())
-	}
+	errs = append(errs, cp.folder.Remove())
 	cp.fail(errStopped)
 	return errors.Join(errs...)
 }

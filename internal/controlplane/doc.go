@@ -32,7 +32,7 @@
 // holds the other end; the kernel closes it when the process ends, and the shell then
 // kills its group. Unlike Linux's parent death signal this works on every Unix,
 // includes the children of a program, and does not depend on the thread that started
-// the program. Another such shell removes the data folder.
+// the program. Another such shell makes the data folder, and removes it.
 //
 // # Errors
 //

@@ -30,7 +30,7 @@ type remains struct {
 func remainsOf(cp *ControlPlane) remains {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
-	r := remains{cp.dir, map[string]int{"guard": cp.guard.cmd.Process.Pid}}
+	r := remains{cp.dir, map[string]int{"guard": cp.folder.Guard()}}
 	for _, p := range cp.running {
 		r.Groups[p.Name()] = p.PID()
 	}

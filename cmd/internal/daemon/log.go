@@ -109,7 +109,7 @@ func (l *logged) call(level slog.Level, method string, begun time.Time, err *err
 func (l *logged) about(method string, begun time.Time, err error) []any {
 	about := []any{"method", method, "caller", callerOf(l.ctx), "took", time.Since(begun).Round(time.Microsecond), "outcome", outcomeOf(err)}
 	if err != nil {
-		about = append(about, "err", err)
+		about = append(about, "err", shortened(err))
 	}
 	return about
 }
@@ -233,10 +233,10 @@ func (w *write) end(err error) {
 	if err != nil {
 		level = slog.LevelWarn
 	}
-	w.log.Log(w.ctx, level, "audit", append(w.about(w.method, w.begun, shortened(err)), about...)...)
+	w.log.Log(w.ctx, level, "audit", append(w.about(w.method, w.begun, err), about...)...)
 }
 
-// shortened returns the error of an audit record: of entries that are logged one by one only
+// shortened returns the error of a call's record: of entries that are logged one by one only
 // the number.
 func shortened(err error) error {
 	var ofSync platform.SyncError

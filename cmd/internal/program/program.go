@@ -120,8 +120,14 @@ func InstanceID(s string) (flux.InstanceID, error) {
 	return flux.InstanceID(s), nil
 }
 
-// Version returns the version of the program's main module.
+// version is the version of the program, if the linker sets it: -X.
+var version string
+
+// Version returns the version that the linker has set, or else that of the program's main module.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "unknown"

@@ -13,7 +13,11 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, p platform.Platform
 	manifests, release, err := a.exported(p)
 	defer release()
 	if err != nil {
-		a.fail(w, r, err, map[string]any{"manifests": string(manifests)})
+		var result map[string]any
+		if len(manifests) > 0 {
+			result = map[string]any{"manifests": string(manifests)}
+		}
+		a.fail(w, r, err, result)
 		return
 	}
 	w.Header().Set("Content-Type", "application/yaml")

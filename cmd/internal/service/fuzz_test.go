@@ -25,7 +25,7 @@ import (
 // For every request, the answer is JSON, the status is not 500, the memory is released, and
 // the platform receives the content of the request.
 func FuzzAPI(f *testing.F) {
-	const syncPath, form = "/v1/instances/a/sync", "multipart/form-data; boundary=b"
+	const syncPath, imagesPath, form = "/v1/instances/a/sync", "/v1/instances/a/services/shop/web/images", "multipart/form-data; boundary=b"
 	for _, seed := range []struct{ method, target, kind, body string }{
 		{"POST", syncPath, "application/json", `{"actions":[{"resourceID":"x","apply":"kind: A"},{"delete":"\ud83d\ude00\u0041"}]}`},
 		{"POST", syncPath, "application/json", `{"actions":[{"apply":"a","apply":"b"}]}`},
@@ -43,6 +43,17 @@ func FuzzAPI(f *testing.F) {
 		{"POST", "/v1/instances/a/apply?service=a%0a&async=maybe", "", strings.Repeat("#", fuzzBody+1)},
 		{"GET", "/v1/instances/a/services?id=a/b&id=%E2%80%AE/c", "", "body"},
 		{"GET", "/v1/instances/a/services?namespace=%00", "", ""},
+		{"GET", "/v1/instances/a/services?status=ready&status=other&image=x&prefix=w&limit=1", "", ""},
+		{"GET", "/v1/instances/a/services?continue=c2VydmljZXMgYS9i&limit=-1", "", ""},
+		{"GET", "/v1/instances?prefix=a&connected=true&limit=1&continue=aW5zdGFuY2VzIGE", "", ""},
+		{"POST", planPath + "?set=demo&definition=true&deleteBudget=1&allowDeletePVCs=true", "", webYAML + "---\n" + keyYAML},
+		{"POST", planPath + "?namespace=A", "application/json", `{"actions":[{"resourceID":"x","apply":"{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[]}"}]}`},
+		{"POST", planPath, form, "--b\r\nContent-Disposition: form-data; name=delete; filename=x\r\n\r\n" + webYAML + "\r\n--b--\r\n"},
+		{"PATCH", imagesPath, "application/json", `{"images":{"web":"w:2","side":"s\u003a2"}}`},
+		{"PATCH", imagesPath + "?async=true", "application/json", `{"images":{"web":"w:2","web":"w:3"}}`},
+		{"PATCH", imagesPath, "application/json", `{"images":{"web":"\u202e"},"images":{"side":null}}`},
+		{"PATCH", "/v1/instances/a/services/shop/a%2Fb/images", "application/json", one},
+		{"GET", "/openapi.json", "", ""},
 		{"GET", "/v1/instances/a/export", "", ""},
 		{"GET", "/v1/instances/a%2f%0a", "", ""},
 		{"GET", "/v1/instances", "", ""},
@@ -85,7 +96,12 @@ func FuzzAPI(f *testing.F) {
 		runtime.ReadMemStats(&after)
 
 		assertAnswer(t, r, resp, text)
-		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20+200*len(body)))
+		checkDocumented(t, r, string(body), resp, text)
+		most := uint64(4<<20 + 200*len(body))
+		if strings.HasSuffix(r.URL.Path, "/plan") {
+			most *= 16 // aliases may make a mebibyte of little text, which is read, compared, shown and sent
+		}
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, most)
 		deadline := time.Now().Add(time.Minute)
 		for a.bodies.used() != 0 && time.Now().Before(deadline) {
 			runtime.Gosched() // the handler ends after its answer
@@ -103,7 +119,18 @@ func FuzzAPI(f *testing.F) {
 			tooLarge := len(body) > fuzzBody
 			assert.Equal(t, isValid && err == nil && !tooLarge, called, "%d %s", resp.StatusCode, text)
 		}
-		if ids := seen.asked(); ids != nil {
+		if r.Method == http.MethodPost && r.URL.Path == planPath && resp.StatusCode < 300 {
+			assert.True(t, isValid, "%q is not valid", body)
+			for _, a := range want {
+				assert.Empty(t, a.Delete)
+			}
+		}
+		if images, called := seen.images(); called && r.Method == http.MethodPatch {
+			wanted, isValid := strictImages(body)
+			assert.True(t, isValid, "%q is not valid", body)
+			assert.Equal(t, wanted, images)
+		}
+		if ids := seen.asked(); ids != nil && r.Method != http.MethodPatch {
 			query, err := url.ParseQuery(r.URL.RawQuery)
 			require.NoError(t, err)
 			assert.Equal(t, query["id"], ids)
@@ -131,11 +158,35 @@ func assertAnswer(t *testing.T, r *http.Request, resp *http.Response, text []byt
 	}
 }
 
+// strictImages is a second implementation of imagesOf, for the containers of newShop.
+func strictImages(body []byte) (images map[string]string, ok bool) {
+	images = map[string]string{"init": "i:1", "web": "w:1", "side": "s:1"}
+	var top map[string]map[string]string
+	if !json.Valid(body) || !utf8.Valid(body) || json.Unmarshal(body, &top) != nil || len(top) != 1 || len(top["images"]) == 0 {
+		return nil, false
+	}
+	for container, image := range top["images"] {
+		if images[container] == "" || image == "" {
+			return nil, false
+		}
+		images[container] = image
+	}
+	// A map has no duplicates: the number of tokens must be that of its content.
+	tokens := 0
+	for d := json.NewDecoder(bytes.NewReader(body)); ; tokens++ {
+		if _, err := d.Token(); err != nil {
+			return images, tokens == 5+2*len(top["images"])
+		}
+	}
+}
+
 // A seen records the calls to the platform since the last reset.
 type seen struct {
 	mu   sync.Mutex
 	defs []platform.SyncDef // guarded by mu
 	ids  []string           // guarded by mu
+
+	definition []byte // guarded by mu; the last that was applied
 }
 
 func (s *seen) mock() *platform.MockPlatform {
@@ -154,14 +205,21 @@ func (s *seen) mock() *platform.MockPlatform {
 			}
 			return nil
 		},
-		ExportAnswer: []byte("kind: A\n"),
+		ApplyArgTest: func(defs []platform.ServiceDefinition) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.definition = defs[0].NewDefinition
+			return nil
+		},
+		SomeServicesAnswer: servicesOf("shop/web"),
+		ExportAnswer:       []byte(newShop().export),
 	}
 }
 
 func (s *seen) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.defs, s.ids = nil, nil
+	s.defs, s.ids, s.definition = nil, nil, nil
 }
 
 func (s *seen) synced() (actions []platform.SyncAction, called bool) {
@@ -171,6 +229,28 @@ func (s *seen) synced() (actions []platform.SyncAction, called bool) {
 		actions = append(actions, def.Actions...)
 	}
 	return actions, len(s.defs) == 1
+}
+
+// images returns the images of the definition that was applied, by the names of the containers.
+func (s *seen) images() (images map[string]string, called bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type containers []struct{ Name, Image string }
+	var d struct {
+		Spec struct {
+			Template struct {
+				Spec struct{ InitContainers, Containers containers }
+			}
+		}
+	}
+	if json.Unmarshal(s.definition, &d) != nil {
+		return nil, false
+	}
+	images = map[string]string{}
+	for _, c := range append(d.Spec.Template.Spec.InitContainers, d.Spec.Template.Spec.Containers...) {
+		images[c.Name] = c.Image
+	}
+	return images, true
 }
 
 func (s *seen) asked() []string {

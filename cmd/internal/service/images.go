@@ -12,6 +12,7 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/flux"
+	"github.com/platformbus/platform/internal/oneline"
 	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
@@ -122,5 +123,8 @@ func unmarshalStrict(text []byte, into any) error {
 	if err == nil && len(strict) > 0 {
 		err = strict[0]
 	}
-	return err
+	if err != nil {
+		return errors.New(oneline.Line(err.Error())) // it may quote a key that is as large as the text
+	}
+	return nil
 }

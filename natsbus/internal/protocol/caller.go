@@ -95,8 +95,8 @@ type Call struct {
 	Origin  wire.Origin
 	// Settle bounds for how long a server is asked again that knows of no daemon, since it
 	// may only not know of it yet, or all that it knew of were replaced before it got to them.
-	// If the instance has answered this bus before, that is
-	// not likely, and the bound a fifth.
+	// It is asked again three times in any case. If the instance has answered this bus before,
+	// none of that is likely, and the bound a fifth.
 	Settle time.Duration
 }
 
@@ -122,6 +122,9 @@ const (
 	replaced = 20 * time.Millisecond
 	// firstWait is the time after which a server is asked again that knows of no daemon.
 	firstWait = 2 * time.Millisecond
+	// lastSureWait is the wait up to which it is asked in any case, if the instance has not
+	// answered before: on a busy machine servers take longer to tell each other, too.
+	lastSureWait = 4 * firstWait
 )
 
 // NewCaller returns a caller that a Start sets going.
@@ -254,13 +257,14 @@ func (c *Caller) onNobody(out *Output, now time.Duration) {
 	case c.state.accepted():
 		c.absent(now)
 	case c.state == CallerOpening:
+		seen := c.shared.seen.has(c.token)
 		if c.settled == 0 {
 			c.settled, c.wait = now+c.Settle, firstWait
-			if c.shared.seen.has(c.token) {
+			if seen {
 				c.settled = now + c.Settle/5
 			}
 		}
-		if now+c.wait > c.settled {
+		if now+c.wait > c.settled && (seen || c.wait > lastSureWait) {
 			c.end(out, Outcome{Verdict: NotBegun, Err: errNoDaemon})
 			return
 		}

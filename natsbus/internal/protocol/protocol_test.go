@@ -69,7 +69,7 @@ func TestCaller(t *testing.T) {
 		"asks again":                   {events: []Event{{Kind: Tick}}, after: time.Second, state: CallerOpening, sent: []wire.Kind{wire.Open}},
 		"does not ask too soon":        {events: []Event{{Kind: Tick}}, after: time.Second - 1, state: CallerOpening},
 		"nobody":                       {events: []Event{{Kind: Nobody}}, state: CallerPausing},
-		"nobody for long":              {events: []Event{{Kind: Nobody}, {Kind: Tick}, {Kind: Nobody}}, after: time.Second, state: CallerOver, verdict: NotBegun, err: "no daemon is connected"},
+		"nobody for long":              {events: []Event{{Kind: Nobody}, {Kind: Tick}, {Kind: Nobody}, {Kind: Tick}, {Kind: Nobody}, {Kind: Tick}, {Kind: Nobody}}, after: time.Second, state: CallerOver, verdict: NotBegun, err: "no daemon is connected"},
 		"asks nobody again":            {events: []Event{{Kind: Nobody}, {Kind: Tick}}, after: 2 * time.Millisecond, state: CallerOpening, sent: []wire.Kind{wire.Open}},
 		"silence before":               {events: []Event{{Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, err: "its daemon is not answering: nothing was heard of it for 5s"},
 		"refused":                      {events: []Event{from(wire.Refuse, wire.Ticket{})}, state: CallerOver, verdict: Answered},
@@ -441,6 +441,46 @@ func TestStalledInstancesHoldUpNobody(t *testing.T) {
 		fast.onStream(&wire.Frame{Kind: wire.Ack, Offset: last.Offset + int64(len(last.Body))}, 0)
 	}
 	assert.LessOrEqual(t, rounds, 10)
+}
+
+// A server that knows of no daemon is asked again for a time, and some times in any case, if
+// answers are late.
+func TestNobodyIsAskedAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settle, late time.Duration
+		seen         bool
+		want         int
+	}{
+		"alone":                  {25 * time.Millisecond, 0, false, 4},
+		"alone, late":            {25 * time.Millisecond, 100 * time.Millisecond, false, 4},
+		"alone, seen before":     {25 * time.Millisecond, 0, true, 2},
+		"alone, seen, late":      {25 * time.Millisecond, 100 * time.Millisecond, true, 2},
+		"in a cluster":           {250 * time.Millisecond, 0, false, 7},
+		"in a cluster, late":     {250 * time.Millisecond, 100 * time.Millisecond, false, 4},
+		"in a cluster, far away": {250 * time.Millisecond, time.Second, false, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShared()
+			if tt.seen {
+				s.seen.add("a")
+			}
+			c := NewCaller(s, Call{Token: "a", Method: "Sync", Write: true, Request: bodyOfSize(100), Settle: tt.settle})
+			out, now := c.Step(Event{Kind: Start}, 0), time.Duration(0)
+			asked := 0
+			for out.Verdict == Pending {
+				require.Equal(t, []wire.Kind{wire.Open}, frames(out.Send))
+				asked++
+				require.Less(t, asked, 20)
+				now += tt.late
+				if out = c.Step(Event{Kind: Nobody}, now); out.Verdict == Pending {
+					now = out.Due
+					out = c.Step(Event{Kind: Tick}, now)
+				}
+			}
+			assert.Equal(t, NotBegun, out.Verdict)
+			assert.Equal(t, tt.want, asked)
+		})
+	}
 }
 
 // Of one instance, a call for which there is no room is told when there is.

@@ -2,5 +2,5 @@
 
 package simulate
 
-// defaultSeeds are few where each takes ten times as long.
-const defaultSeeds = 300
+// defaultSeeds are fewer where each takes three times as long.
+const defaultSeeds = 2000

@@ -204,7 +204,8 @@ func lossOnly(w *world, fault protocol.Fault) {
 	}
 }
 
-// freezes has a daemon stand still while it is called, for longer than anybody waits for it.
+// freezes has a daemon stand still while it is called, for longer than anybody waits for it: some
+// of its calls have their request by then, and have not begun.
 func freezes(w *world, fault protocol.Fault) {
 	w.weather = weather{latency: w.between(time.Millisecond, 50*time.Millisecond)}
 	newServers(w, 1)
@@ -217,7 +218,7 @@ func freezes(w *world, fault protocol.Fault) {
 		w.after(w.between(5*beat, 60*beat), func() { services[0].make(c, 0) })
 	}
 	for range 6 {
-		w.after(w.between(5*beat, 60*beat), func() { daemons[0].freeze(w.between(4*beat, 15*beat)) })
+		w.after(w.between(5*beat, 60*beat), func() { daemons[0].freeze(w.between(4*beat, 25*beat)) })
 	}
 	w.runUntil(250 * beat)
 }
