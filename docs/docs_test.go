@@ -258,15 +258,8 @@ var (
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
-// pending are files that documents may link to before they are there. One that is there must be
-// taken out.
-var pending = map[string]bool{"docs/demo.svg": true, "docs/deploy.md": true}
-
 // The links of all documents lead to files that exist, and to headings in them.
 func TestLinksHaveTargets(t *testing.T) {
-	for file := range pending {
-		assert.NoFileExists(t, filepath.Join(root, file), "take it out of pending")
-	}
 	documents := 0
 	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -299,9 +292,6 @@ func check(document, target string) error {
 	file := document
 	if name != "" {
 		file = filepath.Join(filepath.Dir(document), name)
-	}
-	if inRoot, err := filepath.Rel(root, file); err == nil && pending[inRoot] {
-		return nil
 	}
 	if _, err := os.Stat(file); err != nil || !hasAnchor {
 		return err
