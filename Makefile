@@ -1,7 +1,7 @@
 # A machine needs Go, make, git and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone bench bench-bus fuzz simulate
+.PHONY: help controlplane test check fmt vet lint tidy imports demo demo-standalone fleet bench bench-bus fuzz simulate
 
 MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
 NESTED   := bench examples/transports # modules with tests of their own, which know no go.work
@@ -41,12 +41,17 @@ tidy:
 imports:
 	go test -run '^Test(ImportsPointOneWay|CheckImport)$$' .
 
-demo: controlplane ## run a daemon and a service, as processes, on a real control plane
+demo: controlplane ## run daemons and a service, as processes, on two real control planes
 	go build -o bin/demo/ ./examples/demo ./cmd/platform
 	@bin/demo/demo
 
 demo-standalone: controlplane ## tell the same story within one process
-	go run ./examples/demo -standalone
+	go build -o bin/demo/ ./examples/demo
+	@bin/demo/demo -standalone
+
+fleet: controlplane ## run three daemons and a service on real control planes, to try things, until Ctrl-C
+	go build -o bin/fleet/ ./examples/fleet ./cmd/platform
+	@bin/fleet/fleet
 
 bench: controlplane ## measure against the alternatives, and put the tables into README.md; CASE=sync measures one case anew
 	cd bench && GOWORK=off go run . -out results.json -case "$(CASE)"
