@@ -49,7 +49,11 @@ func TestFleet(t *testing.T) {
 			assert.Contains(t, shell(t, command), "flux_bus_kick_total", command)
 		}
 		assert.Contains(t, shell(t, f.commands(t, "tail ")[0]), "the cluster is offered")
-		assert.Len(t, f.commands(t, ".*/platform (get|plan|sync) "), 4)
+		commands := f.commands(t, ".*/platform (get|plan|sync) ")
+		require.Len(t, commands, 4)
+		for i, want := range []string{"unwell", "stalled: ProgressDeadlineExceeded", " to add", "objects are as the folder says"} {
+			assert.Contains(t, shell(t, commands[i]), want, commands[i])
+		}
 
 		shell(t, f.commands(t, "kill ")[0])
 		f.runUntil(t, `curl .*/v1/instances$`, "no daemon is connected")
