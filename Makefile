@@ -62,7 +62,7 @@ vulncheck: bin/govulncheck controlplane ## look for known vulnerabilities in wha
 	$(call in-nested,$(CURDIR)/bin/govulncheck -test ./...)
 	@for p in bin/golangci-lint bin/actionlint bin/govulncheck bin/benchstat $$(go run ./internal/controlplane/build -print)/*; do (set -x; bin/govulncheck -mode binary $$p) || exit 1; done
 
-demo: controlplane ## run a daemon and a service, as processes, on a real control plane
+demo: controlplane ## run daemons and a service, as processes, on two real control planes
 	go build -o bin/demo/ ./examples/demo ./cmd/platform
 	@bin/demo/demo
 
@@ -71,7 +71,12 @@ recording: controlplane ## record the demo into docs/demo.svg
 	bin/demo/demo | go run ./hack/record >docs/demo.svg
 
 demo-standalone: controlplane ## tell the same story within one process
-	go run ./examples/demo -standalone
+	go build -o bin/demo/ ./examples/demo
+	@bin/demo/demo -standalone
+
+fleet: controlplane ## run three daemons and a service on real control planes, to try things, until Ctrl-C
+	go build -o bin/fleet/ ./examples/fleet ./cmd/platform
+	@bin/fleet/fleet
 
 bench: controlplane ## measure against the alternatives, and put the tables into docs/benchmarks.md; CASE=sync measures one case anew
 	cd bench && GOWORK=off go run . -out results.json -case "$(CASE)"

@@ -125,8 +125,9 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	"cmd/internal/program": {
-		own:   append(cmdInternal("program"), "natsbus", ".", "flux", "internal/oneline"),
-		never: []string{"github.com/stretchr/testify", "k8s.io"},
+		own:     append(cmdInternal("program"), "natsbus", ".", "flux", "internal/oneline"),
+		inTests: []string{"internal/natstest"},
+		never:   []string{"github.com/stretchr/testify", "k8s.io"},
 	},
 	// Modules of their own.
 	"examples/transports": {own: []string{"examples/transports", ".", "flux"}},

@@ -1,16 +1,7 @@
 package natsbus_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -110,51 +101,14 @@ func leafPort(t *testing.T, s *server.Server) int {
 
 func TestOperatingMutualTLS(t *testing.T) {
 	noLeaks(t)
-	ca := newAuthority(t)
-	serverCert, serverKey := ca.issue(t, "server")
-	s := configured(t, "mutual-tls.conf", map[string]string{"SERVER_CERT": serverCert, "SERVER_KEY": serverKey, "CA": ca.file})
+	ca := natstest.NewAuthority(t)
+	serverCert, serverKey := ca.Issue(t, "server")
+	s := configured(t, "mutual-tls.conf", map[string]string{"SERVER_CERT": serverCert, "SERVER_KEY": serverKey, "CA": ca.File})
 	as := func(name string) []nats.Option {
-		cert, key := ca.issue(t, name)
-		return []nats.Option{nats.ClientCert(cert, key), nats.RootCAs(ca.file)}
+		cert, key := ca.Issue(t, name)
+		return []nats.Option{nats.ClientCert(cert, key), nats.RootCAs(ca.File)}
 	}
 	operates(t, dial(t, s.ClientURL(), as("service")...), dial(t, s.ClientURL(), as("daemon-of-a")...), false)
-}
-
-// An authority issues certificates.
-type authority struct {
-	dir, file string
-	cert      *x509.Certificate
-	key       *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{dir: t.TempDir()}
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	a.file, _ = a.issue(t, "authority")
-	return a
-}
-
-// issue returns files with a certificate and its key. The first is the authority's own.
-func (a *authority) issue(t *testing.T, name string) (certFile, keyFile string) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	cert := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	if a.key == nil {
-		a.key, cert = key, a.cert
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, a.cert, key.Public(), a.key)
-	require.NoError(t, err)
-	private, err := x509.MarshalECPrivateKey(key)
-	require.NoError(t, err)
-	write := func(file, kind string, data []byte) string {
-		path := filepath.Join(a.dir, file)
-		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600))
-		return path
-	}
-	return write(name+".pem", "CERTIFICATE", der), write(name+".key", "EC PRIVATE KEY", private)
 }
 
 // With an operator's JWTs one scoped signing key issues the credentials of all daemons: their

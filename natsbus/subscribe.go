@@ -41,7 +41,7 @@ func (r *registry) subscribe(inst flux.InstanceID, p platform.Platform, done cha
 	r.registrations.add(of)
 	lingers := r.lingering[token].sub
 	delete(r.lingering, token)
-	n := newcomer{of, subject}
+	n := pendingSubscription{of, subject}
 	install := func() { r.install(n) }
 	if r.admission.admits(now, r.options.Beat) {
 		r.pending[of] = &pending{ready: make(chan struct{}), answered: make(signal, 1)}
@@ -88,8 +88,8 @@ func (r *registry) replace(older *registration, p platform.Platform, done chan<-
 	installed()
 }
 
-// A newcomer is a registration that is to be subscribed.
-type newcomer struct {
+// A pendingSubscription is a registration that is to be subscribed.
+type pendingSubscription struct {
 	*registration
 	subject string // of its subscription
 }
@@ -142,7 +142,7 @@ type pending struct {
 // call is lost in between. The claim is repeated after the subscription: of two who come
 // at once, neither may have seen the other before. The subscription for the answer has no
 // wildcard, since with many instances those cost the server much.
-func (r *registry) install(n newcomer) {
+func (r *registry) install(n pendingSubscription) {
 	of := n.registration
 	r.mu.Lock()
 	answered := r.pending[of].answered
@@ -195,24 +195,24 @@ func (r *registry) endInstallation(of *registration) {
 	}
 }
 
-// maxSpare is for how many newcomers room is kept from one batch to the next.
+// maxSpare is for how many pending room is kept from one batch to the next.
 const maxSpare = 1024
 
-// A batch is newcomers that are installed in one go, which saves most of the cost.
+// A batch is pending that are installed in one go, which saves most of the cost.
 type batch struct {
-	newcomers []newcomer    // guarded by mu while it is the registry's next
-	installed chan struct{} // closed then
+	pending   []pendingSubscription // guarded by mu while it is the registry's next
+	installed chan struct{}         // closed then
 }
 
-// joinLocked adds newcomers to the next batch, and returns a function that waits until that
+// joinLocked adds pending to the next batch, and returns a function that waits until that
 // is installed, or installs it.
-func (r *registry) joinLocked(newcomers ...newcomer) (installed func()) {
+func (r *registry) joinLocked(pending ...pendingSubscription) (installed func()) {
 	all := r.batch
 	if all != nil {
-		all.newcomers = append(all.newcomers, newcomers...)
+		all.pending = append(all.pending, pending...)
 		return func() { <-all.installed }
 	}
-	all = &batch{newcomers: append(r.spare, newcomers...), installed: make(chan struct{})}
+	all = &batch{pending: append(r.spare, pending...), installed: make(chan struct{})}
 	r.batch, r.spare = all, nil
 	return func() { r.installBatch(all) }
 }
@@ -225,28 +225,28 @@ func (r *registry) installBatch(all *batch) {
 	r.mu.Lock()
 	r.batch = nil
 	r.mu.Unlock()
-	r.reach(all.newcomers...)
+	r.reach(all.pending...)
 	if r.conn.IsConnected() {
 		r.confirm()
 	}
 	r.mu.Lock()
-	r.admission.leave(len(all.newcomers))
-	for _, n := range all.newcomers {
+	r.admission.leave(len(all.pending))
+	for _, n := range all.pending {
 		if !n.over && !n.queued {
 			r.claims.addFirst(n.registration)
 		}
 	}
-	clear(all.newcomers)
-	if cap(all.newcomers) <= maxSpare {
-		r.spare = all.newcomers[:0]
+	clear(all.pending)
+	if cap(all.pending) <= maxSpare {
+		r.spare = all.pending[:0]
 	}
 	r.mu.Unlock()
 	close(all.installed)
 }
 
-// reach has callers and daemons reach the newcomers, or who has replaced them meanwhile.
-func (r *registry) reach(newcomers ...newcomer) {
-	for _, n := range newcomers {
+// reach has callers and daemons reach the pending, or who has replaced them meanwhile.
+func (r *registry) reach(pending ...pendingSubscription) {
+	for _, n := range pending {
 		sub, err := r.conn.ChanSubscribe(n.subject, r.frames)
 		r.mu.Lock()
 		of := r.registrations.get(n.token())

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -229,4 +231,34 @@ func TestCommandsCalledWrongly(t *testing.T) {
 		_, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://"+s.Addr)
 		return strings.Contains(failed, "not as a service of platform does")
 	}, limit, 50*time.Millisecond)
+}
+
+// What a server or a cluster says cannot steer a terminal, and a list that does not end is an error.
+func TestHostileServer(t *testing.T) {
+	const steering = "\x1b[2J\u202e"
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/export"):
+			fmt.Fprintf(w, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\ndata: {a: \"b\u202e\"}\n")
+		case strings.HasSuffix(r.URL.Path, "/instances"):
+			fmt.Fprintf(w, `{"instances": [{"instance": %q, "connected": false, "error": %q}]}`, "a"+steering, "b"+steering)
+		case strings.HasSuffix(r.URL.Path, "/services"):
+			fmt.Fprint(w, `{"services": [], "continue": "again"}`)
+		default:
+			w.WriteHeader(http.StatusBadGateway)
+			fmt.Fprintf(w, `{"error": %q, "help": %q, "failures": {%[1]q: %[1]q}}`, "a"+steering, "b"+steering)
+		}
+	}))
+	t.Cleanup(s.Close)
+	c := cli{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_INSTANCE=a"}}
+	dir := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\ndata: {a: c}\n"})
+	for _, args := range [][]string{{"get", "instances"}, {"ping"}, {"plan", dir}, {"sync", dir}} {
+		_, out, failed := c.run(args...)
+		assert.NotEmpty(t, out+failed)
+		assert.NotContains(t, out+failed, "\x1b", "%q", args)
+		assert.NotContains(t, out+failed, "\u202e", "%q", args)
+	}
+	code, _, failed := c.run("get", "services")
+	assert.Equal(t, program.ExitFailed, code)
+	assert.Contains(t, failed, "a list does not end")
 }

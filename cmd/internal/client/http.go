@@ -111,14 +111,14 @@ func (c *httpClient) instances(ctx context.Context) ([]instanceStatus, error) {
 	return all, err
 }
 
-// pages asks for a list until it is complete. Beside an error of the service, the last page
-// may hold a partial result.
+// pages asks for a list until it is complete. All pages together have the bound of one answer.
+// Beside an error of the service, the last page may hold a partial result.
 func (c *httpClient) pages(ctx context.Context, path string, query url.Values, add func(answer []byte) error) error {
 	query = maps.Clone(query)
 	if query == nil {
 		query = url.Values{}
 	}
-	for {
+	for size := 0; ; {
 		answer, err := c.ask(ctx, http.MethodGet, path, query, "", nil)
 		if err != nil {
 			if answer != nil {
@@ -132,8 +132,12 @@ func (c *httpClient) pages(ctx context.Context, path string, query url.Values, a
 		if err := errors.Join(json.Unmarshal(answer, &page), add(answer)); err != nil {
 			return fmt.Errorf("read the service's answer: %w", err)
 		}
-		if page.Continue == "" || page.Continue == query.Get("continue") {
+		size += len(answer)
+		switch {
+		case page.Continue == "":
 			return nil
+		case page.Continue == query.Get("continue"), size > maxAnswer:
+			return fmt.Errorf("read the service's answer: a list does not end")
 		}
 		query.Set("continue", page.Continue)
 	}

@@ -96,7 +96,13 @@ func plan(t *target, p platform.Platform, dir string, options manifest.PlanOptio
 }
 
 func writeReport(w io.Writer, report manifest.Report) error {
-	text := report.String()
+	var printable strings.Builder // a diff shows what a cluster holds
+	for line := range strings.Lines(report.String()) {
+		body := strings.TrimSuffix(line, "\n")
+		printable.WriteString(oneline.Line(strings.ReplaceAll(body, "\t", "    ")))
+		printable.WriteString(line[len(body):])
+	}
+	text := printable.String()
 	if hasColor(w) {
 		text = colored(text)
 	}

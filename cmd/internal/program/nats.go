@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -68,6 +69,7 @@ func (n *NATS) Connect(role string, log *slog.Logger) (*nats.Conn, <-chan struct
 			o.IgnoreAuthErrorAbort = false
 			return nil
 		},
+		nats.ReconnectErrHandler(logAttempts(log)),
 		nats.ConnectHandler(func(c *nats.Conn) {
 			log.Info("connected to NATS", "server", c.ConnectedUrlRedacted())
 		}),
@@ -81,6 +83,22 @@ func (n *NATS) Connect(role string, log *slog.Logger) (*nats.Conn, <-chan struct
 		log.Warn("NATS does not answer yet; trying again until it does", "server", n.URL, "err", conn.LastError())
 	}
 	return conn, closed, nil
+}
+
+// logAttempts returns a handler that logs why a server cannot be reached, each time that the
+// reason is another.
+func logAttempts(log *slog.Logger) nats.ConnErrHandler {
+	var mu sync.Mutex
+	last := "" // guarded by mu
+	return func(_ *nats.Conn, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil || err.Error() == last {
+			return
+		}
+		last = err.Error()
+		log.Warn("NATS cannot be reached; trying again", "err", err)
+	}
 }
 
 // options returns the options of the connection: those that a bus needs, and n's.
