@@ -78,9 +78,9 @@ fleet: controlplane ## run three daemons and a service on real control planes, t
 	go build -o bin/fleet/ ./examples/fleet ./cmd/platform
 	@bin/fleet/fleet
 
-bench: controlplane ## measure against the alternatives, and put the tables into README.md; CASE=sync measures one case anew
+bench: controlplane ## measure against the alternatives, and put the tables into docs/benchmarks.md; CASE=sync measures one case anew
 	cd bench && GOWORK=off go run . -out results.json -case "$(CASE)"
-	cd bench && GOWORK=off go run . -out results.json -readme ../README.md
+	cd bench && GOWORK=off go run . -out results.json -page ../docs/benchmarks.md
 
 bench-bus: ## benchmark the bus; COUNT=10 gives what bin/benchstat wants
 	go test -run '^$$' -bench . -count $(COUNT) .

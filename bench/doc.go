@@ -3,7 +3,7 @@
 //
 //	go run . -out results.json                # measure all cases
 //	go run . -out results.json -case sync     # measure one, and keep the results of the others
-//	go run . -out results.json -readme FILE   # put the table into FILE, measure nothing
+//	go run . -out results.json -page FILE     # put the table into FILE, measure nothing
 //
 // # What is measured
 //

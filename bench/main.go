@@ -56,7 +56,7 @@ func run(ctx context.Context) error {
 	var (
 		o      options
 		out    = flag.String("out", "results.json", "`file` of the results")
-		readme = flag.String("readme", "", "measure nothing, and put the table of the results into this `file`")
+		page   = flag.String("page", "", "measure nothing, and put the table of the results into this `file`")
 		sizes  = flag.String("sizes", "", "`numbers` of objects instead of those of the case; above 1,000 only this library and the floor apply them, once")
 		others = flag.String("others", "0,5000,20000,2000-shared", "`numbers` of others' objects in the case large-cluster, with -shared if they are in the same namespaces")
 		who    = flag.String("who", "", "the only contenders to measure, as the results call them: `names`, with commas")
@@ -91,8 +91,8 @@ func run(ctx context.Context) error {
 		return errors.New("-runs must be positive")
 	case *which != "" && !slices.Contains(caseNames(), *which):
 		return fmt.Errorf("-case: there is no case %q", *which)
-	case *readme != "":
-		return render(*out, *readme)
+	case *page != "":
+		return render(*out, *page)
 	}
 	return measureAll(ctx, o, *which, *out)
 }

@@ -45,12 +45,11 @@ type Options struct {
 	// Default: "platform".
 	FieldManager string
 
-	// AdoptFieldManagers are the field managers of other tools whose fields become ours when
-	// an object that has some is applied, whether they set them by server-side apply or
-	// otherwise, so that an object changes hands without losing a field and without keeping
-	// one that the definition leaves out. What they set by way of a subresource, such as the
-	// scale, is not adopted. Default: DefaultAdoptFieldManagers. An empty list that is not nil
-	// adopts nothing.
+	// AdoptFieldManagers are field managers of other tools. When an object is applied, their
+	// fields become ours, whether they were set by server-side apply or otherwise: the object
+	// loses no field, and keeps none that the definition leaves out. Fields that were set through
+	// a subresource, such as the scale, are not adopted. Default: DefaultAdoptFieldManagers. An
+	// empty list that is not nil adopts nothing.
 	AdoptFieldManagers []string
 
 	// FailOnConflict makes it an error, which names the other manager and the fields, if a
@@ -60,18 +59,18 @@ type Options struct {
 	// ExportSecrets lets Export include Secrets.
 	ExportSecrets bool
 
-	// Concurrency is how many requests a call has under way at once at most, apart from the
-	// watches of an Apply that waits. Default: 16, and as many as 64 as long as requests take no
-	// longer for being more, as they do far away from an idle API server, and none is refused
+	// Concurrency is the maximum number of requests that a call has in progress, apart from the
+	// watches of an Apply that waits. Default: 16, and up to 64 while more requests do not make
+	// each take longer, as with an API server that is far away and idle, and none is refused
 	// because the server is busy.
 	Concurrency int
 
-	// Watch lets Sync watch the metadata of what it has listed, and says for how long after the
-	// last Sync of it. A Sync of definitions whose objects are all watched, and of none of which
-	// anything was heard since, sends no request. It is as certain as the last event: what the API
-	// server has not told yet, the next Sync sees. While a watch is interrupted, a Sync looks as
-	// it does without. The credentials have to allow watch. Call Close to end all watches at once.
-	// Default: nothing is watched, and each Sync looks.
+	// Watch lets Sync watch the metadata of the objects that it has listed, until no Sync has
+	// needed them for this time. A Sync sends no request if all objects of its definitions are
+	// watched and no change of them was reported since the last Sync. A change that the API server
+	// has not reported yet is seen by the next Sync. While a watch is interrupted, a Sync lists as
+	// it does without. The credentials must allow watch. Close ends all watches. Default: nothing
+	// is watched, and each Sync lists.
 	Watch time.Duration
 
 	// Timeout bounds each call as a whole, waiting for rollouts included. Default: 10
@@ -109,9 +108,8 @@ type Options struct {
 }
 
 // DefaultAdoptFieldManagers returns the default of Options.AdoptFieldManagers: those of kubectl
-// that set what a manifest holds, and those of Kustomize, Helm, Flux and Argo CD. Not among
-// them are kubectl-rollout, whose restart would be undone by another one, kubectl-scale and
-// kubectl-autoscale.
+// that set fields of a manifest, and those of Kustomize, Helm, Flux and Argo CD. It does not have
+// kubectl-rollout, whose restarts adoption would undo, kubectl-scale and kubectl-autoscale.
 func DefaultAdoptFieldManagers() []string {
 	return []string{
 		"kubectl", "kubectl-client-side-apply", "kubectl-create", "kubectl-replace", "kubectl-edit", "kubectl-patch",
@@ -201,10 +199,10 @@ type core struct {
 // readLimit is how much a Cluster remembers of what it has read, in bytes.
 const readLimit = 64 << 20
 
-// NewCluster returns the cluster that config leads to. It contacts nothing yet, and
-// fails only if config or options make no sense. The config is copied; its rate limits
-// are ignored, since the API server protects itself better, and its Timeout, if set, is
-// the default of Options.RequestTimeout.
+// NewCluster returns the cluster that config leads to. It makes no request, and fails only
+// if config or options are invalid. The config is copied. Its rate limits are ignored, since
+// the API server protects itself better; its Timeout, if set, is the default of
+// Options.RequestTimeout.
 func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if config == nil {
 		return nil, fmt.Errorf("kubernetes: the rest.Config is nil")
@@ -294,8 +292,8 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// Close ends all that Options.Watch lets c, and all its views, watch, and waits for that. Calls go
-// on to work, and watch nothing.
+// Close ends the watches of c and of its views, see Options.Watch, and waits for that. Calls work
+// afterwards too, and watch nothing.
 func (c *Cluster) Close() { c.looker.Close() }
 
 // Ping returns nil if the API server answers and accepts our credentials.

@@ -21,11 +21,11 @@ type Result string
 // The results for an object.
 const (
 	Applied   Result = "applied"   // the definition was sent, and is in force
-	Unchanged Result = "unchanged" // it was certain that to send it would change nothing
+	Unchanged Result = "unchanged" // nothing was sent: it would certainly have changed nothing
 	Deleted   Result = "deleted"   // it was deleted, or was gone already
-	Ignored   Result = "ignored"   // the live object says that Sync shall leave it alone
-	Skipped   Result = "skipped"   // not attempted: what it needs has failed, or the call was over
-	Failed    Result = "failed"    // attempted, and an error came
+	Ignored   Result = "ignored"   // left alone, as its annotation platform/ignore says
+	Skipped   Result = "skipped"   // not attempted: what it depends on has failed, or the call was over
+	Failed    Result = "failed"    // attempted, with an error
 	Waiting   Result = "waiting"   // it is waited for; not a result yet, and not counted
 	Stalled   Result = "stalled"   // it was applied, and its rollout failed or took too long
 )

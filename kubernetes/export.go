@@ -21,15 +21,18 @@ import (
 )
 
 // Export returns definitions of every object of every kind that can be listed, as
-// multi-document YAML in a defined order, see platform.Platform. It leaves out what
-// others own or the system makes, unless we have applied it, and of each object what it was
-// not defined to be. What a cluster proves its own identity with never leaves it.
-// Namespaces are those that Options offer; Kubernetes' own only if Options.Namespaces
-// names them. Secrets are left out, unless Options.ExportSecrets is
-// set: a comment counts them, and others name those that we have applied. What may not be seen is said in an error beside the rest. What
-// the API server cannot show of a group that is not Kubernetes' own, since what serves or
-// converts it is down, is said in a comment, one for each group and version; it is asked for
-// again for a few seconds only. All comments are at the beginning of the text.
+// multi-document YAML in a defined order, see platform.Platform.
+//
+// It leaves out objects that other objects own or the system makes, unless we have applied them,
+// and of each object the fields that a definition does not have, such as the status. Keys and
+// certificates of the cluster itself never leave it. Namespaces are those that Options offer;
+// Kubernetes' own only if Options.Namespaces names them. Secrets are left out, unless
+// Options.ExportSecrets is set.
+//
+// An error beside the result names what may not be listed. Comments at the beginning of the text
+// say what else is missing: how many Secrets were left out, and which of them we have applied; and
+// each group and version, other than Kubernetes' own, that the API server cannot list because the
+// server or webhook behind it is down. Such a group is asked for again for a few seconds only.
 func (c *Cluster) Export() ([]byte, error) {
 	ctx, cancel := c.call()
 	defer cancel()

@@ -16,12 +16,13 @@ import (
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
-// Sync carries out every action, see platform.Platform and "Order of application" in the
-// package comment. An action that cannot be understood as a whole, because a definition
-// in it is malformed, is not begun; nor is one that deletes something, if a definition in it is
-// of a kind that the cluster does not have. In one that only applies, such a definition fails
-// alone, with what depends on it. An object of which it is certain that to apply its definition
-// would change nothing costs no request of its own.
+// Sync executes every action, see platform.Platform and "Order of application" in the package
+// comment. It does not wait for rollouts.
+//
+// An action with a malformed definition is not begun. Neither is one that deletes something and
+// has a definition of a kind that the cluster does not have; if it only applies, such a definition
+// fails alone, with those that depend on it. An unchanged object costs no request of its own, see
+// "Unchanged objects".
 func (c *Cluster) Sync(def platform.SyncDef) error {
 	if len(def.Actions) == 0 {
 		return nil

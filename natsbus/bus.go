@@ -17,10 +17,9 @@ import (
 
 // A Bus is a platform.MessageBus over a NATS connection. Make one with New.
 //
-// It has three goroutines of its own, however many instances are subscribed: one takes
-// what comes, one keeps time, one watches the connection. Besides there is one for
-// each call that is being served, see workerPool, and one for each cause that a subscriber
-// is not ready to take.
+// It has three goroutines of its own, however many instances are subscribed: one receives
+// messages, one keeps time, one watches the connection. There is one more for each call that is
+// being served, and one for each cause that a subscriber is not ready to take.
 type Bus struct {
 	*core
 	outbound outbound
@@ -121,11 +120,11 @@ func (b *Bus) Version(inst flux.InstanceID) (string, error) {
 	return b.outbound.handle(inst).Version()
 }
 
-// Subscribe makes p the daemon of the instance, see platform.MessageBus. When it
-// returns, the server knows of it, and a daemon that was there before, on whichever bus,
-// has been told to end, or has not answered for two beats. Of many subscriptions made
-// beside each other, those beyond 8 in a beat do not wait for that: daemons from before
-// are told when no more are being made, or after two beats, ten thousand in a beat.
+// Subscribe makes p the daemon of the instance, see platform.MessageBus. When it returns, the
+// server has the subscription, and the previous daemon of the instance, on whichever bus, has been
+// told to end, or has not answered for two beats. Of many concurrent Subscribes, those beyond 8 in
+// a beat do not wait for that: previous daemons are told when no more subscriptions are being
+// made, or after two beats, ten thousand in a beat.
 //
 // While the connection is down, it returns at once; the subscription is in force when
 // the connection is back. Besides what platform.MessageBus says, a subscription ends if
@@ -134,10 +133,10 @@ func (b *Bus) Subscribe(inst flux.InstanceID, p platform.Platform, done chan<- e
 	b.inbound.subscribe(inst, p, done)
 }
 
-// Close ends the bus. Nothing begins any more; calls that are under way, made and
-// served, may finish until ctx ends, and are cancelled then. Subscriptions end with
-// ErrClosed when the calls have ended; a subscriber that is not ready to read it has a
-// second. The error says how many calls were cut off.
+// Close ends the bus. No call begins any more; calls in progress, made and served, may finish
+// until ctx ends, and are cancelled then. Subscriptions end with ErrClosed when the calls have
+// ended; a subscriber that is not ready to read it has a second. The error says how many calls
+// were cancelled.
 func (b *Bus) Close(ctx context.Context) error {
 	in := &b.inbound
 	b.mu.Lock()

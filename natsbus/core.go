@@ -17,8 +17,8 @@ import (
 	"github.com/platformbus/platform/natsbus/internal/wire"
 )
 
-// ErrClosed is in the chain of what calls return, and with which subscriptions end,
-// once Close was called.
+// ErrClosed is in the chain of the errors that calls return, and with which subscriptions end,
+// after Close was called.
 var ErrClosed = wire.ErrClosed
 
 var (

@@ -11,7 +11,7 @@
 //
 // A Bus, and each handle that Connect returns, may be used by many goroutines at once.
 // A bus has three goroutines, however many instances are subscribed, and one for each
-// call that it serves. Close waits for all of them, but for calls that it cuts off.
+// call that it serves. Close waits for all of them, except for calls that it cuts off.
 //
 // # Errors
 //
@@ -21,19 +21,19 @@
 // name are found with errors.Is, those inside entries too. Besides:
 //
 //   - UnavailableError: no daemon is connected, it was lost, the connection is down, a limit
-//     was met or the server denies it; the text says which. If an Apply or Sync may have
-//     been begun, it says that the outcome is unknown.
+//     was reached or the server denies the subject; the text says which. If an Apply or Sync
+//     may have been begun, it says that the outcome is unknown.
 //   - UpgradeNeededError: the daemon does not know the method or the protocol's version.
 //   - An error that names size and limit: the request's body is too large.
 //   - The cause of a context that has ended.
 //
-// A subscription ends with platform.ErrKicked as soon as another takes its place: calls
-// that are under way go on, and a daemon that is about to exit calls Close, which waits
-// for them. It ends with the FatalError of its Platform, with an error that matches the
-// nats package's if the server denies it or the connection is closed, and with ErrClosed.
-// While the connection is down it stays. A server that takes no more subscriptions does not
-// say which it has refused: all of this bus end that may be among them, which are those made
-// in the last two beats, or all if the connection has just come back.
+// A subscription ends with platform.ErrKicked as soon as another takes its place. Calls in
+// progress continue; a daemon that is about to exit calls Close, which waits for them. Other
+// causes are the FatalError of its Platform; an error that matches one of the nats package, if the
+// server denies the subscription or the connection is closed; and ErrClosed. A subscription
+// does not end while the connection is down. A server that accepts no more subscriptions does not
+// say which one it has refused: those of this bus end that may be among them, which are those
+// made in the last two beats, or all if the connection has just been restored.
 //
 // # Wire format
 //
@@ -47,24 +47,25 @@
 //	flux.v1.<tok>.re.<service>.<bus>.<call>   daemon to caller
 //	flux.v1.<tok>.in.<session>.<call>         caller to daemon during a call
 //
-// Where a frame is sent to is made from the token of the subject that it answers, and
-// never taken from a message's reply address.
+// The subject of an answer is made from the token of the subject that is answered, and never
+// taken from a message's reply address.
 //
-// A message is a frame, and right behind it a chunk of the body; package internal/wire has
-// both, and a golden frame of each kind. A body in several chunks ends with its SHA-256. A
-// chunk has 128 KiB, or what the smaller of both ends' servers, or their accounts, take; that
-// is learned when a connection is made. Unknown fields are ignored, missing ones are zero.
+// A message is a frame followed by a chunk of the body. Package internal/wire has both, and a
+// golden frame of each kind. A body of several chunks ends with its SHA-256. A chunk has 128 KiB,
+// or less if the server or the account of either end takes less, which a bus learns when it
+// connects. Unknown fields are ignored, missing ones are zero.
 //
 // # Delivery
 //
-// Package internal/protocol has the states of both ends, and what leads from one to the
-// next, as tables. In short: a small read is one message each way. For all else the caller
-// sends open, until a daemon answers accept with a ticket of 128 random bits. It sends the
-// request to the first that does, and to no other. The last chunk begins the call. A daemon
-// begins a call only for a ticket it has given, and once for each. So a message that comes
-// late or twice begins nothing, for however long, and no list of past calls is kept. The
-// daemon keeps the answer until the caller says end, which also cancels. If the daemon says
-// gone, it never began the call and never will, and the caller starts again under a new name.
+// Package internal/protocol has the states of both ends, and their transitions, as tables.
+//
+// A small read is one message each way. For all other calls the caller sends open until a daemon
+// answers accept, with a ticket of 128 random bits. The caller sends the request to the first
+// daemon that accepts, and to no other; its last chunk begins the call. A daemon begins a call only
+// for a ticket that it has issued, and once for each. So a message that arrives late or twice
+// begins nothing, however late it is, and no list of past calls is kept. The daemon keeps the
+// answer until the caller sends end, which also cancels the call. A daemon that sends gone did not
+// begin the call and never will: the caller starts again under a new name.
 //
 //	the caller   opening    has asked, and nobody has accepted     not begun if it ends here
 //	             sending    accepted, a part of the request sent   not begun
@@ -78,22 +79,23 @@
 //	             fresh      is repeated, up to three times         lost to a later one
 //	             settled    is repeated now and then               lost to a later one
 //
-// The daemon shows the ticket itself, the caller its hash. Whoever may hear what a daemon
-// is told can therefore not answer in its place.
+// The daemon shows the ticket itself, the caller its hash. So a client that may hear what is
+// sent to a daemon cannot answer in its place.
 //
-// Both sides beat, every Options.Beat, and say how much they have sent. A peer that says
-// nothing for Options.Silence is lost. A server that knows of no daemon is asked again for up
-// to 250 ms if it is in a cluster, and else for up to 25 ms, but at least three times, for it
-// may only not have heard of it yet; for a fifth of that, and at least once, if the instance
+// Both ends of a call send a beat every Options.Beat, which says how much they have sent. A peer
+// that sends nothing for Options.Silence is lost. If the server knows of no daemon, it may not have
+// heard of one yet, so it is asked again: for up to 250 ms if it is in a cluster, and otherwise for
+// up to 25 ms, but at least three times; for a fifth of that, and at least once, if the instance
 // has answered this bus before.
 //
-// There is one daemon for an instance: who subscribes claims it, with the time in
-// milliseconds or one more than the holder's claim, and whoever hears a later claim ends.
-// Clocks differ, so who is still asking outbids a later claim of who is not. Claims are
-// repeated, every 5 to 15 beats. While two hold it, an Apply or Sync still goes to one.
+// An instance has one daemon. A daemon that subscribes claims the instance, with the time in
+// milliseconds or one more than the holder's claim; a daemon that receives a later claim ends its
+// subscription. Since clocks differ, a daemon that still waits for the holder's answer wins over a
+// later claim of one that does not. Claims are repeated every 5 to 15 beats. While two daemons
+// hold an instance, an Apply or Sync still goes to one of them.
 //
-// Package internal/simulate runs all that under millions of seeds (make simulate), with
-// messages lost, late, twice and forged, and processes that freeze and crash.
+// Package internal/simulate runs this protocol under millions of seeds (make simulate), with
+// messages that are lost, late, repeated and forged, and processes that freeze and crash.
 //
 // # Traces and callers
 //
@@ -110,19 +112,18 @@
 //	daemon of a  publish    flux.v1.a.re.>  flux.v1.a.rpc.claim.*
 //	daemon of a  subscribe  flux.v1.a.rpc.>  flux.v1.a.in.*.*
 //
-// Daemons may publish nothing that callers do, and a service makes no claims. Whoever has
-// the credentials of a daemon is one: it can claim the instance, which ends the one that is
-// there, and accept calls of it. It cannot answer, end or repeat a call that another has
-// accepted.
+// Daemons may publish nothing that callers publish, and a service makes no claims. A client with
+// the credentials of a daemon can claim the instance, which ends the current daemon's subscription,
+// and accept its calls. It cannot answer, end or repeat a call that another daemon has accepted.
 //
-// With these, each service can hear what daemons send to the others. To wall them off from
-// each other give each a name, and permit it flux.v1.*.re.<name>.> instead. Whoever may make
-// calls can still call every instance.
+// With these permissions each service can hear what daemons send to the others. To prevent that,
+// give each service a name (Options.Service), and permit it flux.v1.*.re.<name>.> instead. Each
+// service can still call every instance.
 //
-// Do not use allow_responses: with any subject that a tenant may both publish and
-// subscribe to, it can have itself granted another tenant's. And do not permit a daemon
-// flux.v1.a.*.*, which looks like calls and claims: a server compares it with what is to be
-// subscribed as if that had no wildcards, so flux.v1.a.re.> is permitted too.
+// Do not use allow_responses: a tenant that may both publish and subscribe to some subject can use
+// it to be granted another tenant's. Do not permit a daemon flux.v1.a.*.* to cover calls and claims:
+// a server compares a permission with a subscription as if the latter had no wildcards, so
+// flux.v1.a.re.> would be permitted too.
 //
 // # Operating
 //
@@ -133,29 +134,29 @@
 // permissions in its template have {{name()}} for the instance. Whoever issues users then
 // escapes their names as tok is, since one called * would be a daemon of every instance.
 //
-// Of the metrics, flux_natsbus_calls_total with outcome "unavailable" tells of daemons that are
-// not there, and with "refused" of those with too much under way, flux_natsbus_reconnects_total of
-// connections, flux_natsbus_chunks_resent_total of loss, and flux_bus_kick_total of two daemons
-// with one ID, of which neither would otherwise say so. The repository's docs/metrics.md has all,
-// deploy/dashboards alerts for them. Of the server's own, watch slow consumers, and the memory
-// that subscriptions take.
+// Metrics to watch are flux_natsbus_calls_total with outcome "unavailable" (daemons that are not
+// there) and "refused" (too much in progress), flux_natsbus_reconnects_total (connections),
+// flux_natsbus_chunks_resent_total (loss), and flux_bus_kick_total (two daemons with one ID). The
+// repository's docs/metrics.md lists all, and deploy/dashboards has alerts. Of the server's own
+// metrics, watch slow consumers and the memory of subscriptions.
 //
-// What grows: with each instance a subscription of 2.3 KB on every server of a cluster, some 500
-// bytes at its bus, and a claim every 10 beats; with each bus three goroutines and a subscription
-// for answers; with each connection a ping every 5 seconds; with each call of a daemon a
-// goroutine, and the bodies that have come. When all servers have restarted, connections
-// come back within 15 seconds, and claims are made over the 10 beats that follow.
+// Each instance costs a subscription of 2.3 KB on every server of a cluster, some 500 bytes at its
+// bus, and a claim every 10 beats; each bus three goroutines and a subscription for answers; each
+// connection a ping every 5 seconds; each call that a daemon serves a goroutine, and the bodies
+// that have arrived. When all servers have restarted, connections return within 15 seconds, and
+// claims are made over the 10 beats that follow.
 //
-// On paper, a million instances of 1,000 buses make 100,000 claims a second, which a cluster of
-// three carries, as it does the pings of 1,000 services' connections. The first wall is a restart
-// of all servers, 200 seconds of their processors to subscribe again; the next their memory,
-// 2.3 GB each. Before either, divide instances among clusters of servers, each with a bus.
+// By calculation, a million instances of 1,000 buses make 100,000 claims a second, which a cluster
+// of three servers carries, as it does the pings of 1,000 services' connections. The first limit
+// is a restart of all servers, which takes 200 seconds of their processors to subscribe again; the
+// next is their memory, 2.3 GB each. Before that, divide the instances among clusters of servers,
+// with a bus for each.
 //
 // # Limits
 //
 // See Options. Beyond a limit a call fails at once. Instances share what is limited: each may
-// hold eight times what is free, so one alone gets eight ninths, and a daemon that accepts
-// and stalls, or begins a large answer and never ends it, costs its own instance only. Memory
+// hold eight times what is free, so one alone gets eight ninths. A daemon that accepts calls and
+// stalls, or begins a large answer and never ends it, affects its own instance only. Memory
 // is reserved as data arrives, not as its header declares. A body has at most 2,097,152
 // values. Of several chunks all but the last have 4 KiB or more, and the head of a frame has
 // 1 KiB or less.

@@ -13,35 +13,36 @@ import (
 	"github.com/platformbus/platform/natsbus/internal/wire"
 )
 
-// Options tunes a Bus. The zero value is good for most.
+// Options configure a Bus. The zero value is useful.
 type Options struct {
 	// Prefix is the first token of every subject; "flux" if empty. Services and daemons
 	// must agree on it.
 	Prefix string
 	// Service is a name for the buses of one service, which is in the subjects of what
-	// daemons send it; "service" if empty. With it permissions can wall two services off
-	// from each other, see the package comment. It is escaped like an instance ID.
+	// daemons send it; "service" if empty. With it permissions can keep two services from
+	// hearing each other's answers, see "Permissions" in the package comment. It is escaped like
+	// an instance ID.
 	Service string
-	// Beat is how often each side of a call says that it is there; a second if zero, and
-	// otherwise at least a millisecond. Services and daemons need not agree on it.
+	// Beat is the interval in which each end of a call shows that it is alive; a second if
+	// zero, and otherwise at least a millisecond. Services and daemons need not agree on it.
 	Beat time.Duration
-	// Silence is for how long a peer may say nothing until it is taken for lost; 5 beats if
-	// zero, and otherwise at least 2. A peer whose subscription is gone is lost after half of
-	// it, and one that beats but sends no data, though it must, after six times of it.
+	// Silence is how long a peer may send nothing until it counts as lost; 5 beats if zero, and
+	// otherwise at least 2. A peer whose subscription is gone is lost after half of that time,
+	// and one that sends beats but no data, although it should, after six times.
 	Silence time.Duration
 	// MaxBody is the limit of a request's or a result's size, encoded; 256 MiB if zero.
 	MaxBody int64
-	// MaxBytes is the limit of what all bodies that are being sent or received take
-	// together; 1 GiB if zero. It counts what has come, and not what was announced. One
-	// instance leaves a ninth of it to others.
+	// MaxBytes is the limit of all bodies together that are being sent or received; 1 GiB if
+	// zero. It counts bytes that have arrived, not those that were announced. One instance
+	// leaves a ninth of it to others.
 	MaxBytes int64
-	// MaxCalls is the limit of reads, and of calls of Apply and Sync, made at one time, and
-	// served at one time; 8192 if zero. They are counted apart. One instance leaves a
-	// ninth of it to others.
+	// MaxCalls is the limit of calls in progress; 8192 if zero. Reads and writes are counted
+	// apart, and so are calls made and calls served. One instance leaves a ninth of it to
+	// others.
 	MaxCalls int
-	// MaxCallsPerInstance is the limit of reads, and of calls of Apply and Sync, that are
-	// served for one instance at one time; 256 if zero. They are counted apart, so
-	// that reads are served however many Applies are under way.
+	// MaxCallsPerInstance is the limit of calls in progress that are served for one instance;
+	// 256 if zero. Reads and writes are counted apart, so that reads are served however many
+	// Applies are in progress.
 	MaxCallsPerInstance int
 	// Window is the limit of bytes of large bodies that were sent and not yet
 	// acknowledged, by all calls together; 1 MiB if zero. Small bodies do not wait for it. It
@@ -50,7 +51,7 @@ type Options struct {
 	Window int64
 	// Metrics counts; the zero value counts nothing.
 	Metrics Metrics
-	// Logger gets what an operator must know, and never a payload; none if nil.
+	// Logger receives what an operator should know, and never a payload; none if nil.
 	Logger *slog.Logger
 }
 
@@ -94,12 +95,12 @@ func orDefault[N ~int | ~int64](n *N, value N) {
 	}
 }
 
-// ConnectOptions returns the settings of a connection that a Bus works best with, for
-// users to start from. A connection without them works too; it takes longer to come
-// back, and, since requests are then kept while it is down, a read may be carried out
-// after its caller has given up. Credentials that are refused are tried again: a server may
-// know them later, and until then each call fails with the server's error. The name of the
-// connection is ConnectionName(""); nats.Name sets another.
+// ConnectOptions returns the options of a connection with which a Bus works best; options of
+// yours may follow them. A connection without them works too, but takes longer to reconnect, and
+// keeps requests while it is down, so that a read may be executed after its caller has given up.
+// Credentials that are refused are tried again, since a server may know them later; until then
+// each call fails with the server's error. The name of the connection is ConnectionName("");
+// nats.Name sets another.
 func ConnectOptions() []nats.Option {
 	return []nats.Option{
 		nats.Name(ConnectionName("")),
@@ -143,8 +144,8 @@ func reconnectWait(attempts int, random func(below time.Duration) time.Duration)
 	}
 }
 
-// ConnectionName returns what the server's operator is to see of a connection: the program, its
-// role if that is not empty, as in "daemon of my-cluster", and the host.
+// ConnectionName returns the name of a connection that the server's operator sees: the program,
+// its role if that is not empty, as in "daemon of my-cluster", and the host.
 func ConnectionName(role string) string {
 	host, err := os.Hostname()
 	if err != nil {
