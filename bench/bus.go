@@ -60,8 +60,8 @@ const (
 
 var (
 	busPingCase = busCase{"bus-ping", []busRound{
-		{1, "", bothEnds, pingBy(1)},
-		{64, "", bothEnds, pingBy(64)},
+		{1, "", []string{"platform", "platform-traced", "nats"}, pingBy(1)},
+		{64, "", []string{"platform", "platform-traced", "nats"}, pingBy(64)},
 		{1, duringExport, bothEnds[:1], pingDuringExport},
 	}}
 	busSubscribeCase = busCase{"bus-subscribe", []busRound{

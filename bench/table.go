@@ -59,13 +59,14 @@ var names = map[string]string{
 	someServices: "ask for three services",
 	planned:      "a plan",
 
-	"platform":       "**this library**",
-	"platform-watch": "**this library**, watching",
-	"floor":          "bare server-side apply, 16 workers",
-	"fluxcd-ssa-10":  "fluxcd/pkg/ssa, concurrency 10",
-	"fluxcd-ssa":     "fluxcd/pkg/ssa, as it comes",
-	"kubectl-ssa":    "kubectl apply --server-side",
-	"kubectl":        "kubectl apply",
+	"platform":        "**this library**",
+	"platform-watch":  "**this library**, watching",
+	"platform-traced": "**this library**, with a span at each end",
+	"floor":           "bare server-side apply, 16 workers",
+	"fluxcd-ssa-10":   "fluxcd/pkg/ssa, concurrency 10",
+	"fluxcd-ssa":      "fluxcd/pkg/ssa, as it comes",
+	"kubectl-ssa":     "kubectl apply --server-side",
+	"kubectl":         "kubectl apply",
 }
 
 func nameOf(key string) string {

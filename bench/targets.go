@@ -40,6 +40,7 @@ var targets = slices.Concat([]target{
 	services("in one namespace we take how many times as long as spread", 1.5, medianTime, ours(oneNamespace), ours(spread)),
 	reading("export", "floor", spread, 1.5, true),
 	{"a Ping over NATS takes how many times as long as a bare request", quotient("bus-ping", 1, medianTime, ours(""), rowKey{"", "nats"}), 1.5, true},
+	{"a Ping over NATS with a span at each end takes how many times as long as without", quotient("bus-ping", 1, medianTime, rowKey{"", "platform-traced"}, ours("")), 1.5, true},
 	{"64 callers over NATS make how many times the Pings of bare ones", quotient("bus-ping", 64, perSecond, ours(""), rowKey{"", "nats"}), 0.6, false},
 	{"a Ping during an Export takes at the 99th percentile, in ms", figure("bus-ping", 1, duringExport, medianTime), 250, true},
 	{"100,000 instances take how many times as long to subscribe as bare subscriptions", quotient("bus-subscribe", instances, medianTime, ours(""), rowKey{"", "nats"}), 3, true},

@@ -46,12 +46,12 @@ func (o opener) open() (end, error) {
 	if o.who == "nats" {
 		return &bare{conn: conn}, nil
 	}
-	return newBus(conn)
+	return newBus(conn, o.who == "platform-traced")
 }
 
 func main() {
 	var o opener
-	flag.StringVar(&o.who, "who", "platform", "the library to use: platform or nats")
+	flag.StringVar(&o.who, "who", "platform", "the library to use: platform, platform-traced or nats")
 	flag.StringVar(&o.url, "url", "", "of the NATS servers, separated by commas")
 	flag.String("profile", "", "not used")
 	flag.Parse()

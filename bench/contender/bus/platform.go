@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/bench/contender"
@@ -24,17 +25,27 @@ const subscribers = 512
 // A bus is an end with this library.
 type bus struct {
 	*natsbus.Bus
+	trace  func(platform.Platform) platform.Platform
 	handle platform.Platform
 	calls  chan struct{} // receives a value for each call that blocks
 }
 
-func newBus(conn *nats.Conn) (*bus, error) {
+// newBus returns an end. If it is traced, each of its calls has a span, which is sent nowhere.
+func newBus(conn *nats.Conn, isTraced bool) (*bus, error) {
+	trace := func(p platform.Platform) platform.Platform { return p }
+	if isTraced {
+		provider := sdktrace.NewTracerProvider()
+		trace = func(p platform.Platform) platform.Platform { return platform.Trace(p, provider) }
+	}
 	b, err := natsbus.New(conn, natsbus.Options{})
 	if err != nil {
 		return nil, err
 	}
 	handle, err := b.Connect(instance)
-	return &bus{b, handle, make(chan struct{}, 1)}, err
+	if err != nil {
+		return nil, err
+	}
+	return &bus{b, trace, trace(handle), make(chan struct{}, 1)}, nil
 }
 
 func (b *bus) serve(body []byte) error {
@@ -42,7 +53,7 @@ func (b *bus) serve(body []byte) error {
 		b.calls <- struct{}{}
 		select {} // until this process is killed
 	}
-	b.Subscribe(instance, &platform.MockPlatform{ExportAnswer: body, SyncArgTest: hold}, nil)
+	b.Subscribe(instance, b.trace(&platform.MockPlatform{ExportAnswer: body, SyncArgTest: hold}), nil)
 	return nil
 }
 

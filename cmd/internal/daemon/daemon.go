@@ -176,8 +176,8 @@ func (c *config) run(ctx context.Context) error {
 	return errors.Join(ended, bus.Close(limit), server.Close(limit), endTraces(limit))
 }
 
-// cluster returns the cluster to offer. It makes no requests.
-func (c *config) cluster(metrics kubernetes.Metrics, provider trace.TracerProvider, log *slog.Logger) (*kubernetes.Cluster, error) {
+// access returns the access to the cluster, which it finds as kubectl does.
+func (c *config) access() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.kubeconfig
 	rules.WarnIfAllMissing = false
@@ -187,6 +187,15 @@ func (c *config) cluster(metrics kubernetes.Metrics, provider trace.TracerProvid
 		return nil, program.Usage("there is no cluster: this is not a pod, and neither --kubeconfig nor $KUBECONFIG leads to one")
 	case err != nil:
 		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	return access, nil
+}
+
+// cluster returns the cluster to offer. It makes no requests.
+func (c *config) cluster(metrics kubernetes.Metrics, provider trace.TracerProvider, log *slog.Logger) (*kubernetes.Cluster, error) {
+	access, err := c.access()
+	if err != nil {
+		return nil, err
 	}
 	options := c.options
 	options.Metrics, options.TracerProvider, options.Logger = metrics, provider, log
