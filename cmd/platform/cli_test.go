@@ -110,6 +110,12 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	code, planned, _ = c.run(with("plan", dir, "--exit-code")...)
 	assert.Zero(t, code)
 	assert.Contains(t, planned, "0 to add, 0 to change, 0 to delete, 3 unchanged")
+	secret := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: " + namespace + "}\n"})
+	code, _, _ = c.run("plan", secret, "--exit-code")
+	assert.Equal(t, program.ExitDiffers, code, "an export does not name it")
+	c.ok("sync", secret)
+	code, planned, _ = c.run("plan", secret, "--exit-code")
+	assert.Zero(t, code, "%s", planned)
 	require.Eventually(t, func() bool { return strings.Contains(c.ok("get", "services", namespace+"/web"), "ready") }, limit, 50*time.Millisecond)
 	assert.Regexp(t, `(?m)^`+namespace+`/web +ready +web=web:1$`, c.ok("get", "services", "-n", namespace))
 

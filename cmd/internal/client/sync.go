@@ -48,14 +48,14 @@ It reads the whole cluster by an export.`,
 		if err != nil {
 			return err
 		}
-		def, report, err := plan(t, p, args[0], options)
+		_, report, err := plan(t, p, args[0], options)
 		if err != nil {
 			return err
 		}
 		if err := c.output.write(t.out, report, func(w io.Writer) error { return writeReport(w, report) }); err != nil {
 			return err
 		}
-		if exitCode && len(def.Actions) > 0 {
+		if exitCode && !report.Empty() {
 			return program.ErrDiffers
 		}
 		return nil
@@ -63,7 +63,7 @@ It reads the whole cluster by an export.`,
 	c.addInstance(cmd.Flags())
 	c.output.addFlag(cmd.Flags())
 	addPlanFlags(cmd.Flags(), &options)
-	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if a sync would change something")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if a sync would change something; of Secrets, only whether they are there is known, unless the daemon exports them")
 	return cmd
 }
 
