@@ -3,6 +3,7 @@ package main_test
 import (
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -129,5 +130,22 @@ func TestTraceOfARequest(t *testing.T) {
 	defer receiver.mu.Unlock()
 	for _, span := range receiver.spans {
 		assert.NotContains(t, span.String(), secret)
+	}
+}
+
+// That traces cannot be sent is in the log, in its format, and is no reason to fail.
+func TestTracesThatCannotBeSent(t *testing.T) {
+	receiver := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(receiver.Close)
+	service := startUnready(t, "service", nil, "--embedded-nats=127.0.0.1:0", "--log-format=json", "--trace-endpoint", receiver.URL)
+	service.url = "http://" + service.await(`"msg":"serving HTTP","addr":"([^"]+)"`)
+	assert.Equal(t, 503, service.get(shop).code)
+	require.NoError(t, service.Signal(syscall.SIGTERM))
+	assert.Equal(t, 0, service.exitCode())
+	log, err := service.Log()
+	require.NoError(t, err)
+	assert.Contains(t, log, "404")
+	for line := range strings.Lines(log) {
+		assert.True(t, json.Valid([]byte(line)), line)
 	}
 }
