@@ -136,7 +136,7 @@ func (c *httpClient) pages(ctx context.Context, path string, query url.Values, a
 		answer, err := c.ask(ctx, http.MethodGet, path, query, "", nil)
 		if err != nil {
 			if answer != nil {
-				add(answer) //nolint:errcheck // the service's own error says more
+				add(answer) // the service's own error says more
 			}
 			return err
 		}
