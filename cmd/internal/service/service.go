@@ -157,7 +157,7 @@ func (c *config) run(ctx context.Context) error {
 		}
 		return nil
 	}, log)
-	server, err := program.Serve(c.listen, traced(a.handler(token, metrics, health), provider), program.Limits{Call: c.call}, log)
+	server, err := program.Serve(c.listen, a.handler(token, metrics, health), program.Limits{Call: c.call}, log)
 	if err != nil {
 		return err
 	}
