@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 
 	"github.com/platformbus/platform/cmd/internal/program"
 	"github.com/platformbus/platform/internal/controlplane"
+	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
 // A cli runs commands for people against the instance "shop", over one of the two ways.
@@ -125,6 +128,8 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	code, _, failed = c.run("set-image", namespace+"/web", "other=web:2")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "other")
+	code, _, failed = c.run("set-image", namespace+"/web", "web=web:2", "--instance", "bank")
+	assert.Equal(t, program.ExitUnavailable, code, failed)
 
 	// JSON and YAML say the same.
 	var fromJSON, fromYAML map[string]any
@@ -149,14 +154,15 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	assert.Equal(t, program.ExitUsage, code)
 	assert.Contains(t, failed, "deletes 1 objects, and there is no terminal to ask at: give --yes")
 	assert.Contains(t, c.ok("export"), "name: settings\n  namespace: "+namespace)
-	for answer, goes := range map[string]bool{"n": false, "y": true} {
-		seen := c.onTerminal(answer, with("sync", dir, "--prune")...)
+	code, planned, failed = c.run(with("plan", dir, "--delete-budget=-1")...)
+	assert.Equal(t, program.ExitFailed, code)
+	assert.Contains(t, planned, "- "+namespace+":configmap/settings", "the report shows what would be deleted")
+	assert.Contains(t, failed, "the budget is 0")
+	for _, answer := range []string{"n", "y"} {
+		seen, _ := c.onTerminal(answer+"\n", with("sync", dir, "--prune")...)
 		assert.Contains(t, seen, "Delete 1 objects? [y/N]")
 		assert.Contains(t, seen, "\x1b[31m- "+namespace+":configmap/settings", "a deletion is red")
-		assert.Equal(t, goes, !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
-		if goes {
-			break
-		}
+		assert.Equal(t, answer == "y", !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
 	}
 	c.ok(with("sync", dir, "--prune", "--yes")...)
 
@@ -175,8 +181,9 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	assert.Contains(t, failed, "\n\n", "the help text follows")
 }
 
-// onTerminal runs a command on a terminal, answers its question, and returns what it showed.
-func (c cli) onTerminal(answer string, args ...string) string {
+// onTerminal runs a command on a terminal, types an answer to its question, and returns what it
+// showed and its exit code.
+func (c cli) onTerminal(typed string, args ...string) (shown string, code int) {
 	c.t.Helper()
 	cmd := c.command(args...)
 	terminal, err := pty.Start(cmd)
@@ -188,7 +195,7 @@ func (c cli) onTerminal(answer string, args ...string) string {
 		n, err := terminal.Read(buf)
 		seen.Write(buf[:n])
 		if !answered && bytes.Contains(seen.Bytes(), []byte("[y/N] ")) {
-			_, err := terminal.WriteString(answer + "\n")
+			_, err := terminal.WriteString(typed)
 			require.NoError(c.t, err)
 			answered = true
 		}
@@ -197,7 +204,7 @@ func (c cli) onTerminal(answer string, args ...string) string {
 		}
 	}
 	cmd.Wait() //nolint:errcheck // whether it succeeds depends on the answer
-	return seen.String()
+	return seen.String(), cmd.ProcessState.ExitCode()
 }
 
 // Wrong settings are named, and reach nobody.
@@ -205,6 +212,12 @@ func TestCommandsCalledWrongly(t *testing.T) {
 	for want, args := range map[string][]string{
 		"neither --server":                       {"ping", "-i", "a"},
 		"both set":                               {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"},
+		"@127.0.0.1:1\": want something like":    {"ping", "-i", "a", "--server", "user:hidden@127.0.0.1:1"},
+		"@127.0.0.1:1\" is invalid":              {"ping", "-i", "a", "--nats", "user:hidden@127.0.0.1:1"},
+		"--timeout is 0s":                        {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--timeout", "0"},
+		"a limit is negative":                    {"ping", "-i", "a", "--nats", "nats://127.0.0.1:1", "--bus-beat=-1s"},
+		`unknown command "service" for`:          {"get", "service"},
+		"want get instances or get services":     {"get"},
 		"the instance ID is empty":               {"ping", "--server", "http://127.0.0.1:1"},
 		"want something like http://":            {"ping", "-i", "a", "--server", "localhost:8080"},
 		"holds credentials":                      {"ping", "-i", "a", "--server", "http://user:hidden@127.0.0.1:1"},
@@ -243,8 +256,15 @@ func TestCommandsCalledWrongly(t *testing.T) {
 func TestHostileServer(t *testing.T) {
 	const steering = "\x1b[2J\u202e"
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		switch {
+		case strings.HasSuffix(r.URL.Path, "/unwell"):
+			w.WriteHeader(http.StatusBadGateway)
+			fmt.Fprintf(w, `{"instance": "unwell", "connected": true, "version": %q, "error": "b"}`, "1"+steering)
+		case strings.HasSuffix(r.URL.Path, "/well"):
+			fmt.Fprintf(w, `{"instance": "well", "connected": true, "version": %q}`, "1"+steering)
 		case strings.HasSuffix(r.URL.Path, "/export"):
+			w.Header().Set("Content-Type", "application/yaml")
 			fmt.Fprintf(w, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\ndata: {a: \"b\u202e\"}\n")
 		case strings.HasSuffix(r.URL.Path, "/instances"):
 			fmt.Fprintf(w, `{"instances": [{"instance": %q, "connected": false, "error": %q}]}`, "a"+steering, "b"+steering)
@@ -258,7 +278,7 @@ func TestHostileServer(t *testing.T) {
 	t.Cleanup(s.Close)
 	c := cli{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_INSTANCE=a"}}
 	dir := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\ndata: {a: c}\n"})
-	for _, args := range [][]string{{"get", "instances"}, {"ping"}, {"plan", dir}, {"sync", dir}} {
+	for _, args := range [][]string{{"get", "instances"}, {"ping"}, {"ping", "-i", "well"}, {"get", "instances", "unwell"}, {"plan", dir}, {"sync", dir}} {
 		_, out, failed := c.run(args...)
 		assert.NotEmpty(t, out+failed)
 		assert.NotContains(t, out+failed, "\x1b", "%q", args)
@@ -267,4 +287,121 @@ func TestHostileServer(t *testing.T) {
 	code, _, failed := c.run("get", "services")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "a list does not end")
+}
+
+// Whatever else answers at the URL, a page or a redirect, is not taken for a service: nothing is
+// done, and the request goes nowhere else.
+func TestNotAService(t *testing.T) {
+	var elsewhere atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		elsewhere.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"connected": true, "actions": 1}`)
+	}))
+	t.Cleanup(other.Close)
+	dir := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n"})
+	for name, handler := range map[string]http.HandlerFunc{
+		"page":           func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>log in</html>") },
+		"moved":          http.RedirectHandler(other.URL, http.StatusFound).ServeHTTP,
+		"moved for good": http.RedirectHandler(other.URL, http.StatusPermanentRedirect).ServeHTTP,
+	} {
+		s := httptest.NewServer(handler)
+		t.Cleanup(s.Close)
+		c := cli{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_INSTANCE=a", "PLATFORM_TOKEN=not-for-others"}}
+		for _, args := range [][]string{{"ping"}, {"get", "instances"}, {"get", "services"}, {"export"}, {"plan", dir}, {"sync", dir}, {"set-image", "a/b", "c=d"}} {
+			code, out, failed := c.run(args...)
+			assert.Equal(t, program.ExitFailed, code, "%s: %q", name, args)
+			assert.Empty(t, out)
+			assert.Contains(t, failed, "not as a service of platform does", "%s: %q", name, args)
+		}
+	}
+	assert.Zero(t, elsewhere.Load())
+}
+
+// Ctrl-C ends a command that waits for an answer, of a service or of a person, with the exit code
+// of a failure, and what was asked for is not done.
+func TestInterrupted(t *testing.T) {
+	const old = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n"
+	desired, _, err := manifest.Load(os.DirFS(folder(t, map[string]string{"a.yaml": old})))
+	require.NoError(t, err)
+	def, _, err := manifest.Plan(nil, desired, manifest.PlanOptions{SyncSet: "s"})
+	require.NoError(t, err)
+	require.Len(t, def.Actions, 1)
+	asked, synced := make(chan struct{}, 8), atomic.Bool{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/export"):
+			w.Header().Set("Content-Type", "application/yaml")
+			w.Write(def.Actions[0].Apply) //nolint:errcheck // the test fails, then
+			return
+		case strings.HasSuffix(r.URL.Path, "/sync"):
+			synced.Store(true)
+		}
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // so that the server sees that the client is gone
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(s.Close)
+	c := cli{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_INSTANCE=a"}}
+	for _, args := range [][]string{{"ping"}, {"get", "instances"}, {"get", "instances", "a"}, {"get", "services"}} {
+		cmd := c.command(args...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		require.NoError(t, cmd.Start())
+		within(t, asked, "the request")
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		cmd.Wait() //nolint:errcheck // the exit code is looked at
+		assert.Equal(t, program.ExitFailed, cmd.ProcessState.ExitCode(), "%q", args)
+		assert.Equal(t, "platform: interrupt signal received\n", stderr.String(), "%q", args)
+	}
+	// The terminal makes a SIGINT of the character.
+	seen, code := c.onTerminal("\x03", "sync", folder(t, nil), "--set", "s", "--prune", "--delete-budget", "1")
+	assert.Contains(t, seen, "not confirmed: nothing is changed")
+	assert.Equal(t, program.ExitFailed, code)
+	assert.False(t, synced.Load())
+}
+
+// A set-image that fails as a whole is not one of which a part is done, over HTTP too; and that the
+// export lacks something is said where it may be why.
+func TestSetImageOverHTTP(t *testing.T) {
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\nspec: {selector: {app: web}}\n"
+	const deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: default}\n" +
+		"spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: 'web:1'}]}}}\n"
+	for name, tt := range map[string]struct {
+		export  string
+		partial bool
+		apply   string
+		status  int
+		code    int
+		want    string
+	}{
+		"no daemon":    {service + "---\n" + deployment, false, `{"error": "gone"}`, 503, program.ExitUnavailable, "gone"},
+		"refused":      {service + "---\n" + deployment, false, `{"error": "busy"}`, 429, program.ExitFailed, "busy"},
+		"not rolled":   {service + "---\n" + deployment, false, `{"error": "x", "failures": {"default/web": "stalled"}}`, 502, program.ExitPartly, "stalled"},
+		"incomplete":   {service, true, "", 0, program.ExitFailed, "the export is not complete: Deployments: forbidden"},
+		"still enough": {service + "---\n" + deployment, true, `{"applied": "default/web"}`, 200, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/apply"):
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(tt.status)
+					fmt.Fprint(w, tt.apply)
+				case tt.partial:
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(http.StatusBadGateway)
+					assert.NoError(t, json.NewEncoder(w).Encode(map[string]string{"error": "Deployments: forbidden", "manifests": tt.export}))
+				default:
+					w.Header().Set("Content-Type", "application/yaml")
+					fmt.Fprint(w, tt.export)
+				}
+			}))
+			t.Cleanup(s.Close)
+			c := cli{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_INSTANCE=a"}}
+			code, _, failed := c.run("set-image", "default/web", "web=web:2")
+			assert.Equal(t, tt.code, code)
+			assert.Contains(t, failed, tt.want)
+		})
+	}
 }

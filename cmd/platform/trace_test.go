@@ -3,6 +3,7 @@ package main_test
 import (
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -130,4 +131,45 @@ func TestTraceOfARequest(t *testing.T) {
 	for _, span := range receiver.spans {
 		assert.NotContains(t, span.String(), secret)
 	}
+}
+
+// That traces cannot be sent is in the log, in its format, and is no reason to fail.
+func TestTracesThatCannotBeSent(t *testing.T) {
+	receiver := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(receiver.Close)
+	service := startUnready(t, "service", nil, "--embedded-nats=127.0.0.1:0", "--log-format=json", "--trace-endpoint", receiver.URL)
+	service.url = "http://" + service.await(`"msg":"serving HTTP","addr":"([^"]+)"`)
+	assert.Equal(t, 503, service.get(shop).code)
+	require.NoError(t, service.Signal(syscall.SIGTERM))
+	assert.Equal(t, 0, service.exitCode())
+	log, err := service.Log()
+	require.NoError(t, err)
+	assert.Contains(t, log, "404")
+	for line := range strings.Lines(log) {
+		assert.True(t, json.Valid([]byte(line)), line)
+	}
+}
+
+// A client without the token makes no spans, whatever its headers say; nor do health and metrics.
+func TestTracesNeedTheToken(t *testing.T) {
+	receiver := startTraceReceiver(t)
+	const token = "not-a-secret-of-clients"
+	service := start(t, "service", []string{"PLATFORM_TOKEN=" + token}, "--embedded-nats=127.0.0.1:0", "--trace-endpoint", receiver.url, "--trace-ratio=0")
+	sampled := context.WithValue(t.Context(), headerKey{}, http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}})
+	for _, path := range []string{"/v1/instances", "/healthz", "/nothing"} {
+		_, err := service.ask(sampled, "GET", path, "")
+		require.NoError(t, err)
+	}
+	trusted := context.WithValue(sampled, tokenKey{}, token)
+	for _, path := range []string{"/metrics", "/openapi.json"} {
+		a, err := service.ask(trusted, "GET", path, "")
+		require.NoError(t, err)
+		assert.Equal(t, 200, a.code, path)
+	}
+	require.NoError(t, service.Signal(syscall.SIGTERM))
+	assert.Equal(t, 0, service.exitCode())
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	require.Len(t, receiver.spans, 1)
+	assert.Equal(t, "GET /openapi.json", receiver.spans[0].Name)
 }

@@ -61,6 +61,9 @@ func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t 
 		if err := c.output.check(); err != nil {
 			return err
 		}
+		if c.timeout <= 0 {
+			return program.Usage("--timeout is %v; want a time above 0", c.timeout)
+		}
 		ctx, cancel := context.WithTimeoutCause(cmd.Context(), c.timeout, fmt.Errorf("not done within --timeout, %v", c.timeout))
 		defer cancel()
 		t, err := c.open(log)
@@ -70,8 +73,8 @@ func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t 
 		t.in, t.out, t.err = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 		err = run(ctx, t, args)
 		t.close()
-		if ctx.Err() != nil && err != nil {
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		if cause := context.Cause(ctx); cause != nil && err != nil && err.Error() != cause.Error() {
+			return fmt.Errorf("%w: %w", cause, err)
 		}
 		return err
 	}
@@ -109,7 +112,7 @@ func (c *config) open(log *slog.Logger) (*target, error) {
 		case u.User != nil:
 			return nil, program.Usage("--server holds credentials, which others can read: use --token-file or %s", program.TokenVariable)
 		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			return nil, program.Usage("--server %q: want something like http://127.0.0.1:8080", c.server)
+			return nil, program.Usage("--server %q: want something like http://127.0.0.1:8080", program.HideCredentials(c.server))
 		}
 		token, err := program.Token(c.tokenFile)
 		if err != nil {
@@ -121,7 +124,7 @@ func (c *config) open(log *slog.Logger) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	bus, err := natsbus.New(conn, c.nats.BusOptions(natsbus.Metrics{}, log))
+	bus, err := c.nats.NewBus(conn, natsbus.Metrics{}, log)
 	if err != nil {
 		conn.Close()
 		return nil, err

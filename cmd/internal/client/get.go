@@ -15,7 +15,9 @@ import (
 )
 
 func getCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "get", Short: "List instances or services"}
+	cmd := &cobra.Command{Use: "get", Short: "List instances or services", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		return program.Usage("want get instances or get services")
+	}}
 	cmd.AddCommand(getInstancesCommand(), getServicesCommand())
 	return cmd
 }
@@ -81,7 +83,7 @@ func (t *target) instances(ctx context.Context, args []string) ([]instanceStatus
 		asking.Go(func() { found[i] = t.status(ctx, id) })
 	}
 	asking.Wait()
-	return found, nil
+	return found, context.Cause(ctx) // they were not asked, then
 }
 
 // status calls Version, which the daemon answers, and Ping, which the cluster answers.

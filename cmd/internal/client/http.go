@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +18,10 @@ import (
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"
 )
+
+// client follows no redirect: it would make a POST a GET, whose answer would seem to be that of the
+// POST, and give the request's body to whatever server the redirect names.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // An httpClient asks the HTTP API of a service.
 type httpClient struct {
@@ -49,7 +54,7 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
@@ -66,7 +71,16 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 	case resp.StatusCode >= 300:
 		return answer, errorOf(resp.StatusCode, answer)
 	}
-	return answer, nil
+	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind {
+	case "application/json", "application/yaml":
+		return answer, nil
+	}
+	return nil, errNoService(resp.StatusCode) // such as the page of a login
+}
+
+// errNoService returns the error about an answer that is not one of a service.
+func errNoService(status int) error {
+	return fmt.Errorf("the service answers %d %s, and not as a service of platform does; is the URL right?", status, http.StatusText(status))
 }
 
 // errorOf returns the error that an answer tells of. It has the type that a bus would give
@@ -74,7 +88,7 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 func errorOf(status int, answer []byte) error {
 	var told apiError
 	if err := json.Unmarshal(answer, &told); err != nil || told.Error == "" {
-		return fmt.Errorf("the service answers %d %s, and not as a service of platform does; is the URL right?", status, http.StatusText(status))
+		return errNoService(status)
 	}
 	err := errors.New(oneline.Line(told.Error))
 	switch status {
@@ -168,6 +182,9 @@ func (p *httpPlatform) Version() (string, error) {
 	if json.Unmarshal(answer, &status) == nil && status.Connected {
 		return status.Version, nil // also if the cluster does not answer its daemon
 	}
+	if err == nil {
+		err = errNoService(http.StatusOK)
+	}
 	return "", err
 }
 
@@ -219,9 +236,14 @@ func (p *httpPlatform) SomeServices(ids []flux.ServiceID) ([]platform.Service, e
 // Apply applies one definition after the other, as the API takes them.
 func (p *httpPlatform) Apply(defs []platform.ServiceDefinition) error {
 	failed := platform.ApplyError{}
-	for _, def := range defs {
+	for i, def := range defs {
 		query := url.Values{"service": {string(def.ServiceID)}, "async": {strconv.FormatBool(def.Async)}}
-		if _, err := p.ask(p.ctx, http.MethodPost, p.path+"/apply", query, "application/yaml", def.NewDefinition); err != nil {
+		_, err := p.ask(p.ctx, http.MethodPost, p.path+"/apply", query, "application/yaml", def.NewDefinition)
+		var told platform.SyncError // the failures of an answer
+		switch {
+		case err != nil && i == 0 && !errors.As(err, &told):
+			return err // it is not about the definition
+		case err != nil:
 			failed[def.ServiceID] = err
 		}
 	}

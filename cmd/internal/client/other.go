@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/platformbus/platform/internal/oneline"
 )
 
 func exportCommand() *cobra.Command {
@@ -59,7 +61,7 @@ func pingCommand() *cobra.Command {
 		took := time.Since(start)
 		result := map[string]any{"instance": c.instance, "version": version, "seconds": took.Seconds()}
 		return c.output.write(t.out, result, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "%s answers in %v; daemon %s\n", c.instance, took.Round(10*time.Microsecond), version)
+			_, err := fmt.Fprintf(w, "%s answers in %v; daemon %s\n", c.instance, took.Round(10*time.Microsecond), oneline.Line(version))
 			return err
 		})
 	})

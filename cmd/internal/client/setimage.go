@@ -44,9 +44,12 @@ folder are better changed there: the next sync of the folder sets the old image 
 		if len(export) == 0 && err != nil {
 			return fmt.Errorf("export the cluster: %w", err)
 		}
-		definition, err := manifest.ControllerOf(export, id) // an incomplete export may have it
-		if err != nil {
-			return err
+		definition, err1 := manifest.ControllerOf(export, id) // an incomplete export may have it
+		switch {
+		case err1 != nil && err != nil:
+			return fmt.Errorf("%w; the export is not complete: %w", err1, err)
+		case err1 != nil:
+			return err1
 		}
 		if definition, err = manifest.SetImages(definition, images); err != nil {
 			return fmt.Errorf("service %s: %w", id, err)

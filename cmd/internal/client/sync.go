@@ -49,10 +49,13 @@ It reads the whole cluster by an export.`,
 			return err
 		}
 		_, report, err := plan(t, p, args[0], options)
-		if err != nil {
+		if overBudget := new(manifest.DeleteBudgetError); err != nil && !errors.As(err, &overBudget) {
 			return err
 		}
 		if err := c.output.write(t.out, report, func(w io.Writer) error { return writeReport(w, report) }); err != nil {
+			return err
+		}
+		if err != nil { // too much would be deleted, as the report shows
 			return err
 		}
 		if exitCode && !report.Empty() {
@@ -133,7 +136,7 @@ longer has: it shows the plan, and asks before it deletes anything. Scripts give
 		if err != nil {
 			return err
 		}
-		def, err := t.toSync(p, args[0], options, prune, yes)
+		def, err := t.toSync(ctx, p, args[0], options, prune, yes)
 		if err != nil {
 			return err
 		}
@@ -152,7 +155,7 @@ longer has: it shows the plan, and asks before it deletes anything. Scripts give
 
 // toSync returns what to sync: all objects of the folder, or with prune what a plan says,
 // once a person has confirmed its deletions.
-func (t *target) toSync(p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, error) {
+func (t *target) toSync(ctx context.Context, p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, error) {
 	if !prune {
 		desired, err := load(t, dir)
 		if err != nil {
@@ -174,12 +177,37 @@ func (t *target) toSync(p platform.Platform, dir string, options manifest.PlanOp
 	if !isTerminal(t.in) {
 		return platform.SyncDef{}, program.Usage("the plan deletes %d objects, and there is no terminal to ask at: give --yes", len(report.Delete))
 	}
-	fmt.Fprintf(t.err, "\nDelete %d objects? [y/N] ", len(report.Delete))
-	line, err := bufio.NewReader(t.in).ReadString('\n')
-	if answer := strings.ToLower(strings.TrimSpace(line)); err != nil || answer != "y" && answer != "yes" {
-		return platform.SyncDef{}, errors.New("not confirmed: nothing is changed")
+	switch answer, err := t.ask(ctx, fmt.Sprintf("\nDelete %d objects? [y/N] ", len(report.Delete))); {
+	case err != nil:
+		return platform.SyncDef{}, err
+	case answer != "y" && answer != "yes":
+		return platform.SyncDef{}, errNotConfirmed
 	}
 	return def, nil
+}
+
+var errNotConfirmed = errors.New("not confirmed: nothing is changed")
+
+// ask asks a person, and returns the answer in lower case, which is empty if there is none. When
+// ctx ends it returns an error. Its goroutine still reads then: nothing ends the read of a
+// terminal but the end of the process, which follows.
+func (t *target) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(t.err, question)
+	answers := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(t.in).ReadString('\n')
+		if err != nil {
+			line = ""
+		}
+		answers <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case answer := <-answers:
+		return answer, nil
+	case <-ctx.Done():
+		fmt.Fprintln(t.err)
+		return "", errNotConfirmed
+	}
 }
 
 // report writes what came of a sync. The error of a SyncError's objects is in the result, and

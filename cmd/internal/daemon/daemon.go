@@ -131,7 +131,7 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 
-	provider, endTraces, err := c.trace.Provider(ctx, "platform-daemon", attribute.String("platform.instance", c.instance))
+	provider, endTraces, err := c.trace.Provider(ctx, log, "platform-daemon", attribute.String("platform.instance", c.instance))
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	bus, err := natsbus.New(conn, c.nats.BusOptions(ofBus, log))
+	bus, err := c.nats.NewBus(conn, ofBus, log)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,11 @@ func (c *config) cluster(metrics kubernetes.Metrics, provider trace.TracerProvid
 	}
 	options := c.options
 	options.Metrics, options.TracerProvider, options.Logger = metrics, provider, log
-	return kubernetes.NewCluster(access, options)
+	cluster, err := kubernetes.NewCluster(access, options)
+	if err != nil { // it has made no request: an option, or what the kubeconfig says, is wrong
+		return nil, program.Usage("%w", err)
+	}
+	return cluster, nil
 }
 
 // wait waits until the daemon is to end. It returns nil if ctx has ended, and otherwise the

@@ -80,7 +80,7 @@ func (n *NATS) Connect(role string, log *slog.Logger) (*nats.Conn, <-chan struct
 		return nil, nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	if !conn.IsConnected() {
-		log.Warn("NATS does not answer yet; trying again until it does", "server", n.URL, "err", conn.LastError())
+		log.Warn("NATS does not answer yet; trying again until it does", "server", n.URL)
 	}
 	return conn, closed, nil
 }
@@ -101,6 +101,15 @@ func logAttempts(log *slog.Logger) nats.ConnErrHandler {
 	}
 }
 
+// HideCredentials returns a text that should be a URL without what may be credentials: what is
+// before an @, also where there is no scheme, so that package url would not find them.
+func HideCredentials(text string) string {
+	if at := strings.LastIndex(text, "@"); at >= 0 {
+		return "…" + text[at:]
+	}
+	return text
+}
+
 // options returns the options of the connection: those that a bus needs, and n's.
 func (n *NATS) options() ([]nats.Option, error) {
 	for _, one := range strings.Split(n.URL, ",") {
@@ -111,7 +120,7 @@ func (n *NATS) options() ([]nats.Option, error) {
 		case u.User != nil:
 			return nil, Usage("the NATS URL of %s holds credentials, which others can read: use --nats-user and %s, or --nats-creds", u.Host, passwordVariable)
 		case u.Scheme == "" || u.Host == "":
-			return nil, Usage("the NATS URL %q is invalid: want something like nats://127.0.0.1:4222", one)
+			return nil, Usage("the NATS URL %q is invalid: want something like nats://127.0.0.1:4222", HideCredentials(one))
 		}
 	}
 	options := natsbus.ConnectOptions()
@@ -204,6 +213,15 @@ func checkCredentials(file string) error {
 	}
 	key.Wipe()
 	return nil
+}
+
+// NewBus returns a bus on the connection.
+func (n *NATS) NewBus(conn *nats.Conn, metrics natsbus.Metrics, log *slog.Logger) (*natsbus.Bus, error) {
+	bus, err := natsbus.New(conn, n.BusOptions(metrics, log))
+	if err != nil { // an option is wrong, since there is a connection
+		return nil, Usage("the settings --bus-*: %w", err)
+	}
+	return bus, nil
 }
 
 // BusOptions returns the options of the bus on the connection.

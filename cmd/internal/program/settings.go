@@ -53,15 +53,14 @@ func loadSettings(cmd *cobra.Command) error {
 		if f.Changed || f.Name == configFlag || f.Name == "help" {
 			return
 		}
-		from, value := EnvName(f.Name), any(nil)
+		from, err := EnvName(f.Name), error(nil)
 		if text, ok := os.LookupEnv(from); ok && text != "" {
-			value = text
-		} else if value, ok = settings[f.Name]; ok {
-			from = file.Value.String()
-		} else {
-			return
+			err = f.Value.Set(text)
+			f.Changed = true
+		} else if value, ok := settings[f.Name]; ok {
+			from, err = file.Value.String(), setFlag(f, value)
 		}
-		if err := setFlag(f, value); err != nil {
+		if err != nil {
 			failed = append(failed, fmt.Errorf("--%s (from %s): %w", f.Name, from, err))
 		}
 	})
@@ -72,8 +71,9 @@ func loadSettings(cmd *cobra.Command) error {
 }
 
 // readSettings reads the configuration file; the name may be empty. To yaml/v3 the key yes is
-// a text, and to YAML 1.1 it is true.
-func readSettings(name string) (settings map[string]any, err error) {
+// a text, and to YAML 1.1 it is true. The values are nodes, since a flag gets a value as it is
+// written: as numbers, the instance 0123 would be 83, and the version 1.10 would be 1.1.
+func readSettings(name string) (settings map[string]yaml.Node, err error) {
 	if name == "" {
 		return nil, nil
 	}
@@ -103,29 +103,44 @@ func isSetting(cmd *cobra.Command, name string) bool {
 	return false
 }
 
-// setFlag sets a flag to a value of the environment or of the file, where a list is a list.
-// The flag counts as changed.
-func setFlag(f *pflag.Flag, value any) error {
-	list, isList := value.([]any)
+// setFlag sets a flag to a value of the file, where a list is a list. The flag counts as changed.
+func setFlag(f *pflag.Flag, value yaml.Node) error {
+	f.Changed = true
+	if value.Kind == yaml.AliasNode {
+		value = *value.Alias
+	}
 	slice, isSlice := f.Value.(pflag.SliceValue)
 	switch {
-	case isList && !isSlice:
+	case value.Kind == yaml.SequenceNode && !isSlice:
 		return errors.New("want one value, not a list")
-	case isList:
-		texts := make([]string, len(list))
-		for i, one := range list {
-			texts[i] = fmt.Sprint(one)
-		}
-		if err := slice.Replace(texts); err != nil {
+	case value.Kind != yaml.SequenceNode:
+		text, err := scalar(&value)
+		if err != nil {
 			return err
 		}
-	default:
-		if err := f.Value.Set(fmt.Sprint(value)); err != nil {
+		return f.Value.Set(text)
+	}
+	texts := make([]string, len(value.Content))
+	for i, one := range value.Content {
+		var err error
+		if texts[i], err = scalar(one); err != nil {
 			return err
 		}
 	}
-	f.Changed = true
-	return nil
+	return slice.Replace(texts)
+}
+
+// scalar returns a single value as it is written.
+func scalar(node *yaml.Node) (string, error) {
+	switch {
+	case node.Kind == yaml.AliasNode:
+		return scalar(node.Alias)
+	case node.Kind != yaml.ScalarNode:
+		return "", errors.New("want a single value")
+	case node.Tag == "!!null":
+		return "", errors.New("there is no value; want one, or no such line")
+	}
+	return node.Value, nil
 }
 
 // TokenVariable is the environment variable with the bearer token of a service. It has no flag.

@@ -64,6 +64,20 @@ func TestSettings(t *testing.T) {
 	got, _ = run("one", "--a-name", "given", "--list=", "--yes=false")
 	assert.Equal(t, settings{"given", []string{}, 3 * time.Second, false, true}, got)
 
+	// A value is as it is written, also where YAML takes it for a number or a date.
+	for _, text := range []string{"0123", "1.10", "1e3", "2024-01-01", "yes", "true", "~x"} {
+		write("a-name: " + text + "\nlist: [" + text + "]\n")
+		t.Setenv("PLATFORM_A_NAME", "")
+		t.Setenv("PLATFORM_LIST", "")
+		got, _ = run("one")
+		assert.Equal(t, text, got.name)
+		assert.Equal(t, []string{text}, got.list)
+	}
+	write("a-name: &a x\nlist: [*a]\n")
+	got, _ = run("one")
+	assert.Equal(t, []string{"x"}, got.list)
+	write("a-name: of the file\n")
+
 	// An empty variable, as a manifest may have it, sets nothing.
 	t.Setenv("PLATFORM_A_NAME", "")
 	got, _ = run("one")
@@ -74,6 +88,10 @@ func TestSettings(t *testing.T) {
 		"A-NAME: x\n":            "another case",
 		"config: x\n":            "a file that names a file",
 		"a-name: [x]\n":          "a list in place of a value",
+		"a-name: {x: y}\n":       "a map in place of a value",
+		"a-name:\n":              "no value",
+		"list: [a, null]\n":      "no value in a list",
+		"list: [[a]]\n":          "a list in a list",
 		"limit: soon\n":          "no duration",
 		"yes: maybe\n":           "no boolean",
 		"a-name: x\na-name: y\n": "a name twice",

@@ -3,9 +3,11 @@ package program
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/url"
 
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -27,8 +29,9 @@ func (t *Trace) AddFlags(flags *pflag.FlagSet) {
 }
 
 // Provider returns what makes spans, and a function that sends the rest of them and ends it.
-// Spans have the attribute service.name, and the others given.
-func (t *Trace) Provider(ctx context.Context, name string, attributes ...attribute.KeyValue) (trace.TracerProvider, func(context.Context) error, error) {
+// Spans have the attribute service.name, and the others given. That spans cannot be sent is
+// logged.
+func (t *Trace) Provider(ctx context.Context, log *slog.Logger, name string, attributes ...attribute.KeyValue) (trace.TracerProvider, func(context.Context) error, error) {
 	if t.Endpoint == "" {
 		return noop.NewTracerProvider(), func(context.Context) error { return nil }, nil
 	}
@@ -48,6 +51,8 @@ func (t *Trace) Provider(ctx context.Context, name string, attributes ...attribu
 	if err != nil {
 		return nil, nil, fmt.Errorf("trace: %w", err)
 	}
+	// The default handler writes lines to standard error that are not in the log's format.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces", "err", err) }))
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(t.Ratio))),

@@ -39,7 +39,8 @@ const healthPath = "/healthz"
 
 // handler returns the handler of all paths.
 func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
-	guarded := guard(token, jsonErrors(a.mux(a.routes(metrics))))
+	// Inside of the guard, so that only who has the token makes spans, and decides which are sent.
+	guarded := guard(token, traced(jsonErrors(a.mux(a.routes(metrics))), a.traces))
 	open := jsonErrors(a.mux([]route{{"GET", healthPath, nil, health}}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == healthPath {

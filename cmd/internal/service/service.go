@@ -94,6 +94,8 @@ func (c *config) check() (instances []flux.InstanceID, err error) {
 	switch {
 	case c.maxBody <= 0 || c.maxBodies < c.maxBody:
 		return nil, program.Usage("--max-body is %d and --max-bodies is %d; want the first above 0 and the second at least as large", c.maxBody, c.maxBodies)
+	case c.call <= 0 || c.drain < 0:
+		return nil, program.Usage("--call-timeout is %v and --drain-timeout is %v; want the first above 0 and the second not negative", c.call, c.drain)
 	case c.embedded != "" && c.nats.URL != "":
 		return nil, program.Usage("--embedded-nats and --nats (or %s) are both set, and only one server can be used", program.EnvName("nats"))
 	case c.embedded == "" && c.nats.URL == "":
@@ -133,7 +135,7 @@ func (c *config) run(ctx context.Context) error {
 	if err := errors.Join(err0, err1); err != nil {
 		return err
 	}
-	provider, endTraces, err := c.trace.Provider(ctx, "platform-service")
+	provider, endTraces, err := c.trace.Provider(ctx, log, "platform-service")
 	if err != nil {
 		return err
 	}
@@ -142,7 +144,7 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	bus, err := natsbus.New(conn, c.nats.BusOptions(ofBus, log))
+	bus, err := c.nats.NewBus(conn, ofBus, log)
 	if err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (c *config) run(ctx context.Context) error {
 		}
 		return nil
 	}, log)
-	server, err := program.Serve(c.listen, traced(a.handler(token, metrics, health), provider), program.Limits{Call: c.call}, log)
+	server, err := program.Serve(c.listen, a.handler(token, metrics, health), program.Limits{Call: c.call}, log)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,13 @@
 package manifests_test
 
 import (
+	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -41,6 +43,7 @@ func TestUnitRestarts(t *testing.T) {
 		"Service.RestartSec":               "1s",
 		"Service.RestartSteps":             "8",
 		"Service.RestartMaxDelaySec":       "5min",
+		"Service.LimitCORE":                "0",
 	} {
 		assert.Equal(t, []string{want}, settings[name], name)
 	}
@@ -48,6 +51,26 @@ func TestUnitRestarts(t *testing.T) {
 	assert.Equal(t, 2, code, "nothing is set")
 	output, code := run(t, nil, "daemon", "--instance=a", "--nats=nats://127.0.0.1:1", "--kubeconfig=/nowhere")
 	assert.Equal(t, 1, code, output)
+}
+
+// A crash does not look like wrong settings: with the environment of the unit it ends by a signal.
+func TestUnitRestartsAfterACrash(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), program(t), "service", "--embedded-nats=127.0.0.1:0", "--listen=127.0.0.1:0")
+	cmd.Dir = t.TempDir()
+	cmd.Env = append([]string{"HOME=" + cmd.Dir}, readUnit(t)["Service.Environment"]...)
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	crashed, lines := false, bufio.NewScanner(log)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "serving HTTP") {
+			require.NoError(t, cmd.Process.Signal(syscall.SIGQUIT)) // to the Go runtime it is like a panic
+			crashed = true
+		}
+	}
+	cmd.Wait() //nolint:errcheck // it has crashed
+	assert.True(t, crashed)
+	assert.True(t, cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled(), cmd.ProcessState)
 }
 
 // The program is called with flags that it has, and each file that it is given is loaded as a
