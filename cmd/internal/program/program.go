@@ -86,10 +86,10 @@ func exitCode(err error) int {
 		return ExitUsage
 	case errors.Is(err, ErrDiffers):
 		return ExitDiffers
+	case errors.As(err, &ofSync), errors.As(err, &ofApply): // also if some were not available
+		return ExitPartly
 	case errors.Is(err, platform.ErrPlatformNotAvailable):
 		return ExitUnavailable
-	case errors.As(err, &ofSync), errors.As(err, &ofApply):
-		return ExitPartly
 	}
 	return ExitFailed
 }

@@ -28,8 +28,11 @@ type planRequest struct {
 
 func planRequestOf(query url.Values, h http.Header, body *chunks) (p planRequest, err error) {
 	p.options = manifest.PlanOptions{SyncSet: query.Get("set"), Namespace: query.Get("namespace")}
-	if p.options.DeleteBudget, err = number(query, "deleteBudget", -1, maxDeletions); err != nil {
+	if p.options.DeleteBudget, err = number(query, "deleteBudget", 0, maxDeletions); err != nil {
 		return p, err
+	}
+	if query.Has("deleteBudget") && p.options.DeleteBudget == 0 {
+		p.options.DeleteBudget = -1 // 0 is the default to PlanOptions
 	}
 	for _, one := range []struct {
 		name  string

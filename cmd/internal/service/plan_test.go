@@ -130,8 +130,8 @@ func TestWrongPlansCostNoExport(t *testing.T) {
 		{"", jsonType, `{"actions":[{"Apply":"a"}]}`, "unknown field"},
 		{"?set=a/b", "", webYAML, "the name of the sync set"},
 		{"?namespace=A", "", webYAML, "the namespace"},
-		{"?deleteBudget=many", "", webYAML, `parameter deleteBudget=\"many\": want a number from -1 to 1000000`},
-		{"?deleteBudget=-2", "", webYAML, "parameter deleteBudget"},
+		{"?deleteBudget=many", "", webYAML, `parameter deleteBudget=\"many\": want a number from 0 to 1000000`},
+		{"?deleteBudget=-1", "", webYAML, "parameter deleteBudget"},
 		{"?allowDeleteCRDs=", "", webYAML, "parameter allowDeleteCRDs"},
 		{"?allowDeletePVCs=1", "", webYAML, "parameter allowDeletePVCs"},
 		{"?allowDeleteNamespaces=no", "", webYAML, "parameter allowDeleteNamespaces"},
@@ -171,7 +171,7 @@ func TestPlanOptions(t *testing.T) {
 		require.Equal(t, http.StatusOK, code, text)
 		assert.Equal(t, want, [2]int{len(p.Refused), len(p.Delete)}, query)
 	}
-	for query, want := range map[string]int{"": 200, "&deleteBudget=-1": 409, "&deleteBudget=1": 200} {
+	for query, want := range map[string]int{"": 200, "&deleteBudget=0": 409, "&deleteBudget=1": 200} {
 		code, p, text := askPlan(t, url+planPath+"?set=demo&allowDeletePVCs=true"+query, webYAML)
 		assert.Equal(t, want, code, text)
 		if code == http.StatusConflict {
