@@ -153,9 +153,9 @@ func brokenErrors() []brokenTransport {
 				return changed(&flux.BaseError{Err: errors.Unwrap(err)})
 			}
 			return err
-		}), []string{"the help text"}, 0, false}, brokenTransport{ruleError, "forgets the text of a " + kind, "Ping/keeps other helpful errors", changeErrors(func(err error) error {
+		}), []string{"the help text"}, 0, false}, brokenTransport{ruleError, "forgets the cause of a " + kind, "Ping/keeps other helpful errors", changeErrors(func(err error) error {
 			if switched(err) == kind {
-				return changed(&flux.BaseError{Help: helpIn(err), Err: errors.New("failed")})
+				return changed(&flux.BaseError{Help: helpIn(err)})
 			}
 			return err
 		}), []string{"with the text"}, 0, false})
@@ -328,6 +328,12 @@ func brokenErrors() []brokenTransport {
 				}
 				return err
 			}), []string{"errors.As finds no platform." + method + "Error"}, 0, false},
+			brokenTransport{ruleError, "takes entries of " + method + " out of a plain error", method + "/reports every failure of another hop", changeErrors(func(err error) error {
+				if switched(err) == "" {
+					return errors.Unwrap(err)
+				}
+				return err
+			}), []string{"with the text"}, 0, false},
 			brokenTransport{ruleError, "does not look for entries of " + method + " in a plain error", method + "/reports every failure of another hop", changeErrors(func(err error) error {
 				if switched(err) == "" {
 					return ClusterError(asPlainText(err))

@@ -199,6 +199,16 @@ func brokenOverlap() []brokenTransport {
 				return r.send(mock)
 			}}
 		}, []string{"had not reached the platform", "panic: one at a time, please"}, 0, false},
+		{ruleConcurrent, "ends the goroutine of the second call at a time", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			var calls atomic.Int32
+			return &adapter{func(r request) answer {
+				defer calls.Add(-1)
+				if calls.Add(1) > 1 {
+					runtime.Goexit()
+				}
+				return r.send(mock)
+			}}
+		}, []string{"had not reached the platform", errExited.Error()}, 0, false},
 		{ruleConcurrent, "has room for 128 answers", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
 			var calls atomic.Int32
 			return &adapter{func(r request) answer {

@@ -224,7 +224,7 @@ func keepsWhatIsRead(pt *platformTest, method string) error {
 	if !h.sameAs(want) {
 		return mismatch(method+", during the call, had its arguments changed", h.arguments(), want.arguments())
 	}
-	return pt.end(h, call, numberedAnswer(method, 1))
+	return nil
 }
 
 // contextCases check WithContext.

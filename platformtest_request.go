@@ -219,7 +219,7 @@ func echo(r request) (a answer) {
 	case "Apply":
 		failed := ApplyError{}
 		for _, def := range r.defs {
-			failed[def.ServiceID] = fmt.Errorf("%s, async %v", def.NewDefinition, def.Async)
+			failed[def.ServiceID] = errors.New(string(def.NewDefinition))
 		}
 		a.err = failed
 	case "Export":
@@ -248,7 +248,7 @@ func numberedRequest(method string, n int) request {
 	case "SomeServices":
 		r.ids = []flux.ServiceID{id, "default/db"}
 	case "Apply":
-		r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n), Async: true}}
+		r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n)}}
 	case "Sync":
 		r.def = SyncDef{Actions: []SyncAction{
 			{ResourceID: "b", Delete: ResourceDef("kind: Old\n"), Apply: fmt.Appendf(nil, "kind: New # %03d\n", n)},
@@ -285,6 +285,6 @@ func sampleService(id flux.ServiceID, namespace string) Service {
 		IP:         "10.0.0.1",
 		Metadata:   map[string]string{"namespace": namespace},
 		Status:     "ready",
-		Containers: ContainersOrExcuse{Containers: []Container{{Name: namespace, Image: "image/" + string(id)}}},
+		Containers: ContainersOrExcuse{Containers: []Container{{Name: namespace}}},
 	}
 }

@@ -148,6 +148,23 @@ func TestBatteryEndsBeforeTheDeadline(t *testing.T) {
 	assert.Equal(t, time.Minute, BatteryOptions{Wait: time.Minute}.before(time.Time{}, false).Wait)
 }
 
+func TestBatteryCallsTakeAsLongAsTheOptionsSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		impatient := intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if time.Since(begin) > time.Second {
+				return answer{err: UnavailableError(assert.AnError)}
+			}
+			return a
+		})
+		slow := caseNamed("Overlap/lets calls take their time")
+		require.NoError(t, slow.run(impatient, BatteryOptions{}))
+		err := slow.run(impatient, BatteryOptions{SlowCall: time.Minute, Wait: time.Hour})
+		require.ErrorContains(t, err, "after a call that took 1m0s")
+	})
+}
+
 // A case that fails leaves no goroutine behind, if the transport does not: the bubble waits
 // for all of them.
 func TestBatteryEndsTheCallsThatItHolds(t *testing.T) {
