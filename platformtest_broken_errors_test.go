@@ -138,6 +138,29 @@ func brokenErrors() []brokenTransport {
 		loses("bare", func(error) bool { return false }),
 	)
 
+	for form := range fatalForms(nil) {
+		rows = append(rows, brokenTransport{ruleFatal, "loses the cause of a FatalError that is " + form, "FatalError/" + form, changeErrors(func(error) error {
+			return FatalError{}
+		}), []string{"lacks the text of the FatalError"}, 0, false})
+	}
+	for kind, changed := range map[string]func(*flux.BaseError) error{
+		"flux.Missing":           func(base *flux.BaseError) error { return flux.Missing{BaseError: base} },
+		"flux.ServerException":   func(base *flux.BaseError) error { return flux.ServerException{BaseError: base} },
+		"flux.UserConfigProblem": func(base *flux.BaseError) error { return flux.UserConfigProblem{BaseError: base} },
+	} {
+		rows = append(rows, brokenTransport{ruleError, "forgets the help of a " + kind, "Ping/keeps other helpful errors", changeErrors(func(err error) error {
+			if switched(err) == kind {
+				return changed(&flux.BaseError{Err: errors.Unwrap(err)})
+			}
+			return err
+		}), []string{"the help text"}, 0, false}, brokenTransport{ruleError, "forgets the cause of a " + kind, "Ping/keeps other helpful errors", changeErrors(func(err error) error {
+			if switched(err) == kind {
+				return changed(&flux.BaseError{Help: helpIn(err)})
+			}
+			return err
+		}), []string{"with the text"}, 0, false})
+	}
+
 	for _, bad := range []struct {
 		name, in, says string
 		change         func(error) error
@@ -154,9 +177,33 @@ func brokenErrors() []brokenTransport {
 			}
 			return err
 		}},
+		{"sends nothing of a ClusterError that is empty", "keeps a ClusterError", "the help text", func(err error) error {
+			if helpful, ok := err.(flux.UserConfigProblem); ok && helpful.Err == nil {
+				return flux.UserConfigProblem{}
+			}
+			return err
+		}},
 		{"looks into a ClusterError that is empty", "keeps a ClusterError", "panic: runtime error", func(err error) error {
 			if helpful, ok := err.(flux.UserConfigProblem); ok {
 				_ = helpful.Err.Error()
+			}
+			return err
+		}},
+		{"takes the cause out of a ClusterError", "keeps a ClusterError", "of another type", func(err error) error {
+			if helpful, ok := err.(flux.UserConfigProblem); ok && helpful.Err != nil {
+				return helpful.Err
+			}
+			return err
+		}},
+		{"takes a long error for a lost connection", "keeps a plain error plain", "does errors.Is find ErrPlatformNotAvailable", func(err error) error {
+			if len(err.Error()) > 32<<10 {
+				return UnavailableError(err)
+			}
+			return err
+		}},
+		{"does not know flux.ServerException", "keeps other helpful errors", "flux.ServerException", func(err error) error {
+			if _, ok := err.(flux.ServerException); ok {
+				return anyClusterError(err)
 			}
 			return err
 		}},
@@ -176,12 +223,12 @@ func brokenErrors() []brokenTransport {
 		rows = append(rows, brokenTransport{ruleError, bad.name, "Ping/" + bad.in, changeErrors(bad.change), []string{bad.says}, 0, false})
 	}
 
-	rows = append(rows, brokenTransport{ruleFatal, "replaces the text of a FatalError", "Export/keeps a FatalError", changeErrors(func(err error) error {
+	rows = append(rows, brokenTransport{ruleFatal, "loses the cause of a FatalError", "Export/keeps a FatalError", changeErrors(func(err error) error {
 		if _, ok := AsFatal(err); ok {
-			return FatalError{Err: errors.New("connection lost")}
+			return FatalError{}
 		}
 		return err
-	}), []string{"lacks the text of the FatalError", "connection lost"}, 0, false})
+	}), []string{"lacks the text of the FatalError", "no cause given"}, 0, false})
 
 	// Entries, of both errors that have any.
 	for _, method := range []string{"Apply", "Sync"} {
@@ -224,12 +271,26 @@ func brokenErrors() []brokenTransport {
 			}
 			return id, err
 		})
+		once := map[string]bool{}
+		entry(ruleEntries, "keeps one entry for each text", "reports every failure", "holding", func(id string, err error) (string, error) {
+			if once[err.Error()] {
+				return "", dropped
+			}
+			once[err.Error()] = true
+			return id, err
+		})
+		entry(ruleEntries, "does not know an UnavailableError in entries", "reports every failure", "in entry", func(id string, err error) (string, error) {
+			if switched(err) != "" && errors.Is(err, ErrPlatformNotAvailable) {
+				err = asPlainText(err)
+			}
+			return id, err
+		})
 		entry(ruleSentinel, "forgets what entries match", "keeps what errors.Is finds in entries", "does errors.Is find", func(id string, err error) (string, error) {
 			return id, errors.New(textOf(err))
 		})
 		n := 0
-		entry(ruleSize, "sends 1000 failures at most", "reports 10,000 failures", "holding", func(id string, err error) (string, error) {
-			if n++; n > 1000 {
+		entry(ruleSize, "sends 9999 failures at most", "reports 10,000 failures", "holding", func(id string, err error) (string, error) {
+			if n++; n > 9999 {
 				return "", dropped
 			}
 			return id, err
@@ -250,7 +311,13 @@ func brokenErrors() []brokenTransport {
 					return e
 				}
 				return err
-			}), []string{`"all":"1 failed"`}, 0, false},
+			}), []string{`map["all":"1 failed" "default/web":"the disk is full"]`}, 0, false},
+			brokenTransport{ruleSize, "sends 3 MiB of entries at most of " + method, method + "/reports long texts", changeErrors(func(err error) error {
+				if len(err.Error()) > 3<<20 {
+					return UnavailableError(errors.New("message too long"))
+				}
+				return err
+			}), []string{"returned an error of another type", "message too long"}, 0, false},
 			brokenTransport{ruleEntries, "wraps the entries of " + method, method + "/reports a single failure", changeErrors(ClusterError),
 				[]string{"returned an error of another type", "flux.UserConfigProblem"}, 0, false},
 			brokenTransport{ruleEntries, "sends the entries of " + method + " as text", method + "/reports a single failure", changeErrors(asPlainText),
@@ -261,6 +328,12 @@ func brokenErrors() []brokenTransport {
 				}
 				return err
 			}), []string{"errors.As finds no platform." + method + "Error"}, 0, false},
+			brokenTransport{ruleError, "takes entries of " + method + " out of a plain error", method + "/reports every failure of another hop", changeErrors(func(err error) error {
+				if switched(err) == "" {
+					return errors.Unwrap(err)
+				}
+				return err
+			}), []string{"with the text"}, 0, false},
 			brokenTransport{ruleError, "does not look for entries of " + method + " in a plain error", method + "/reports every failure of another hop", changeErrors(func(err error) error {
 				if switched(err) == "" {
 					return ClusterError(asPlainText(err))

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -34,6 +36,11 @@ func brokenMemory() []brokenTransport {
 				}
 				return a
 			}), []string{"Apply left its arguments as", `\x00\x00`}, 0, false},
+		{ruleCaller, "sorts its caller's actions", "Sync/leaves its arguments alone",
+			intercept(func(next Platform, r request) answer {
+				slices.SortFunc(r.def.Actions, func(a, b SyncAction) int { return cmp.Compare(a.ResourceID, b.ResourceID) })
+				return r.send(next)
+			}), []string{"Sync left its arguments as", `got {Actions:[{ResourceID:"a"`}, 0, false},
 		{ruleCaller, "empties its caller's actions", "Sync/leaves its arguments alone",
 			intercept(func(next Platform, r request) answer {
 				a := r.send(next)
@@ -182,21 +189,58 @@ func (e *reusedError) Error() string { return e.text }
 // brokenOverlap has transports that do not expect several calls at a time.
 func brokenOverlap() []brokenTransport {
 	rows := []brokenTransport{
-		{ruleConcurrent, "mixes answers up", "Overlap/gives each of 64 concurrent calls its own answer", func(mock Platform) Platform {
-			var mu sync.Mutex
-			last := map[string]answer{}
+		{ruleConcurrent, "panics at the second call at a time", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			var calls atomic.Int32
 			return &adapter{func(r request) answer {
+				defer calls.Add(-1)
+				if calls.Add(1) > 1 {
+					panic("one at a time, please")
+				}
+				return r.send(mock)
+			}}
+		}, []string{"had not reached the platform", "panic: one at a time, please"}, 0, false},
+		{ruleConcurrent, "ends the goroutine of the second call at a time", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			var calls atomic.Int32
+			return &adapter{func(r request) answer {
+				defer calls.Add(-1)
+				if calls.Add(1) > 1 {
+					runtime.Goexit()
+				}
+				return r.send(mock)
+			}}
+		}, []string{"had not reached the platform", errExited.Error()}, 0, false},
+		{ruleConcurrent, "has room for 128 answers", "Overlap/gives 256 calls that end in reverse order their own answers", func(mock Platform) Platform {
+			var calls atomic.Int32
+			return &adapter{func(r request) answer {
+				full := calls.Add(1) > 128
 				a := r.send(mock)
-				mu.Lock()
-				defer mu.Unlock()
-				if other, ok := last[r.method]; ok {
-					a, last[r.method] = other, a
-				} else {
-					last[r.method] = a
+				if full {
+					return answer{}
 				}
 				return a
 			}}
-		}, nil, 0, false},
+		}, []string{"failed, but returned no error"}, 0, false},
+		{ruleConcurrent, "refuses a call when no ID of one byte is free", "Overlap/gives a call its own answer after 300 others", func(mock Platform) Platform {
+			var mu sync.Mutex
+			var next byte
+			inUse := map[byte]bool{}
+			return &adapter{func(r request) answer {
+				mu.Lock()
+				next++
+				id := next
+				refused := inUse[id]
+				inUse[id] = true
+				mu.Unlock()
+				if refused {
+					return answer{err: errors.New("the ID is in use")}
+				}
+				a := r.send(mock)
+				mu.Lock()
+				defer mu.Unlock()
+				delete(inUse, id)
+				return a
+			}}
+		}, []string{"the ID is in use"}, 0, false},
 		{ruleConcurrent, "panics when many call", "Overlap/gives each of 64 concurrent calls its own answer", intercept(func(next Platform, r request) answer {
 			if r.namespace != "" && r.namespace != "ns-000" {
 				panic("one at a time, please")
@@ -280,7 +324,7 @@ func brokenOverlap() []brokenTransport {
 				return r.send(next)
 			}
 			return a
-		}), []string{"the number of times that a slow Sync was made", "got 2"}, 0, false},
+		}), []string{"the number of times that a slow Sync was made", "got 2\n    want 1\n"}, 0, false},
 		{ruleDuration, "makes a slow Apply again", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
 			begin := time.Now()
 			a := r.send(next)
@@ -289,6 +333,23 @@ func brokenOverlap() []brokenTransport {
 			}
 			return a
 		}), []string{"the number of times that a slow Apply was made", "got 2"}, 0, false},
+	}
+	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+		rows = append(rows, brokenTransport{ruleConcurrent, "mixes answers of " + method + " up", "Overlap/gives each of 64 concurrent calls its own answer", onlyFor(method, func(mock Platform) Platform {
+			var mu sync.Mutex
+			var last *answer
+			return &adapter{func(r request) answer {
+				a := r.send(mock)
+				mu.Lock()
+				defer mu.Unlock()
+				if last == nil {
+					last = &a
+					return a
+				}
+				a, *last = *last, a
+				return a
+			}}
+		}), []string{method + " returned"}, 0, false})
 	}
 	for i, method := range methods {
 		rows = append(rows, brokenTransport{ruleSlow, fmt.Sprintf("serves %d calls of %s at a time", i+1, method), "Overlap/is not held up by " + method, func(mock Platform) Platform {
@@ -302,6 +363,18 @@ func brokenOverlap() []brokenTransport {
 			}}
 		}, []string{"hang: " + method}, hasty, false})
 	}
+	rows = append(rows, brokenTransport{ruleSlow, "is busy during Sync", "Overlap/is not held up by Sync", func(mock Platform) Platform {
+		var syncing atomic.Int32
+		return &adapter{func(r request) answer {
+			if r.method == "Sync" {
+				syncing.Add(1)
+				defer syncing.Add(-1)
+			} else if syncing.Load() > 0 {
+				return answer{err: errors.New("busy")}
+			}
+			return r.send(mock)
+		}}
+	}, []string{"AllServices succeeded, but returned an error", "busy"}, 0, false})
 	return append(rows, brokenTransport{ruleSlow, "holds a lock during Sync that Ping wants too", "Overlap/is not held up by Sync", func(mock Platform) Platform {
 		var mu sync.RWMutex
 		return &adapter{func(r request) answer {
@@ -334,6 +407,11 @@ func brokenContexts() []brokenTransport {
 					}}
 				}}
 			}, []string{"calls that the platform received"}, 0, false},
+			brokenTransport{ruleView, "has a view that loses the answer of " + method, "WithContext/passes on " + method, func(mock Platform) Platform {
+				return viewer{mock, func(context.Context) Platform {
+					return onlyFor(method, intercept(func(next Platform, r request) answer { r.send(next); return answer{} }))(mock)
+				}}
+			}, []string{method + " "}, 0, false},
 			brokenTransport{ruleEnded, "has a view that makes " + method + " always", "WithContext/refuses " + method + " once the context has ended", func(mock Platform) Platform {
 				return viewer{mock, func(ctx context.Context) Platform {
 					return &adapter{func(r request) answer {
@@ -347,6 +425,18 @@ func brokenContexts() []brokenTransport {
 	}
 	endedIn := "WithContext/refuses Sync once the context has ended"
 	return append(rows,
+		brokenTransport{ruleView, "has a view for one call", "WithContext/passes on Sync", func(mock Platform) Platform {
+			return viewer{mock, func(context.Context) Platform {
+				closed := false
+				return &adapter{func(r request) answer {
+					if closed {
+						return answer{err: errors.New("connection closed")}
+					}
+					closed = true
+					return r.send(mock)
+				}}
+			}}
+		}, []string{"calls that the platform received", "connection closed"}, 0, false},
 		brokenTransport{ruleEnded, "returns context.Canceled for a cause", endedIn, func(mock Platform) Platform {
 			return viewer{mock, func(ctx context.Context) Platform {
 				return &adapter{func(r request) answer {
@@ -428,6 +518,45 @@ func brokenContexts() []brokenTransport {
 				return p
 			}}
 		}, []string{"after the context of a view had ended"}, 0, false},
+		brokenTransport{ruleOthers, "sets the context of the original too", "WithContext/leaves other calls alone", func(mock Platform) Platform {
+			last := context.Background()
+			return viewer{&adapter{func(r request) answer { return r.send(WithContext(last, plain(mock))) }}, func(ctx context.Context) Platform {
+				last = ctx
+				return WithContext(ctx, plain(mock))
+			}}
+		}, []string{"of another view, after the context of a view had ended"}, 0, false},
+		brokenTransport{ruleOthers, "has one context for all views", "WithContext/leaves other calls alone", func(mock Platform) Platform {
+			var last context.Context
+			return viewer{mock, func(ctx context.Context) Platform {
+				last = ctx
+				return &adapter{func(r request) answer { return r.send(WithContext(last, plain(mock))) }}
+			}}
+		}, []string{"of another view, after the context of a view had ended"}, 0, false},
+		brokenTransport{ruleOthers, "connects anew when the context of a view has ended", "WithContext/leaves other calls alone", func(mock Platform) Platform {
+			var mu sync.Mutex
+			connection := make(chan struct{})
+			return viewer{mock, func(ctx context.Context) Platform {
+				return &adapter{func(r request) answer {
+					mu.Lock()
+					own := connection
+					mu.Unlock()
+					answered := make(chan answer, 1)
+					go func() { answered <- r.send(mock) }()
+					select {
+					case a := <-answered:
+						return a
+					case <-own:
+						return answer{err: errors.New("connection closed")}
+					case <-ctx.Done():
+						mu.Lock()
+						defer mu.Unlock()
+						close(connection)
+						connection = make(chan struct{})
+						return answer{err: context.Cause(ctx)}
+					}
+				}}
+			}}
+		}, []string{"in progress when the context of a view ended", "connection closed"}, 0, true},
 		brokenTransport{ruleOthers, "closes the connection of all views", "WithContext/leaves other calls alone", func(mock Platform) Platform {
 			closed := make(chan struct{})
 			closeAll := sync.OnceFunc(func() { close(closed) })

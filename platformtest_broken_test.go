@@ -154,7 +154,7 @@ func brokenArguments() []brokenTransport {
 				short := flux.ServiceIDSet{}
 				short.Add(r.ignored.ToSlice()[:min(1000, len(r.ignored))])
 				r.ignored = short
-			}), []string{"characters, different from character"}, 0, false},
+			}), []string{"characters, different from character", `"default/01000":{}`}, 0, false},
 		{ruleSize, "asks for 1000 IDs at most", "SomeServices/passes on 10,000 entries",
 			changeRequests(func(r *request) { r.ids = r.ids[:min(1000, len(r.ids))] }), []string{"different from character"}, 0, false},
 		{ruleSize, "applies in parts of 1000", "Apply/passes on 10,000 entries",
@@ -171,16 +171,16 @@ func brokenArguments() []brokenTransport {
 				for i := range r.defs {
 					r.defs[i].NewDefinition = r.defs[i].NewDefinition[:min(1<<20, len(r.defs[i].NewDefinition))]
 				}
-			}), []string{"characters, different from character", "…"}, 0, false},
+			}), []string{"characters, different from character", "got …", "… ("}, 0, false},
 		{ruleSize, "refuses a large resource", "Sync/passes on 4 MiB",
 			intercept(func(next Platform, r request) answer {
 				for _, action := range r.def.Actions {
 					if len(action.Apply) > 1<<20 {
-						return answer{err: errors.New("ResourceExhausted: received message larger than max")}
+						return answer{err: errors.New("ResourceExhausted: received message larger than max" + strings.Repeat(", at hop.go", 1000))}
 					}
 				}
 				return r.send(next)
-			}), []string{"got []", `want ["Sync"]`, "the call returned the error: ResourceExhausted"}, 0, false},
+			}), []string{"got []", `want ["Sync"]`, "the call returned the error: ResourceExhausted", "…"}, 0, false},
 	}
 	for name, change := range map[string]func(string) string{
 		"names the nameless":        func(s string) string { return cmp.Or(s, "default") },
@@ -313,7 +313,7 @@ func brokenResults() []brokenTransport {
 				if a.services != nil {
 					a.err = nil
 				}
-			}), []string{"SomeServices failed, but returned no error", "kube-system: forbidden"}, 0, false},
+			}), []string{"SomeServices failed, but returned no error", "got nil", "kube-system: forbidden"}, 0, false},
 		{rulePartial, "drops an export beside an error", "Export/keeps a result beside an error",
 			changeAnswers(func(_ request, a *answer) {
 				if a.err != nil {
@@ -338,6 +338,12 @@ func brokenResults() []brokenTransport {
 					a.export = []byte("[]\n")
 				}
 			}), []string{`got "[]\n"`}, 0, false},
+		{ruleResults, "masks what is not ASCII, in place", "Export/returns every byte",
+			changeAnswers(func(_ request, a *answer) {
+				for i, b := range a.export {
+					a.export[i] = b & 0x7f
+				}
+			}), []string{"Export returned"}, 0, false},
 		{ruleResults, "makes DOS line endings Unix ones", "Export/returns every byte",
 			changeAnswers(func(_ request, a *answer) {
 				a.export = []byte(strings.ReplaceAll(string(a.export), "\r\n", "\n"))

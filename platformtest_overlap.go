@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/platformbus/platform/flux"
 )
 
 var (
@@ -95,13 +92,13 @@ func (pt *platformTest) arrival(held <-chan heldCall, call startedCall) (heldCal
 // end has the far end answer a held call, and waits for the call to return the answer.
 func (pt *platformTest) end(h heldCall, call startedCall, with answer) error {
 	pt.setStep("%s, which the platform has answered,", call.method)
-	h.answer <- with.clone()
+	h.answer <- with
 	return (<-call.returned).diff(call.request, with)
 }
 
 // endsInReverse holds 256 calls, and has the platform answer them from the last to the first.
 func endsInReverse(pt *platformTest) error {
-	held := pt.far.hold(func(r request) bool { return r.method != "Ping" && r.method != "Version" })
+	held := pt.far.hold(func(request) bool { return true })
 	var calls []startedCall
 	var there []heldCall
 	for i := range 256 {
@@ -123,7 +120,7 @@ func endsInReverse(pt *platformTest) error {
 	for n, h := range slices.Backward(there) {
 		pt.setStep("%s, which the platform has answered,", h.method)
 		want := numberedAnswer(h.method, n)
-		h.answer <- want.clone()
+		h.answer <- want
 		if got := <-returned; got.n != n {
 			return withError(mismatch("the platform answered a call, and there returned call no.", got.n, n), got.a.err)
 		} else if err := got.a.diff(h.request, want); err != nil {
@@ -224,10 +221,10 @@ func keepsWhatIsRead(pt *platformTest, method string) error {
 	for i := 1; i < 4; i++ {
 		pt.send(numberedRequest(method, i))
 	}
-	if got := h.canonical(); !reflect.DeepEqual(got, want.canonical()) {
-		return mismatch(method+", during the call, had its arguments changed", got.arguments(), want.canonical().arguments())
+	if !h.sameAs(want) {
+		return mismatch(method+", during the call, had its arguments changed", h.arguments(), want.arguments())
 	}
-	return pt.end(h, call, numberedAnswer(method, 1))
+	return nil
 }
 
 // contextCases check WithContext.
@@ -238,7 +235,7 @@ func contextCases() []conformanceCase {
 			pt.p = WithContext(context.Background(), pt.p)
 			for n := range 2 {
 				r, want := numberedRequest(method, n), numberedAnswer(method, n)
-				pt.far.set(method, want.clone())
+				pt.far.set(method, want)
 				a, err := pt.reaches(r)
 				if err := firstOf(err, a.diff(r, want)); err != nil {
 					return err
@@ -253,7 +250,7 @@ func contextCases() []conformanceCase {
 			err := diffCause(method, sampleRequest(method).send(view).err, cause)
 			for _, made := range pt.far.seen() {
 				if made.method == method && method != "Ping" && method != "Version" { // which may be the transport's own
-					return mismatch("calls that the platform received though the context had ended", []string{method}, []string{})
+					return errors.New(method + " reached the platform though the context had ended")
 				}
 			}
 			return err
@@ -319,7 +316,7 @@ func leavesOthersAlone(pt *platformTest) error {
 	pt.setStep("Sync of the view whose context has ended")
 	<-own.returned
 	for _, p := range []Platform{pt.p, sibling} {
-		r := request{method: "SomeServices", ids: []flux.ServiceID{"default/web"}}
+		r := sampleRequest("SomeServices")
 		pt.setStep("a call whose context is live")
 		if err := r.send(p).diff(r, echo(r)); err != nil {
 			return fmt.Errorf("of another view, after the context of a view had ended: %w", err)
@@ -345,8 +342,9 @@ func endsInProgressOf(pt *platformTest, method string) error {
 	cause := errors.New("the user went home")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	view := WithContext(ctx, pt.p)
 	held := pt.far.hold(func(r request) bool { return r.method == method })
-	call := start(WithContext(ctx, pt.p), sampleRequest(method))
+	call := start(view, sampleRequest(method))
 	h, err := pt.arrival(held, call)
 	if err != nil {
 		return err
@@ -355,7 +353,7 @@ func endsInProgressOf(pt *platformTest, method string) error {
 	pt.setStep("%s, whose context has ended,", method)
 	want := numberedAnswer(method, 1)
 	if !pt.StopsCalls {
-		h.answer <- want.clone()
+		h.answer <- want
 	}
 	a := <-call.returned
 	if !errors.Is(a.err, cause) {

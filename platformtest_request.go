@@ -199,7 +199,7 @@ func (r request) arguments() any {
 
 // sameAs reports whether the requests mean the same.
 func (r request) sameAs(other request) bool {
-	return r.method == other.method && reflect.DeepEqual(r.canonical(), other.canonical())
+	return reflect.DeepEqual(r.canonical(), other.canonical())
 }
 
 // echo derives the answer from the request alone: different requests get different
@@ -219,11 +219,9 @@ func echo(r request) (a answer) {
 	case "Apply":
 		failed := ApplyError{}
 		for _, def := range r.defs {
-			failed[def.ServiceID] = fmt.Errorf("%s, async %v", def.NewDefinition, def.Async)
+			failed[def.ServiceID] = errors.New(string(def.NewDefinition))
 		}
 		a.err = failed
-	case "Version":
-		a.version = "echo"
 	case "Export":
 		a.export = []byte("kind: Echo\n")
 	case "Sync":
@@ -246,11 +244,11 @@ func numberedRequest(method string, n int) request {
 	id := flux.ServiceID(fmt.Sprintf("default/web-%03d", n))
 	switch method {
 	case "AllServices":
-		r.namespace, r.ignored = fmt.Sprintf("ns-%03d", n), flux.ServiceIDSet{id: {}, "default/db": {}}
+		r.namespace, r.ignored = fmt.Sprintf("ns-%03d", n), flux.ServiceIDSet{id: {}}
 	case "SomeServices":
 		r.ids = []flux.ServiceID{id, "default/db"}
 	case "Apply":
-		r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n), Async: true}}
+		r.defs = []ServiceDefinition{{ServiceID: id, NewDefinition: fmt.Appendf(nil, "kind: Deployment # %03d\n", n)}}
 	case "Sync":
 		r.def = SyncDef{Actions: []SyncAction{
 			{ResourceID: "b", Delete: ResourceDef("kind: Old\n"), Apply: fmt.Appendf(nil, "kind: New # %03d\n", n)},
@@ -266,9 +264,7 @@ func numberedAnswer(method string, n int) (a answer) {
 	name := fmt.Sprintf("%03d", n)
 	switch method {
 	case "AllServices", "SomeServices":
-		for i := range 3 {
-			a.services = append(a.services, sampleService(flux.ServiceID(fmt.Sprintf("default/%d-%s", i, name)), name))
-		}
+		a.services = []Service{sampleService(flux.ServiceID("default/"+name), name)}
 	case "Apply":
 		a.err = ApplyError{flux.ServiceID("default/" + name): errors.New("refused: " + name)}
 	case "Ping":
@@ -289,6 +285,6 @@ func sampleService(id flux.ServiceID, namespace string) Service {
 		IP:         "10.0.0.1",
 		Metadata:   map[string]string{"namespace": namespace},
 		Status:     "ready",
-		Containers: ContainersOrExcuse{Containers: []Container{{Name: namespace, Image: "image/" + string(id)}}},
+		Containers: ContainersOrExcuse{Containers: []Container{{Name: namespace}}},
 	}
 }

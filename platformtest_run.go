@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -59,23 +60,9 @@ var (
 )
 
 // A progress knows what a case began last, for the message if it hangs.
-type progress struct {
-	mu   sync.Mutex
-	step string // guarded by mu
-}
+type progress struct{ step atomic.Value }
 
-func (p *progress) setStep(format string, args ...any) {
-	step := fmt.Sprintf(format, args...)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.step = step
-}
-
-func (p *progress) last() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.step
-}
+func (p *progress) setStep(format string, args ...any) { p.step.Store(fmt.Sprintf(format, args...)) }
 
 // runBounded calls f in a goroutine and returns its error. It also returns an error if f
 // panics, exits its goroutine, or does not return within the limit; the goroutine of an f
@@ -88,13 +75,11 @@ func runBounded(p *progress, limit time.Duration, f func() error) error {
 		defer recoverInto(&err)
 		err = f()
 	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
 	select {
 	case err := <-returned:
 		return err
-	case <-timer.C:
-		return fmt.Errorf("%w: %s did not return within %v", errHang, p.last(), limit)
+	case <-time.After(limit):
+		return fmt.Errorf("%w: %s did not return within %v", errHang, p.step.Load(), limit)
 	}
 }
 

@@ -92,7 +92,7 @@ func around(got, want string) (string, string) {
 		return got, want
 	}
 	at := 0
-	for at < len(got) && at < len(want) && got[at] == want[at] {
+	for at < min(len(got), len(want)) && got[at] == want[at] {
 		at++
 	}
 	return excerpt(got, at), excerpt(want, at)

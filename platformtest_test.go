@@ -3,11 +3,15 @@ package platform
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +148,23 @@ func TestBatteryEndsBeforeTheDeadline(t *testing.T) {
 	assert.Equal(t, time.Minute, BatteryOptions{Wait: time.Minute}.before(time.Time{}, false).Wait)
 }
 
+func TestBatteryCallsTakeAsLongAsTheOptionsSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		impatient := intercept(func(next Platform, r request) answer {
+			begin := time.Now()
+			a := r.send(next)
+			if time.Since(begin) > time.Second {
+				return answer{err: UnavailableError(assert.AnError)}
+			}
+			return a
+		})
+		slow := caseNamed("Overlap/lets calls take their time")
+		require.NoError(t, slow.run(impatient, BatteryOptions{}))
+		err := slow.run(impatient, BatteryOptions{SlowCall: time.Minute, Wait: time.Hour})
+		require.ErrorContains(t, err, "after a call that took 1m0s")
+	})
+}
+
 // A case that fails leaves no goroutine behind, if the transport does not: the bubble waits
 // for all of them.
 func TestBatteryEndsTheCallsThatItHolds(t *testing.T) {
@@ -193,39 +214,66 @@ func TestLiberalTransportsPass(t *testing.T) {
 			}
 			return err
 		}),
-		"nil for empty": changeAnswers(func(_ request, a *answer) { *a = a.canonical() }),
+		"nil for empty": intercept(func(next Platform, r request) answer {
+			r = r.clone()
+			for i, def := range r.defs {
+				if len(def.NewDefinition) == 0 {
+					r.defs[i].NewDefinition = nil
+				}
+			}
+			return r.send(next).canonical()
+		}),
+		"looks at its arguments after the call": intercept(func(next Platform, r request) answer {
+			before := r.clone()
+			a := r.send(next)
+			if !reflect.DeepEqual(r, before) {
+				panic("the platform has changed the arguments of " + r.method)
+			}
+			return a
+		}),
 		"services reversed": changeAnswers(func(_ request, a *answer) {
 			slices.Reverse(a.services)
 		}),
 		"reads twice": intercept(func(next Platform, r request) answer {
 			if !writes(r.method) {
-				r.send(next)
+				first := r.clone()
+				first.send(next)
+				first.erase()
 			}
 			return r.send(next)
+		}),
+		"asks for IDs in another order, and twice": changeRequests(func(r *request) {
+			slices.Reverse(r.ids)
+			r.ids = append(r.ids, r.ids...)
 		}),
 		"asks for the version first": intercept(func(next Platform, r request) answer {
 			_, _ = next.Version()
 			return r.send(next)
 		}),
+		"pings and asks for the version on connecting": func(mock Platform) Platform {
+			connect := sync.OnceFunc(func() {
+				_ = mock.Ping()
+				_, _ = mock.Version()
+			})
+			return &adapter{func(r request) answer {
+				connect()
+				return r.send(mock)
+			}}
+		},
+		"asks for the version for each view": func(mock Platform) Platform {
+			return viewer{mock, func(ctx context.Context) Platform {
+				_, _ = mock.Version()
+				return WithContext(ctx, mock)
+			}}
+		},
 		"pings first": intercept(func(next Platform, r request) answer {
 			_ = next.Ping()
 			return r.send(next)
 		}),
 		"reuses the memory of arguments": intercept(func(next Platform, r request) answer {
 			r = r.clone()
-			a := r.send(next)
-			for _, def := range r.defs {
-				clear(def.NewDefinition)
-			}
-			for _, action := range r.def.Actions {
-				clear(action.Delete)
-				clear(action.Apply)
-			}
-			clear(r.ids)
-			clear(r.ignored)
-			clear(r.defs)
-			clear(r.def.Actions)
-			return a
+			defer r.erase()
+			return r.send(next)
 		}),
 		"empty for nil": intercept(func(next Platform, r request) answer {
 			r = r.clone()
@@ -278,6 +326,28 @@ func TestLiberalTransportsPass(t *testing.T) {
 			}
 			return id, err
 		}),
+		"a version beside an error": changeAnswers(func(r request, a *answer) {
+			if r.method == "Version" && a.err != nil {
+				a.version = "unknown"
+			}
+		}),
+		"builds anew what wraps entries": changeErrors(func(err error) error {
+			if kind := switched(err); kind == "platform.ApplyError" || kind == "platform.SyncError" {
+				return err
+			}
+			var entries error
+			if applying, ok := errors.AsType[ApplyError](err); ok {
+				entries = named(applying)
+			} else if syncing, ok := errors.AsType[SyncError](err); ok {
+				entries = named(syncing)
+			} else {
+				return err
+			}
+			if switched(err) != "" {
+				return ClusterError(entries)
+			}
+			return fmt.Errorf("remote: sync: %w", entries)
+		}),
 		"errors as ErrorCodec sends them": changeErrors(func(err error) error {
 			return ErrorCodec{}.Decode(ErrorCodec{}.Encode(err))
 		}),
@@ -286,6 +356,32 @@ func TestLiberalTransportsPass(t *testing.T) {
 			assert.NoError(t, c.run(wrap, BatteryOptions{}), "%s: %s", name, c.name)
 		}
 	}
+}
+
+// named returns entries in which each error has a text.
+func named[E ~map[ID]error, ID ~string](entries E) E {
+	entries = maps.Clone(entries)
+	for id, err := range entries {
+		if err.Error() == "" {
+			entries[id] = errors.New("unknown error")
+		}
+	}
+	return entries
+}
+
+// erase overwrites the memory of the arguments.
+func (r request) erase() {
+	for _, def := range r.defs {
+		clear(def.NewDefinition)
+	}
+	for _, action := range r.def.Actions {
+		clear(action.Delete)
+		clear(action.Apply)
+	}
+	clear(r.ids)
+	clear(r.ignored)
+	clear(r.defs)
+	clear(r.def.Actions)
 }
 
 // replaced returns s with U+FFFD for each byte that is not UTF-8.
