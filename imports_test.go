@@ -109,7 +109,7 @@ var layers = map[string]layer{
 	// The programs.
 	"cmd/platform": {
 		own:     cmdInternal("client", "daemon", "service", "program"),
-		inTests: []string{"cmd/platform", "kubernetes", ".", "flux", "internal/controlplane", "internal/faultproxy", "internal/natstest", "internal/process"},
+		inTests: []string{"cmd/platform", "kubernetes", "kubernetes/manifest", ".", "flux", "internal/controlplane", "internal/faultproxy", "internal/natstest", "internal/process"},
 		never:   []string{"github.com/stretchr/testify"},
 	},
 	"cmd/internal/daemon": {
