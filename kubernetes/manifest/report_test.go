@@ -118,7 +118,7 @@ Note: the export leaves out 1 Secrets; they are neither compared nor deleted.
 Apply unseen:
 ? prod:secret/s (line 1): the export leaves out Secrets
 Refuse to delete:
-! prod:persistentvolumeclaim/data: a volume or its claim is not deleted without AllowDeletePVCs
+! prod:persistentvolumeclaim/data: a volume or its claim is not deleted without AllowDeletePVCs (--allow-delete-pvcs)
 Ignore:
 = prod:configmap/c: its annotation platform/ignore says so
 
