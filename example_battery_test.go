@@ -1,9 +1,12 @@
 package platform_test
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/examples/toy"
@@ -75,6 +78,18 @@ func ExampleMockPlatform() {
 	// Output:
 	// asked for [shop/web shop/gone]
 	// shop/web ready <nil>
+}
+
+// With Observe a call of a mock waits until its context ends, as one of a slow cluster does.
+func ExampleObserve() {
+	cluster := platform.Observe(&platform.MockPlatform{}, func(ctx context.Context, method string) error {
+		<-ctx.Done()
+		return fmt.Errorf("%s: %w", method, context.Cause(ctx))
+	})
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Millisecond, errors.New("it takes too long"))
+	defer cancel()
+	fmt.Println(platform.WithContext(ctx, cluster).Ping())
+	// Output: Ping: it takes too long
 }
 
 // passes runs a test within an example. It writes nothing, also with -v.

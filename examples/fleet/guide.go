@@ -50,8 +50,8 @@ func (f *fleet) guide() string {
 	line("%s%s", curl, api)
 	line("%s%s/south", curl, api)
 	line("%s%s/west/services", curl, api)
-	line("%s%s/east/export", curl, api)
 	line("%s-F apply=@%[3]s/namespace.yaml -F apply=@%[3]s/cart.yaml %[2]s/east/sync", curl, api, f.manifests())
+	line("%s%s/east/export", curl, api)
 	line("\nThe same with the command line. The folder holds a small shop, yours to change:")
 	line("    %s get instances%s", f.Binary(), client)
 	line("    %s get services%s --instance west", f.Binary(), client)
@@ -64,12 +64,16 @@ func (f *fleet) guide() string {
 		line("    curl -sS %s/healthz", d.URL)
 		line("    curl -sS %s/metrics", d.URL)
 	}
+	line("\nkubeconfigs of the control planes of east and west:")
+	for _, c := range f.clusters {
+		line("  %s", c.Kubeconfig())
+	}
 	line("\nThe logs:")
 	line("    tail %s/*.log", f.Dir())
 	line("\nThe daemon of east killed; and another one, which takes its place, or that of one that lives:")
 	line("    kill -KILL %d", f.daemons[0].PID())
 	line("    %s daemon --listen 127.0.0.1:0 --instance east --kubeconfig %s %s",
 		f.Binary(), f.clusters[0].Kubeconfig(), strings.Join(f.natsFlags("daemon-of-east", "east"), " "))
-	line("\nCtrl-C ends all of it, and removes its files.")
+	line("\nCtrl-C ends all of it, and removes its files, but not daemons that you have started: end those yourself.")
 	return b.String()
 }

@@ -24,7 +24,7 @@ func Reconcile(p platform.Platform, dir fs.FS, options manifest.PlanOptions, app
 	}
 	def, report, err := manifest.Plan(current, desired, options)
 	if err != nil {
-		return fmt.Errorf("plan: %w", err)
+		return err // it begins with "plan: "
 	}
 	if len(def.Actions) == 0 || !approve(report) {
 		return nil

@@ -54,7 +54,7 @@ func (e *DeleteBudgetError) Error() string {
 	if most := 20; len(names) > most {
 		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
 	}
-	return redact.Line(fmt.Sprintf("plan: %d of the %d objects of sync set %q would be deleted, and the budget is %d: %s%s",
+	return redact.Line(fmt.Sprintf("plan: %d of the %d objects of sync set %q would be deleted, and the budget is %d: %s%s; allow more with DeleteBudget (--delete-budget)",
 		len(e.IDs), e.Owned, e.SyncSet, e.Budget, strings.Join(names, ", "), more))
 }
 
@@ -362,7 +362,7 @@ func (p *planner) compare(d, live *definition) (map[string]any, string) {
 	switch set := live.set; {
 	case p.options.SyncSet == "" || set == p.options.SyncSet && known:
 	case set == "" && known:
-		reasons = append(reasons, "it has lost the label of its sync set")
+		reasons = append(reasons, "it is in no sync set: no plan has put it in one, or its label was removed")
 	case set == "" || set == p.options.SyncSet:
 		reasons = append(reasons, "it is taken over: no plan for this sync set has made it")
 	default:
@@ -377,8 +377,10 @@ func (p *planner) compare(d, live *definition) (map[string]any, string) {
 		if lost := m.lost(want, live.content, root, nil, ""); len(lost) > 0 {
 			reasons = append(reasons, "its definition has changed, and may take away "+sample(lost, 10))
 		} else if !changed {
-			reasons = append(reasons, "its definition has changed, and the object will hardly")
+			reasons = append(reasons, "its definition has changed, and the object will hardly change")
 		}
+	case modified && p.options.SyncSet == "" && !changed:
+		reasons = append(reasons, "nothing differs; it gets the mark of a plan")
 	case modified && p.options.SyncSet == "":
 		reasons = append(reasons, "no plan has made it")
 	}

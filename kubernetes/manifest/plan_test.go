@@ -313,7 +313,7 @@ func TestPlanDeleteBudget(t *testing.T) {
 		})
 	}
 	text := (&manifest.DeleteBudgetError{SyncSet: "s", Budget: 1, Owned: 30, IDs: strings.Split(strings.Repeat("x ", 22), " ")[:22]}).Error()
-	assert.Equal(t, `plan: 22 of the 30 objects of sync set "s" would be deleted, and the budget is 1: `+strings.Repeat("x, ", 19)+"x and 2 more", text)
+	assert.Equal(t, `plan: 22 of the 30 objects of sync set "s" would be deleted, and the budget is 1: `+strings.Repeat("x, ", 19)+"x and 2 more; allow more with DeleteBudget (--delete-budget)", text)
 }
 
 // Whatever is synced by a plan, the next plan of the same is empty, the cluster holds what

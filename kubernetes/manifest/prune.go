@@ -123,11 +123,11 @@ func (p *planner) forbidden(d *liveObject) string {
 	case d.GroupKind == kinds.Namespace && kinds.MayBeSystems(d.GroupKind, "", d.name):
 		return "it is the system's"
 	case d.GroupKind == kinds.Namespace && !p.options.AllowDeleteNamespaces:
-		return "a namespace is not deleted without AllowDeleteNamespaces"
+		return "a namespace is not deleted without AllowDeleteNamespaces (--allow-delete-namespaces)"
 	case d.GroupKind == kinds.CustomResourceDefinition && !p.options.AllowDeleteCRDs:
-		return "a CustomResourceDefinition is not deleted without AllowDeleteCRDs"
+		return "a CustomResourceDefinition is not deleted without AllowDeleteCRDs (--allow-delete-crds)"
 	case (d.GroupKind == kinds.PersistentVolumeClaim || d.GroupKind == kinds.PersistentVolume) && !p.options.AllowDeletePVCs:
-		return "a volume or its claim is not deleted without AllowDeletePVCs"
+		return "a volume or its claim is not deleted without AllowDeletePVCs (--allow-delete-pvcs)"
 	case d.GroupKind == kinds.Namespace && len(p.omitted.groups) > 0:
 		return p.omitted.groups[0].String() + ", and what is of that group may be in it"
 	case d.GroupKind == kinds.CustomResourceDefinition:

@@ -118,7 +118,7 @@ Note: the export leaves out 1 Secrets; they are neither compared nor deleted.
 Apply unseen:
 ? prod:secret/s (line 1): the export leaves out Secrets
 Refuse to delete:
-! prod:persistentvolumeclaim/data: a volume or its claim is not deleted without AllowDeletePVCs
+! prod:persistentvolumeclaim/data: a volume or its claim is not deleted without AllowDeletePVCs (--allow-delete-pvcs)
 Ignore:
 = prod:configmap/c: its annotation platform/ignore says so
 
@@ -154,6 +154,20 @@ func TestReportOfAnAdoption(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, `it is taken over from sync set "demo"`, report.Change[0].Why)
 	assert.Contains(t, report.Change[0].Diff, "-    platform/sync-set: demo\n+    platform/sync-set: other\n")
+}
+
+// What no set has yet, and what is as the folder says without a plan's doing, is said to be so.
+func TestReportOfMarksOnly(t *testing.T) {
+	def, report, err := manifest.Plan([]byte(data), parse(t, data), manifest.PlanOptions{})
+	require.NoError(t, err)
+	require.Len(t, report.Change, 1)
+	assert.Equal(t, "nothing differs; it gets the mark of a plan", report.Change[0].Why)
+
+	marked := def.Actions[0].Apply
+	_, report, err = manifest.Plan(marked, parse(t, data), demo)
+	require.NoError(t, err)
+	require.Len(t, report.Change, 1)
+	assert.Equal(t, "it is in no sync set: no plan has put it in one, or its label was removed", report.Change[0].Why)
 }
 
 // What an operator brings can be read: a line for each object, and the beginning of each diff.
