@@ -81,6 +81,16 @@ func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t 
 	return cmd
 }
 
+// wantArgs returns check with an error that names the arguments.
+func wantArgs(check cobra.PositionalArgs, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) != nil {
+			return program.Usage("want %s", names)
+		}
+		return nil
+	}
+}
+
 // addInstance adds the flag of the one instance that a command is about.
 func (c *config) addInstance(flags *pflag.FlagSet) {
 	flags.StringVarP(&c.instance, "instance", "i", "", "`ID` of the instance")

@@ -24,7 +24,7 @@ func setImageCommand() *cobra.Command {
 service's controller in an export, which reads the whole cluster. Definitions that are in a
 folder are better changed there: the next sync of the folder sets the old image again.`,
 		Example: "  platform set-image shop/web web=registry.example/web:2 --instance production",
-		Args:    cobra.MinimumNArgs(2),
+		Args:    wantArgs(cobra.MinimumNArgs(2), "NAMESPACE/NAME CONTAINER=IMAGE ..."),
 	}, func(ctx context.Context, t *target, args []string) error {
 		id, err := flux.ParseServiceID(args[0])
 		if err != nil {

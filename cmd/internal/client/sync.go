@@ -42,7 +42,7 @@ deletions of what an earlier sync of the set applied and the folder no longer ha
 
 It reads the whole cluster by an export.`,
 		Example: "  platform plan ./manifests --instance production --set shop",
-		Args:    cobra.ExactArgs(1),
+		Args:    wantArgs(cobra.ExactArgs(1), "DIR"),
 	}, func(ctx context.Context, t *target, args []string) error {
 		p, err := c.platform(ctx, t)
 		if err != nil {
@@ -127,7 +127,7 @@ With --prune it also deletes what an earlier sync of the same --set applied and 
 longer has: it shows the plan, and asks before it deletes anything. Scripts give --yes.`,
 		Example: `  platform sync ./manifests --instance production
   platform sync ./manifests --instance production --set shop --prune`,
-		Args: cobra.ExactArgs(1),
+		Args: wantArgs(cobra.ExactArgs(1), "DIR"),
 	}, func(ctx context.Context, t *target, args []string) error {
 		if prune && options.SyncSet == "" {
 			return program.Usage("--prune needs --set: only what belongs to a set is deleted")

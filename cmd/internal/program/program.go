@@ -62,6 +62,10 @@ func Main(root *cobra.Command) int {
 		begun = true
 		return nil
 	}
+	addCompletion(root)
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], cobra.ShellCompRequestCmd) { // the hidden commands that the scripts run
+		prepareCompletion(root)
+	}
 	err := root.ExecuteContext(ctx)
 	if err != nil && !begun && !errors.Is(err, ErrUsage) { // cobra's own errors
 		err = Usage("%w", err)
