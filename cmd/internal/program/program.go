@@ -56,7 +56,7 @@ func Main(root *cobra.Command) int {
 	begun := false
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := loadSettings(cmd); err != nil {
+		if err := LoadSettings(cmd); err != nil {
 			return err
 		}
 		begun = true
