@@ -114,6 +114,7 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	assert.Zero(t, code)
 	assert.Contains(t, planned, "0 to add, 0 to change, 0 to delete, 3 unchanged")
 	assert.Equal(t, "3 objects are as the folder says, 0 of them changed\n", c.ok(with("sync", dir, "--prune")...))
+	assert.JSONEq(t, `{"objects": 0, "unchanged": 3, "failures": {}}`, c.ok(with("sync", dir, "--prune", "-o", "json")...))
 	secret := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: " + namespace + "}\n"})
 	code, _, _ = c.run("plan", secret, "--exit-code")
 	assert.Equal(t, program.ExitDiffers, code, "an export does not name it")
@@ -176,7 +177,7 @@ func testCommands(t *testing.T, c cli, namespace string) {
 		assert.Contains(t, seen, "\x1b[31m- "+namespace+":configmap/settings", "a deletion is red")
 		assert.Equal(t, answer == "y", !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
 	}
-	c.ok(with("sync", dir, "--prune", "--yes")...)
+	assert.Contains(t, c.ok(with("sync", dir, "--prune", "--yes")...), "2 objects are as the folder says")
 	code, _, failed = c.run("sync", t.TempDir())
 	assert.Zero(t, code)
 	assert.Contains(t, failed, "no manifests in /")
@@ -514,6 +515,7 @@ func TestCompletion(t *testing.T) {
 	}
 	assert.Contains(t, c.ok("__complete", "ping", "--server"), "--server\tURL of a service")
 	assert.NotContains(t, c.ok("__complete", "daemon", "--"), "`")
+	assert.Contains(t, c.ok("daemon", "--help"), "--watch duration ")
 	assert.Equal(t, none, cli{t, []string{"PLATFORM_SERVER=http://127.0.0.1:1"}}.ok("__complete", "get", "instances", ""))
 }
 

@@ -231,6 +231,9 @@ func (c *config) report(t *target, def platform.SyncDef, planned *manifest.Repor
 		}
 	}
 	result := map[string]any{"objects": len(def.Actions), "failures": failures}
+	if planned != nil { // objects of the folder that no action was needed for
+		result["unchanged"] = planned.Unchanged
+	}
 	if err := c.output.write(t.out, result, func(w io.Writer) error {
 		for _, id := range slices.Sorted(maps.Keys(failures)) {
 			fmt.Fprintf(w, "%s: %s\n", oneline.Line(id), failures[id])
