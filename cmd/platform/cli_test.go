@@ -113,6 +113,8 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	code, planned, _ = c.run(with("plan", dir, "--exit-code")...)
 	assert.Zero(t, code)
 	assert.Contains(t, planned, "0 to add, 0 to change, 0 to delete, 3 unchanged")
+	assert.Equal(t, "3 objects are as the folder says, 0 of them changed\n", c.ok(with("sync", dir, "--prune")...))
+	assert.JSONEq(t, `{"objects": 0, "unchanged": 3, "failures": {}}`, c.ok(with("sync", dir, "--prune", "-o", "json")...))
 	secret := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: " + namespace + "}\n"})
 	code, _, _ = c.run("plan", secret, "--exit-code")
 	assert.Equal(t, program.ExitDiffers, code, "an export does not name it")
@@ -121,6 +123,17 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	assert.Zero(t, code, "%s", planned)
 	require.Eventually(t, func() bool { return strings.Contains(c.ok("get", "services", namespace+"/web"), "ready") }, limit, 50*time.Millisecond)
 	assert.Regexp(t, `(?m)^`+namespace+`/web +ready +web=web:1$`, c.ok("get", "services", "-n", namespace))
+
+	// A service that does not exist is named beside the table of those that do.
+	code, found, failed := c.run("get", "services", namespace+"/web", namespace+"/nope", namespace+"/neither")
+	assert.Equal(t, program.ExitFailed, code)
+	assert.Contains(t, found, namespace+"/web ")
+	assert.Contains(t, failed, "no such service: "+namespace+"/nope, "+namespace+"/neither")
+	code, found, _ = c.run("get", "services", namespace+"/nope")
+	assert.Equal(t, program.ExitFailed, code)
+	assert.Empty(t, found)
+	assert.Contains(t, c.ok("__complete", "set-image", ""), namespace+"/web\n")
+	assert.Contains(t, c.ok("__complete", "set-image", namespace+"/web", ""), "web=\n")
 
 	assert.Contains(t, c.ok("set-image", namespace+"/web", "web=web:2"), namespace+"/web is rolled out")
 	assert.Contains(t, c.ok("get", "services", namespace+"/web"), "web=web:2")
@@ -164,7 +177,10 @@ func testCommands(t *testing.T, c cli, namespace string) {
 		assert.Contains(t, seen, "\x1b[31m- "+namespace+":configmap/settings", "a deletion is red")
 		assert.Equal(t, answer == "y", !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
 	}
-	c.ok(with("sync", dir, "--prune", "--yes")...)
+	assert.Contains(t, c.ok(with("sync", dir, "--prune", "--yes")...), "2 objects are as the folder says")
+	code, _, failed = c.run("sync", t.TempDir())
+	assert.Zero(t, code)
+	assert.Contains(t, failed, "no manifests in /")
 
 	// What fails is named, and the rest is done.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "settings.yaml"), []byte(config), 0o600))
@@ -210,23 +226,27 @@ func (c cli) onTerminal(typed string, args ...string) (shown string, code int) {
 // Wrong settings are named, and reach nobody.
 func TestCommandsCalledWrongly(t *testing.T) {
 	for want, args := range map[string][]string{
-		"neither --server":                       {"ping", "-i", "a"},
-		"both set":                               {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"},
-		"@127.0.0.1:1\": want something like":    {"ping", "-i", "a", "--server", "user:hidden@127.0.0.1:1"},
-		"@127.0.0.1:1\" is invalid":              {"ping", "-i", "a", "--nats", "user:hidden@127.0.0.1:1"},
-		"--timeout is 0s":                        {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--timeout", "0"},
-		"a limit is negative":                    {"ping", "-i", "a", "--nats", "nats://127.0.0.1:1", "--bus-beat=-1s"},
-		`unknown command "service" for`:          {"get", "service"},
-		"want get instances or get services":     {"get"},
-		"the instance ID is empty":               {"ping", "--server", "http://127.0.0.1:1"},
-		"want something like http://":            {"ping", "-i", "a", "--server", "localhost:8080"},
-		"holds credentials":                      {"ping", "-i", "a", "--server", "http://user:hidden@127.0.0.1:1"},
-		"--prune needs --set":                    {"sync", "-i", "a", "--server", "http://127.0.0.1:1", ".", "--prune"},
-		"want json or yaml":                      {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "-o", "xml"},
-		"accepts 1 arg(s), received 0":           {"plan"},
-		`unknown command "nothing"`:              {"nothing"},
-		"the instances have to be named":         {"get", "instances", "--nats", "nats://127.0.0.1:1"},
-		"--namespace and names of services are ": {"get", "services", "-i", "a", "--server", "http://127.0.0.1:1", "-n", "x", "x/y"},
+		"neither --server":                        {"ping", "-i", "a"},
+		"both set":                                {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"},
+		"@127.0.0.1:1\": want something like":     {"ping", "-i", "a", "--server", "user:hidden@127.0.0.1:1"},
+		"@127.0.0.1:1\" is invalid":               {"ping", "-i", "a", "--nats", "user:hidden@127.0.0.1:1"},
+		"--timeout is 0s":                         {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "--timeout", "0"},
+		"a limit is negative":                     {"ping", "-i", "a", "--nats", "nats://127.0.0.1:1", "--bus-beat=-1s"},
+		`unknown command "service" for`:           {"get", "service"},
+		"want get instances or get services":      {"get"},
+		`unknown command "nosuch" for`:            {"completion", "nosuch"},
+		"want the name of a shell":                {"completion"},
+		"the instance ID is empty":                {"ping", "--server", "http://127.0.0.1:1"},
+		"want something like http://":             {"ping", "-i", "a", "--server", "localhost:8080"},
+		"holds credentials":                       {"ping", "-i", "a", "--server", "http://user:hidden@127.0.0.1:1"},
+		"--prune needs --set":                     {"sync", "-i", "a", "--server", "http://127.0.0.1:1", ".", "--prune"},
+		"want json or yaml":                       {"ping", "-i", "a", "--server", "http://127.0.0.1:1", "-o", "xml"},
+		"want DIR (see":                           {"plan"},
+		"want DIR":                                {"sync", "a", "b"},
+		"want NAMESPACE/NAME CONTAINER=IMAGE ...": {"set-image", "a/b"},
+		`unknown command "nothing"`:               {"nothing"},
+		"the instances have to be named":          {"get", "instances", "--nats", "nats://127.0.0.1:1"},
+		"--namespace and names of services are ":  {"get", "services", "-i", "a", "--server", "http://127.0.0.1:1", "-n", "x", "x/y"},
 	} {
 		code, out, failed := cli{t, nil}.run(args...)
 		assert.Equal(t, program.ExitUsage, code, "%q: %s", args, failed)
@@ -237,6 +257,7 @@ func TestCommandsCalledWrongly(t *testing.T) {
 	code, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://127.0.0.1:1")
 	assert.Equal(t, program.ExitUnavailable, code)
 	assert.Contains(t, failed, "the service does not answer")
+	assert.Contains(t, failed, "\n\nNo service answers at 127.0.0.1:1: is --server (or PLATFORM_SERVER) right, and does the service run?\n")
 	code, _, failed = cli{t, nil}.run("plan", "/nowhere", "-i", "a", "--server", "http://127.0.0.1:1")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "/nowhere")
@@ -404,4 +425,122 @@ func TestSetImageOverHTTP(t *testing.T) {
 			assert.Contains(t, failed, tt.want)
 		})
 	}
+}
+
+// The higher source of --server and --nats counts; of one source there cannot be both.
+func TestServerOrNATS(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"instance": "a", "connected": true, "version": "over HTTP"}`)
+	}))
+	t.Cleanup(s.Close)
+	bus := "nats://" + startNATS(t).Addr().String()
+	write := func(text string) string {
+		return filepath.Join(folder(t, map[string]string{"config.yaml": text}), "config.yaml")
+	}
+	nats, server := []string{"--nats", bus, "--timeout", "1s"}, []string{"--server", s.URL}
+	for name, tt := range map[string]struct {
+		env  []string
+		file string
+		args []string
+		http bool
+	}{
+		"flag and environment": {[]string{"PLATFORM_NATS=" + bus}, "", server, true},
+		"environment and flag": {[]string{"PLATFORM_SERVER=" + s.URL}, "", nats, false},
+		"flag and file":        {nil, "nats: " + bus, server, true},
+		"file and flag":        {nil, "server: " + s.URL, nats, false},
+		"environment and file": {[]string{"PLATFORM_SERVER=" + s.URL}, "nats: " + bus, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"ping", "-i", "a"}, tt.args...)
+			code, out, failed := cli{t, append(tt.env, "PLATFORM_CONFIG="+write(tt.file))}.run(args...)
+			assert.Equal(t, tt.http, code == 0, failed)
+			assert.Equal(t, tt.http, strings.Contains(out, "over HTTP"))
+			assert.NotContains(t, failed, "both set")
+		})
+	}
+	for _, c := range []cli{
+		{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_NATS=" + bus}},
+		{t, []string{"PLATFORM_CONFIG=" + write("server: "+s.URL+"\nnats: "+bus+"\n")}},
+	} {
+		code, _, failed := c.run("ping", "-i", "a")
+		assert.Equal(t, program.ExitUsage, code)
+		assert.Contains(t, failed, "--server and --nats are both set")
+	}
+}
+
+// A shell offers what the service knows, folders where one is wanted, and files for nothing but a
+// flag that takes one. The settings count as they do for a command that is run.
+func TestCompletion(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch r.URL.Path {
+		case "/v1/instances":
+			fmt.Fprint(w, `{"instances": [{"instance": "a"}, {"instance": "b"}, {"instance": "\u001b[2J"}]}`)
+		case "/v1/instances/a/services":
+			fmt.Fprint(w, `{"services": [{"id": "default/web", "containers": [{"Name": "web", "Image": "web:1"}, {"Name": "log", "Image": "log:1"}]}]}`)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	config := filepath.Join(folder(t, map[string]string{"config.yaml": "instance: a\n"}), "config.yaml")
+	c := cli{t, []string{"PLATFORM_SERVER=" + s.URL}}
+	const files, none, noSpace, dirs = ":0\n", ":4\n", ":6\n", ":16\n"
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{"a\nb\n" + none, []string{"ping", "--instance", ""}},
+		{"a\nb\n" + none, []string{"get", "instances", ""}},
+		{"b\n" + none, []string{"get", "instances", "a", ""}},
+		{"json\nyaml\n" + none, []string{"get", "services", "-o", ""}},
+		{"default/web\n" + none, []string{"get", "services", "-i", "a", ""}},
+		{"default/web\n" + none, []string{"set-image", "--config", config, ""}},
+		{"web=\nlog=\n" + noSpace, []string{"set-image", "-i", "a", "default/web", ""}},
+		{"log=\n" + noSpace, []string{"set-image", "-i", "a", "default/web", "web=web:2", ""}},
+		{none, []string{"get", "services", "-i", "b", ""}}, // it fails
+		{none, []string{"get", "services", "--config", "/nowhere", ""}},
+		{dirs, []string{"plan", ""}},
+		{dirs, []string{"sync", "-i", "a", ""}},
+		{none, []string{"sync", "x", ""}},
+		{none, []string{"ping", ""}},
+		{none, []string{"daemon", ""}},
+		{none, []string{"ping", "--server", ""}},
+		{files, []string{"ping", "--token-file", ""}},
+		{files, []string{"ping", "--config", ""}},
+		{files, []string{"daemon", "--nats-creds", ""}},
+	} {
+		assert.Equal(t, tt.want, c.ok(append([]string{"__complete"}, tt.args...)...), "%q", tt.args)
+	}
+	assert.Contains(t, c.ok("__complete", "ping", "--server"), "--server\tURL of a service")
+	assert.NotContains(t, c.ok("__complete", "daemon", "--"), "`")
+	assert.Contains(t, c.ok("daemon", "--help"), "--watch duration ")
+	assert.Equal(t, none, cli{t, []string{"PLATFORM_SERVER=http://127.0.0.1:1"}}.ok("__complete", "get", "instances", ""))
+}
+
+// A set-image that ends before the rollout does says why, once, and that the rollout is not undone.
+func TestSetImageEndsEarly(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/apply") {
+			w.Header().Set("Content-Type", "application/yaml")
+			web, deployment := app("default", "1")
+			fmt.Fprint(w, web+"---\n"+deployment)
+			return
+		}
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // so that the server sees that the client is gone
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(s.Close)
+	cmd := cli{t, []string{"PLATFORM_SERVER=" + s.URL, "PLATFORM_INSTANCE=a"}}.command("set-image", "default/web", "web=web:2")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Start())
+	within(t, asked, "the request")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	cmd.Wait() //nolint:errcheck // the exit code is looked at
+	assert.Equal(t, program.ExitFailed, cmd.ProcessState.ExitCode())
+	assert.Equal(t, "platform: interrupt signal received: the rollout goes on; see platform get services\n", stderr.String())
 }

@@ -35,6 +35,7 @@ type config struct {
 	instance  string
 	output    output
 	timeout   time.Duration
+	flags     *pflag.FlagSet // all of the command
 }
 
 func (c *config) addFlags(flags *pflag.FlagSet) {
@@ -53,6 +54,7 @@ func (c *config) addFlags(flags *pflag.FlagSet) {
 // what the settings lead to, under a context that ends after --timeout.
 func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t *target, args []string) error) *cobra.Command {
 	c.addFlags(cmd.Flags())
+	c.flags = cmd.Flags()
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		log, err := c.log.Logger(cmd.ErrOrStderr())
 		if err != nil {
@@ -73,7 +75,7 @@ func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t 
 		t.in, t.out, t.err = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 		err = run(ctx, t, args)
 		t.close()
-		if cause := context.Cause(ctx); cause != nil && err != nil && err.Error() != cause.Error() {
+		if cause := context.Cause(ctx); cause != nil && err != nil && !strings.Contains(err.Error(), cause.Error()) {
 			return fmt.Errorf("%w: %w", cause, err)
 		}
 		return err
@@ -81,9 +83,20 @@ func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t 
 	return cmd
 }
 
+// wantArgs returns check with an error that names the arguments.
+func wantArgs(check cobra.PositionalArgs, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) != nil {
+			return program.Usage("want %s", names)
+		}
+		return nil
+	}
+}
+
 // addInstance adds the flag of the one instance that a command is about.
-func (c *config) addInstance(flags *pflag.FlagSet) {
-	flags.StringVarP(&c.instance, "instance", "i", "", "`ID` of the instance")
+func (c *config) addInstance(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&c.instance, "instance", "i", "", "`ID` of the instance")
+	completeFlag(cmd, "instance", c.complete(instanceNames))
 }
 
 // A target leads to the instances: over HTTP or over NATS.
@@ -98,6 +111,14 @@ type target struct {
 
 // open connects as the settings say.
 func (c *config) open(log *slog.Logger) (*target, error) {
+	if c.server != "" && c.nats.URL != "" { // such as a flag, and a variable that is always set
+		switch server, nats := program.SourceOf(c.flags.Lookup("server")), program.SourceOf(c.flags.Lookup("nats")); {
+		case server > nats:
+			c.nats.URL = ""
+		case server < nats:
+			c.server = ""
+		}
+	}
 	switch {
 	case c.server != "" && c.nats.URL != "":
 		return nil, program.Usage("--server and --nats are both set: want one of them")

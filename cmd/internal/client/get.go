@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,6 +41,7 @@ func getInstancesCommand() *cobra.Command {
 		Long:  "List instances: those of the service's list, or those named. Over NATS they have to be named,\nsince a bus keeps no list.",
 		Example: `  platform get instances --server http://127.0.0.1:8080
   platform get instances --nats nats://127.0.0.1:4222 production staging`,
+		ValidArgsFunction: c.complete(instanceNames),
 	}, func(ctx context.Context, t *target, args []string) error {
 		found, err := t.instances(ctx, args)
 		if err != nil {
@@ -58,7 +61,7 @@ func getInstancesCommand() *cobra.Command {
 			return writeTable(w, []string{"INSTANCE", "STATE", "VERSION", "ERROR"}, rows)
 		})
 	})
-	c.output.addFlag(cmd.Flags())
+	c.output.addFlag(cmd)
 	return cmd
 }
 
@@ -110,14 +113,11 @@ func getServicesCommand() *cobra.Command {
 		Short: "List the services of an instance, with their state and images",
 		Example: `  platform get services --server http://127.0.0.1:8080 --instance production
   platform get services --nats nats://127.0.0.1:4222 --instance production shop/web`,
+		ValidArgsFunction: c.complete(c.serviceNames),
 	}, func(ctx context.Context, t *target, args []string) error {
-		var ids []flux.ServiceID
-		for _, arg := range args {
-			id, err := flux.ParseServiceID(arg)
-			if err != nil {
-				return program.Usage("%w", err)
-			}
-			ids = append(ids, id)
+		ids, err := parseServiceIDs(args)
+		if err != nil {
+			return err
 		}
 		if len(ids) > 0 && namespace != "" {
 			return program.Usage("--namespace and names of services are both given: want one of them")
@@ -132,6 +132,9 @@ func getServicesCommand() *cobra.Command {
 		} else {
 			found, err = p.AllServices(namespace, nil)
 		}
+		if err == nil {
+			err = missing(ids, found)
+		}
 		if err != nil && len(found) == 0 {
 			return err
 		}
@@ -142,10 +145,35 @@ func getServicesCommand() *cobra.Command {
 		}
 		return err // says what the list lacks
 	})
-	c.addInstance(cmd.Flags())
-	c.output.addFlag(cmd.Flags())
+	c.addInstance(cmd)
+	c.output.addFlag(cmd)
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "`namespace` whose services are listed (default all)")
 	return cmd
+}
+
+func parseServiceIDs(args []string) (ids []flux.ServiceID, err error) {
+	for _, arg := range args {
+		id, err := flux.ParseServiceID(arg)
+		if err != nil {
+			return nil, program.Usage("%w", err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// missing returns an error that names the services that were not found, if any.
+func missing(ids []flux.ServiceID, found []platform.Service) error {
+	var names []string
+	for _, id := range ids {
+		if !slices.ContainsFunc(found, func(s platform.Service) bool { return s.ID == id }) {
+			names = append(names, string(id))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("no such service: %s", strings.Join(names, ", "))
 }
 
 func servicesJSON(found []platform.Service) []service {

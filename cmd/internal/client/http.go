@@ -15,6 +15,7 @@ import (
 	"strconv"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/program"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"
 )
@@ -59,7 +60,7 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		return nil, platform.UnavailableError(fmt.Errorf("the service does not answer: %w", err))
+		return nil, c.unavailable(fmt.Errorf("the service does not answer: %w", err))
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -76,6 +77,16 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 		return answer, nil
 	}
 	return nil, errNoService(resp.StatusCode) // such as the page of a login
+}
+
+// unavailable returns the error that no service answers. It matches platform.ErrPlatformNotAvailable,
+// but its help is not about a daemon, since none was asked.
+func (c *httpClient) unavailable(err error) error {
+	problem := flux.UserConfigProblem{BaseError: &flux.BaseError{
+		Help: fmt.Sprintf("No service answers at %s: is --server (or %s) right, and does the service run?", c.base.Host, program.EnvName("server")),
+		Err:  err,
+	}}
+	return flux.UserConfigProblem{BaseError: problem.Matching(platform.ErrPlatformNotAvailable)}
 }
 
 // errNoService returns the error about an answer that is not one of a service.

@@ -34,7 +34,7 @@ there is is written, and the error says what is missing.`,
 		}
 		return err
 	})
-	c.addInstance(cmd.Flags())
+	c.addInstance(cmd)
 	return cmd
 }
 
@@ -65,7 +65,7 @@ func pingCommand() *cobra.Command {
 			return err
 		})
 	})
-	c.addInstance(cmd.Flags())
-	c.output.addFlag(cmd.Flags())
+	c.addInstance(cmd)
+	c.output.addFlag(cmd)
 	return cmd
 }

@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"sigs.k8s.io/yaml"
 
@@ -20,8 +20,9 @@ import (
 // An output is the form in which a command writes its result.
 type output struct{ format string }
 
-func (o *output) addFlag(flags *pflag.FlagSet) {
-	flags.StringVarP(&o.format, "output", "o", "", "`form` of the result: json or yaml (default for people)")
+func (o *output) addFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.format, "output", "o", "", "`form` of the result: json or yaml (default for people)")
+	completeFlag(cmd, "output", cobra.FixedCompletions([]string{"json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (o *output) check() error {

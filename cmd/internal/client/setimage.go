@@ -23,8 +23,9 @@ func setImageCommand() *cobra.Command {
 		Long: `Set images of a service's containers, and wait for the rollout. The definition is that of the
 service's controller in an export, which reads the whole cluster. Definitions that are in a
 folder are better changed there: the next sync of the folder sets the old image again.`,
-		Example: "  platform set-image shop/web web=registry.example/web:2 --instance production",
-		Args:    cobra.MinimumNArgs(2),
+		Example:           "  platform set-image shop/web web=registry.example/web:2 --instance production",
+		Args:              wantArgs(cobra.MinimumNArgs(2), "NAMESPACE/NAME CONTAINER=IMAGE ..."),
+		ValidArgsFunction: c.completeSetImage,
 	}, func(ctx context.Context, t *target, args []string) error {
 		id, err := flux.ParseServiceID(args[0])
 		if err != nil {
@@ -54,9 +55,15 @@ folder are better changed there: the next sync of the folder sets the old image 
 		if definition, err = manifest.SetImages(definition, images); err != nil {
 			return fmt.Errorf("service %s: %w", id, err)
 		}
+		if cause := context.Cause(ctx); cause != nil {
+			return cause // nothing was asked for
+		}
 		done = waiting(t.err, fmt.Sprintf("rolling out %s", id))
 		err = p.Apply([]platform.ServiceDefinition{{ServiceID: id, NewDefinition: definition, Async: async}})
 		done()
+		if cause := context.Cause(ctx); err != nil && cause != nil { // err says it too, as the service's error
+			return fmt.Errorf("%w: the rollout goes on; see platform get services", cause)
+		}
 		if err != nil {
 			return err
 		}
@@ -69,8 +76,8 @@ folder are better changed there: the next sync of the folder sets the old image 
 			return err
 		})
 	})
-	c.addInstance(cmd.Flags())
-	c.output.addFlag(cmd.Flags())
+	c.addInstance(cmd)
+	c.output.addFlag(cmd)
 	cmd.Flags().BoolVar(&async, "async", false, "do not wait for the rollout")
 	return cmd
 }

@@ -41,8 +41,9 @@ func planCommand() *cobra.Command {
 deletions of what an earlier sync of the set applied and the folder no longer has.
 
 It reads the whole cluster by an export.`,
-		Example: "  platform plan ./manifests --instance production --set shop",
-		Args:    cobra.ExactArgs(1),
+		Example:           "  platform plan ./manifests --instance production --set shop",
+		Args:              wantArgs(cobra.ExactArgs(1), "DIR"),
+		ValidArgsFunction: completeDir,
 	}, func(ctx context.Context, t *target, args []string) error {
 		p, err := c.platform(ctx, t)
 		if err != nil {
@@ -63,8 +64,8 @@ It reads the whole cluster by an export.`,
 		}
 		return nil
 	})
-	c.addInstance(cmd.Flags())
-	c.output.addFlag(cmd.Flags())
+	c.addInstance(cmd)
+	c.output.addFlag(cmd)
 	addPlanFlags(cmd.Flags(), &options)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if a sync would change something; of Secrets, only whether they are there is known, unless the daemon exports them")
 	return cmd
@@ -78,6 +79,9 @@ func load(t *target, dir string) ([]manifest.Object, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load the manifests in %s: %w", dir, err)
+	}
+	if len(objects) == 0 {
+		fmt.Fprintf(t.err, "no manifests in %s\n", oneline.Line(dir))
 	}
 	return objects, nil
 }
@@ -127,7 +131,8 @@ With --prune it also deletes what an earlier sync of the same --set applied and 
 longer has: it shows the plan, and asks before it deletes anything. Scripts give --yes.`,
 		Example: `  platform sync ./manifests --instance production
   platform sync ./manifests --instance production --set shop --prune`,
-		Args: cobra.ExactArgs(1),
+		Args:              wantArgs(cobra.ExactArgs(1), "DIR"),
+		ValidArgsFunction: completeDir,
 	}, func(ctx context.Context, t *target, args []string) error {
 		if prune && options.SyncSet == "" {
 			return program.Usage("--prune needs --set: only what belongs to a set is deleted")
@@ -136,17 +141,17 @@ longer has: it shows the plan, and asks before it deletes anything. Scripts give
 		if err != nil {
 			return err
 		}
-		def, err := t.toSync(ctx, p, args[0], options, prune, yes)
+		def, planned, err := t.toSync(ctx, p, args[0], options, prune, yes)
 		if err != nil {
 			return err
 		}
 		done := waiting(t.err, fmt.Sprintf("syncing %d objects", len(def.Actions)))
 		err = p.Sync(def)
 		done()
-		return c.report(t, def, err)
+		return c.report(t, def, planned, err)
 	})
-	c.addInstance(cmd.Flags())
-	c.output.addFlag(cmd.Flags())
+	c.addInstance(cmd)
+	c.output.addFlag(cmd)
 	addPlanFlags(cmd.Flags(), &options)
 	cmd.Flags().BoolVar(&prune, "prune", false, "also delete what the set had and the folder no longer has")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "delete without asking")
@@ -154,36 +159,37 @@ longer has: it shows the plan, and asks before it deletes anything. Scripts give
 }
 
 // toSync returns what to sync: all objects of the folder, or with prune what a plan says,
-// once a person has confirmed its deletions.
-func (t *target) toSync(ctx context.Context, p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, error) {
+// once a person has confirmed its deletions. The report is that of the plan, or nil.
+func (t *target) toSync(ctx context.Context, p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, *manifest.Report, error) {
+	var none platform.SyncDef
 	if !prune {
 		desired, err := load(t, dir)
 		if err != nil {
-			return platform.SyncDef{}, err
+			return none, nil, err
 		}
 		def, _, err := manifest.Plan(nil, desired, options) // of nothing: everything is to be added
-		return def, err
+		return def, nil, err
 	}
 	def, report, err := plan(t, p, dir, options)
 	if err != nil {
-		return platform.SyncDef{}, err
+		return none, nil, err
 	}
 	if err := writeReport(t.err, report); err != nil {
-		return platform.SyncDef{}, err
+		return none, nil, err
 	}
 	if len(report.Delete) == 0 || yes {
-		return def, nil
+		return def, &report, nil
 	}
 	if !isTerminal(t.in) {
-		return platform.SyncDef{}, program.Usage("the plan deletes %d objects, and there is no terminal to ask at: give --yes", len(report.Delete))
+		return none, nil, program.Usage("the plan deletes %d objects, and there is no terminal to ask at: give --yes", len(report.Delete))
 	}
 	switch answer, err := t.ask(ctx, fmt.Sprintf("\nDelete %d objects? [y/N] ", len(report.Delete))); {
 	case err != nil:
-		return platform.SyncDef{}, err
+		return none, nil, err
 	case answer != "y" && answer != "yes":
-		return platform.SyncDef{}, errNotConfirmed
+		return none, nil, errNotConfirmed
 	}
-	return def, nil
+	return def, &report, nil
 }
 
 var errNotConfirmed = errors.New("not confirmed: nothing is changed")
@@ -211,8 +217,8 @@ func (t *target) ask(ctx context.Context, question string) (string, error) {
 }
 
 // report writes what came of a sync. The error of a SyncError's objects is in the result, and
-// the error that it returns only counts them.
-func (c *config) report(t *target, def platform.SyncDef, err error) error {
+// the error that it returns only counts them. The report is that of the plan, or nil.
+func (c *config) report(t *target, def platform.SyncDef, planned *manifest.Report, err error) error {
 	var failed platform.SyncError
 	if err != nil && !errors.As(err, &failed) {
 		return err
@@ -225,12 +231,19 @@ func (c *config) report(t *target, def platform.SyncDef, err error) error {
 		}
 	}
 	result := map[string]any{"objects": len(def.Actions), "failures": failures}
+	if planned != nil { // objects of the folder that no action was needed for
+		result["unchanged"] = planned.Unchanged
+	}
 	if err := c.output.write(t.out, result, func(w io.Writer) error {
 		for _, id := range slices.Sorted(maps.Keys(failures)) {
 			fmt.Fprintf(w, "%s: %s\n", oneline.Line(id), failures[id])
 		}
-		if len(failed) == 0 {
+		switch {
+		case len(failed) > 0:
+		case planned == nil:
 			fmt.Fprintf(w, "%d objects are as the folder says\n", len(def.Actions))
+		default:
+			fmt.Fprintln(w, outcome(*planned))
 		}
 		return nil
 	}); err != nil {
@@ -240,6 +253,19 @@ func (c *config) report(t *target, def platform.SyncDef, err error) error {
 		return nil
 	}
 	return partly{fmt.Sprintf("%d of %d objects failed", len(failed), len(def.Actions)), err}
+}
+
+// outcome says what came of a plan that was carried out.
+func outcome(r manifest.Report) string {
+	changed := len(r.Add) + len(r.Change)
+	text := fmt.Sprintf("%d objects are as the folder says, %d of them changed", changed+len(r.Unseen)+r.Unchanged, changed)
+	if len(r.Unseen) > 0 {
+		text += fmt.Sprintf(", %d applied unseen", len(r.Unseen))
+	}
+	if len(r.Delete) > 0 {
+		text += fmt.Sprintf("; %d are deleted", len(r.Delete))
+	}
+	return text
 }
 
 // partly is an error that has been shown in full: its text only counts.

@@ -95,7 +95,7 @@ func (c *config) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.FailOnConflict, "fail-on-conflict", false, "fail if a definition sets a field that another manages, instead of taking it over")
 	flags.BoolVar(&o.ExportSecrets, "export-secrets", false, "include Secrets in exports")
 	flags.IntVar(&o.Concurrency, "concurrency", 0, "limit of a call's requests to the API server in progress (default 16, and up to 64 where that is faster)")
-	flags.DurationVar(&o.Watch, "watch", 0, "watch what Syncs look at until none has needed it for so `long`, so that they cost nothing while it is quiet; 0 watches nothing")
+	flags.DurationVar(&o.Watch, "watch", 0, "watch what Syncs look at until none has needed it for so long, so that they cost nothing while it is quiet; 0 watches nothing")
 	flags.DurationVar(&o.Timeout, "call-timeout", 10*time.Minute, "limit of each call, waiting for rollouts included")
 	flags.DurationVar(&o.WaitTimeout, "wait-timeout", 0, "limit of each wait within a call, such as for a rollout (default --call-timeout)")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", time.Minute, "limit of each request to the API server")

@@ -56,11 +56,15 @@ func Main(root *cobra.Command) int {
 	begun := false
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := loadSettings(cmd); err != nil {
+		if err := LoadSettings(cmd); err != nil {
 			return err
 		}
 		begun = true
 		return nil
+	}
+	addCompletion(root)
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], cobra.ShellCompRequestCmd) { // the hidden commands that the scripts run
+		prepareCompletion(root)
 	}
 	err := root.ExecuteContext(ctx)
 	if err != nil && !begun && !errors.Is(err, ErrUsage) { // cobra's own errors

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,11 +29,48 @@ func EnvName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// loadSettings sets the flags of cmd that the command line does not set: from the environment,
+// A Source says where the value of a flag is from. The higher one counts.
+type Source int
+
+// The sources of a value.
+const (
+	FromDefault Source = iota
+	FromFile
+	FromEnvironment
+	FromCommandLine
+)
+
+// sourceKey is the annotation of a flag that LoadSettings has set. It has the source.
+const sourceKey = "platform_source"
+
+// SourceOf returns the source of a flag's value, once LoadSettings has been called.
+func SourceOf(f *pflag.Flag) Source {
+	switch from := f.Annotations[sourceKey]; {
+	case !f.Changed:
+		return FromDefault
+	case len(from) == 0:
+		return FromCommandLine
+	case from[0] == envPrefix:
+		return FromEnvironment
+	}
+	return FromFile
+}
+
+// setFrom sets a flag's value, which is from that source. The flag counts as changed.
+func setFrom(f *pflag.Flag, source string, set func() error) error {
+	f.Changed = true
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[sourceKey] = []string{source}
+	return set()
+}
+
+// LoadSettings sets the flags of cmd that the command line does not set: from the environment,
 // or else from the configuration file. A setting of the file that no command has is an error,
 // since it is most likely a typing error; one of another command is ignored, so that commands
 // may share a file.
-func loadSettings(cmd *cobra.Command) error {
+func LoadSettings(cmd *cobra.Command) error {
 	file := cmd.Flag(configFlag)
 	if value, ok := os.LookupEnv(EnvName(configFlag)); ok && !file.Changed {
 		if err := file.Value.Set(value); err != nil {
@@ -45,7 +83,7 @@ func loadSettings(cmd *cobra.Command) error {
 	}
 	for name := range settings {
 		if !isSetting(cmd.Root(), name) {
-			return Usage("the settings in %s: %.100q is not the name of a flag", file.Value, name)
+			return Usage("the settings in %s: %.100q is not the name of a flag%s", file.Value, name, hint(cmd.Root(), name))
 		}
 	}
 	var failed []error
@@ -55,10 +93,10 @@ func loadSettings(cmd *cobra.Command) error {
 		}
 		from, err := EnvName(f.Name), error(nil)
 		if text, ok := os.LookupEnv(from); ok && text != "" {
-			err = f.Value.Set(text)
-			f.Changed = true
+			err = setFrom(f, envPrefix, func() error { return f.Value.Set(text) })
 		} else if value, ok := settings[f.Name]; ok {
-			from, err = file.Value.String(), setFlag(f, value)
+			from = file.Value.String()
+			err = setFrom(f, configFlag, func() error { return setFlag(f, value) })
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("--%s (from %s): %w", f.Name, from, err))
@@ -82,9 +120,51 @@ func readSettings(name string) (settings map[string]yaml.Node, err error) {
 		return nil, err
 	}
 	if err := yaml.Unmarshal(text, &settings); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("it is not YAML of names and values")} // the error may quote a secret
+		return nil, &fs.PathError{Op: "read", Path: name, Err: withoutContent(err)}
 	}
 	return settings, nil
+}
+
+var (
+	yamlLine  = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n +)?line ([0-9]+): `)
+	yamlTwice = regexp.MustCompile(`^yaml: unmarshal errors:\n +line ([0-9]+): mapping key .* already defined at line ([0-9]+)(?:\n|$)`)
+)
+
+// withoutContent returns an error that says what an error of the YAML parser says, apart from what
+// that quotes, which may be a secret.
+func withoutContent(err error) error {
+	if lines := yamlTwice.FindStringSubmatch(err.Error()); lines != nil {
+		return fmt.Errorf("line %s: a name that line %s has already", lines[1], lines[2])
+	}
+	if line := yamlLine.FindStringSubmatch(err.Error()); line != nil {
+		return fmt.Errorf("line %s: it is not YAML of names and values", line[1])
+	}
+	return errors.New("it is not YAML of names and values")
+}
+
+// hint returns a question whether the one flag was meant that the name nearly is, or nothing: it may
+// be written otherwise, such as nats_url, or be the beginning of the flag's, such as token.
+func hint(root *cobra.Command, name string) string {
+	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+	meant := map[string]bool{}
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == name || strings.HasPrefix(f.Name, name+"-") {
+				meant[f.Name] = isSetting(root, f.Name)
+			}
+		})
+		for _, below := range cmd.Commands() {
+			visit(below)
+		}
+	}
+	visit(root)
+	for one, is := range meant {
+		if is && (len(meant) == 1 || one == name) {
+			return "; did you mean " + one + "?"
+		}
+	}
+	return ""
 }
 
 // isSetting reports whether a command, or one below it, has a flag of this name that the file may set.
@@ -103,9 +183,8 @@ func isSetting(cmd *cobra.Command, name string) bool {
 	return false
 }
 
-// setFlag sets a flag to a value of the file, where a list is a list. The flag counts as changed.
+// setFlag sets a flag to a value of the file, where a list is a list.
 func setFlag(f *pflag.Flag, value yaml.Node) error {
-	f.Changed = true
 	if value.Kind == yaml.AliasNode {
 		value = *value.Alias
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,5 +130,59 @@ func TestBusOptionsHaveFlags(t *testing.T) {
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
 		assert.Equal(t, made[name], v.Field(i).IsZero(), "Options.%s", name)
+	}
+}
+
+// An error of the file says where it is, and what was meant, and quotes nothing but a name.
+func TestSettingsErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	root := func() *cobra.Command {
+		root := &cobra.Command{Use: "test"}
+		program.AddSettings(root)
+		root.Flags().String("token-file", "", "")
+		root.Flags().String("nats", "", "")
+		root.Flags().String("nats-creds", "", "")
+		root.Flags().String("bus-beat", "", "")
+		root.Flags().String("bus-silence", "", "")
+		return root
+	}
+	for text, want := range map[string]string{
+		"nats: x\nnats-creds: hidden: y\n":         ": line 2: it is not YAML of names and values (see",
+		"- hidden\n":                               ": line 1: it is not YAML of names and values (see",
+		"nats: x\nbus-beat: y\nnats: hidden\n":     ": line 3: a name that line 1 has already (see",
+		"'line 7: hidden': x\n'line 7: hidden': y": ": line 2: a name that line 1 has already (see",
+		"\t{hidden\n":                              ": it is not YAML of names and values (see", // the parser names no first line
+		"token: hidden\n":                          `"token" is not the name of a flag; did you mean token-file? (see`,
+		"nats_creds: hidden\n":                     `"nats_creds" is not the name of a flag; did you mean nats-creds? (see`,
+		"NATS: hidden\n":                           `"NATS" is not the name of a flag; did you mean nats? (see`,
+		"bus: hidden\n":                            `"bus" is not the name of a flag (see`, // it may be two
+		"config_: hidden\n":                        `"config_" is not the name of a flag (see`,
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		cmd := root()
+		require.NoError(t, cmd.ParseFlags([]string{"--config", file}))
+		err := program.LoadSettings(cmd)
+		require.ErrorIs(t, err, program.ErrUsage, text)
+		assert.ErrorContains(t, err, want)
+		assert.NotContains(t, strings.ReplaceAll(err.Error(), file, ""), "hidden")
+	}
+}
+
+// The source of a value is the highest that has one.
+func TestSourceOf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one: x\ntwo: x\nthree: x\n"), 0o600))
+	t.Setenv("PLATFORM_ONE", "y")
+	t.Setenv("PLATFORM_TWO", "y")
+	cmd := &cobra.Command{Use: "test"}
+	program.AddSettings(cmd)
+	want := map[string]program.Source{"one": program.FromCommandLine, "two": program.FromEnvironment, "three": program.FromFile, "four": program.FromDefault}
+	for name := range want {
+		cmd.Flags().String(name, "", "")
+	}
+	require.NoError(t, cmd.ParseFlags([]string{"--config", file, "--one", "z"}))
+	require.NoError(t, program.LoadSettings(cmd))
+	for name, source := range want {
+		assert.Equal(t, source, program.SourceOf(cmd.Flags().Lookup(name)), name)
 	}
 }
