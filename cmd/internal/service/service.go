@@ -76,8 +76,8 @@ func (c *config) addFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.instances, "instance", nil, "`IDs` of the instances in the list of instances; others can be used too")
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`address` of the API; one that is not on loopback needs a token")
 	flags.StringVar(&c.tokenFile, "token-file", "", "`file` with the bearer token that requests must have (or set "+program.TokenVariable+")")
-	flags.Int64Var(&c.maxBody, "max-body", 16<<20, "limit of a request's body, in `bytes`")
-	flags.Int64Var(&c.maxBodies, "max-bodies", 256<<20, "limit of the bodies of all requests in progress together, in `bytes`; the process takes about three times as much")
+	flags.Int64Var(&c.maxBody, "max-body", 16<<20, "limit of a request's body, in `bytes`: by default 16 MiB")
+	flags.Int64Var(&c.maxBodies, "max-bodies", 256<<20, "limit of the bodies of all requests in progress together, in `bytes`: by default 256 MiB; the process takes about three times as much")
 	flags.DurationVar(&c.call, "call-timeout", 15*time.Minute, "limit of each request")
 	flags.DurationVar(&c.drain, "drain-timeout", 15*time.Minute, "limit of the wait for requests in progress on SIGTERM")
 }
