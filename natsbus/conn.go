@@ -65,7 +65,7 @@ func (b *Bus) onDenied(err error) {
 	switch {
 	case subscribing && a.Direction == wire.Replies:
 		if a.Bus == b.shared.Bus {
-			b.outbound.forgetReplies() // so that the next call is told too
+			b.outbound.forgetReplies(err) // so that the next call is told too
 			b.outbound.stepAll(failed, nil)
 		}
 		return

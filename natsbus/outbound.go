@@ -19,6 +19,8 @@ type outbound struct {
 	*core
 	calls   map[string]*outboundCall // guarded by mu; by the names that they have now
 	replies *nats.Subscription       // guarded by mu
+	denials int                      // guarded by mu; how often replies were denied
+	denied  error                    // guarded by mu; why they were last
 }
 
 // An outboundCall is a call that is made from here.
@@ -53,7 +55,8 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 		}
 		defer memory.Give(body.Raw)
 	}
-	if err := o.begin(memory.token, m); err != nil {
+	replies, err := o.begin(memory.token, m)
+	if err != nil {
 		return wire.Answer{}, unavailable(inst, "%s: %w", m.name, err)
 	}
 	defer o.finish(memory.token, m)
@@ -64,7 +67,7 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 	if o.conn.ConnectedClusterName() != "" {
 		settle = settleCluster
 	}
-	outcome := o.run(ctx, protocol.Call{
+	outcome := o.run(ctx, replies, protocol.Call{
 		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: settle,
 	})
 	if outcome.Verdict != protocol.Answered {
@@ -96,33 +99,34 @@ func (o *outbound) lostError(ctx context.Context, inst flux.InstanceID, m *metho
 	return unavailable(inst, "%s: %w", m.name, reason)
 }
 
-// begin makes sure that replies are heard, and that there is room for a call.
-func (o *outbound) begin(token string, m *method) error {
+// begin makes sure that replies are heard, by the subscription that it returns, and that there
+// is room for a call.
+func (o *outbound) begin(token string, m *method) (replies *nats.Subscription, err error) {
 	for {
-		heard, err := o.admit(token, m)
-		if heard || err != nil {
-			return err
+		replies, err := o.admit(token, m)
+		if replies != nil || err != nil {
+			return replies, err
 		}
 		if err := o.hearReplies(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
 
 // admit notes one more call, if replies are heard.
-func (o *outbound) admit(token string, m *method) (heard bool, err error) {
+func (o *outbound) admit(token string, m *method) (replies *nats.Subscription, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.closing:
-		return false, ErrClosed
+		return nil, ErrClosed
 	case o.replies == nil:
-		return false, nil
+		return nil, nil
 	case !o.shared.Made[protocol.Class(m.write)].Take(token, 1):
-		return false, fmt.Errorf("%d calls are under way, which is the limit", o.options.MaxCalls)
+		return nil, fmt.Errorf("%d calls are under way, which is the limit", o.options.MaxCalls)
 	}
 	o.running.Add(1)
-	return true, nil
+	return o.replies, nil
 }
 
 // finish undoes begin.
@@ -136,12 +140,18 @@ func (o *outbound) finish(token string, m *method) {
 // hearReplies subscribes to replies. The server knows of it before it knows of any call,
 // since they share the connection.
 func (o *outbound) hearReplies() error {
+	o.mu.Lock()
+	denials := o.denials
+	o.mu.Unlock()
 	sub, err := o.conn.ChanSubscribe(o.subjects.Reply("*", o.shared.Service, o.shared.Bus, "*"), o.frames)
 	if err != nil {
 		return o.connectionError(err)
 	}
 	o.mu.Lock()
 	needless := o.replies != nil || o.stopped
+	if o.denials != denials { // already
+		needless, err = true, o.denied
+	}
 	if !needless {
 		o.replies = sub
 	}
@@ -149,28 +159,42 @@ func (o *outbound) hearReplies() error {
 	if needless {
 		_ = sub.Unsubscribe() // it fails if the connection is closed
 	}
-	return nil
+	return err
 }
 
-// forgetReplies has the next call subscribe to replies again.
-func (o *outbound) forgetReplies() {
+// forgetReplies has the next call subscribe to replies again, since the server denies them.
+func (o *outbound) forgetReplies(denied error) {
 	o.mu.Lock()
 	sub := o.replies
 	o.replies = nil
+	o.denials, o.denied = o.denials+1, denied
 	o.mu.Unlock()
 	if sub != nil {
 		_ = sub.Unsubscribe() // it fails if the connection is closed
 	}
 }
 
-// run drives the machine of a call until it is over.
-func (o *outbound) run(ctx context.Context, call protocol.Call) protocol.Outcome {
+// deniedSince returns why a subscription to replies was denied, or nil if it was not.
+func (o *outbound) deniedSince(replies *nats.Subscription) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.replies == replies {
+		return nil
+	}
+	return o.denied
+}
+
+// run drives the machine of a call until it is over. Its replies come by a subscription.
+func (o *outbound) run(ctx context.Context, replies *nats.Subscription, call protocol.Call) protocol.Outcome {
 	if down := o.connectionDown(); down != nil {
 		return protocol.Outcome{Verdict: protocol.NotBegun, Err: down}
 	}
 	c := &outboundCall{Caller: protocol.NewCaller(o.shared, call), signal: make(signal, 1)}
 	c.Tag = c
 	o.step(c, protocol.Event{Kind: protocol.Start})
+	if err := o.deniedSince(replies); err != nil { // before the call could be told
+		o.step(c, protocol.Event{Kind: protocol.Failed, Err: err})
+	}
 	timer := time.NewTimer(o.options.Beat)
 	defer timer.Stop()
 	for {

@@ -19,9 +19,6 @@ import (
 	"github.com/platformbus/platform/flux"
 )
 
-// largeBody is the default of -max-body.
-const largeBody = 16 << 20
-
 // A largeRequest is a request with a body of the maximum size.
 type largeRequest struct {
 	name, kind       string

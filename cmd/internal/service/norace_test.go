@@ -3,3 +3,6 @@
 package service
 
 const raceFactor = 1
+
+// largeBody is the default of --max-body.
+const largeBody = 16 << 20
