@@ -106,6 +106,10 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	planned := c.ok(with("plan", dir)...)
 	assert.Contains(t, planned, "3 to add, 0 to change, 0 to delete")
 	assert.NotContains(t, planned, "\x1b", "no colours without a terminal")
+	var report map[string]any
+	require.NoError(t, json.Unmarshal([]byte(c.ok(with("plan", dir, "-o", "json")...)), &report))
+	assert.Len(t, report["add"], 3, "the form is the service's")
+	assert.Equal(t, false, report["empty"])
 	code, _, failed := c.run(with("plan", dir, "--exit-code")...)
 	assert.Equal(t, program.ExitDiffers, code)
 	assert.Empty(t, failed)

@@ -17,11 +17,7 @@ func (s *story) plan(service platform.Platform, files manifests) (platform.SyncD
 	if err != nil {
 		return platform.SyncDef{}, manifest.Report{}, err
 	}
-	def, report, err := files.plan(e.text)
-	if err != nil {
-		err = fmt.Errorf("plan: %w", err)
-	}
-	return def, report, err
+	return files.plan(e.text)
 }
 
 // counts returns the first line of a report.

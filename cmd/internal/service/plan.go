@@ -7,7 +7,7 @@ import (
 	"net/url"
 
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/internal/oneline"
+	"github.com/platformbus/platform/cmd/internal/planjson"
 	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
@@ -91,7 +91,7 @@ func (a *api) plan(w http.ResponseWriter, r *http.Request, p platform.Platform, 
 	var overBudget *manifest.DeleteBudgetError
 	switch {
 	case err == nil:
-		result := reportOf(report)
+		result := planjson.Of(report)
 		if request.withDefinition {
 			result["definition"] = definitionOf(def)
 		}
@@ -101,7 +101,7 @@ func (a *api) plan(w http.ResponseWriter, r *http.Request, p platform.Platform, 
 		}
 		answer(w, http.StatusOK, result)
 	case errors.As(err, &overBudget):
-		a.fail(w, r, err, reportOf(report))
+		a.fail(w, r, err, planjson.Of(report))
 	default:
 		a.fail(w, r, err, nil)
 	}
@@ -132,34 +132,6 @@ func (a *api) inTurn(ctx context.Context, read func() error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// entry is the JSON form of a manifest.Entry.
-type entry struct {
-	ID     string `json:"id"`
-	Source string `json:"source,omitempty"`
-	Line   int    `json:"line,omitempty"`
-	There  bool   `json:"there,omitempty"`
-	Why    string `json:"why,omitempty"`
-	Diff   string `json:"diff,omitempty"`
-}
-
-// reportOf returns the JSON form of a report.
-func reportOf(r manifest.Report) map[string]any {
-	result := map[string]any{"empty": r.Empty(), "unchanged": r.Unchanged, "notes": append([]string{}, r.Notes...)}
-	if r.SyncSet != "" {
-		result["set"] = r.SyncSet
-	}
-	for name, list := range map[string][]manifest.Entry{
-		"add": r.Add, "change": r.Change, "unseen": r.Unseen, "delete": r.Delete, "refused": r.Refused, "ignored": r.Ignored,
-	} {
-		entries := make([]entry, 0, len(list))
-		for _, e := range list {
-			entries = append(entries, entry{oneline.Line(e.ID), oneline.Line(e.Source), e.Line, e.There, oneline.Line(e.Why), e.Diff})
-		}
-		result[name] = entries
-	}
-	return result
 }
 
 // action is the JSON form of a platform.SyncAction, as jsonDef reads it.

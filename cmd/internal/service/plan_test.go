@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/planjson"
 )
 
 const (
@@ -47,7 +48,7 @@ func (c *counted) Sync(def platform.SyncDef) error {
 type planAnswer struct {
 	Set, Error                                    string
 	Empty                                         bool
-	Add, Change, Unseen, Delete, Refused, Ignored []entry
+	Add, Change, Unseen, Delete, Refused, Ignored []planjson.Entry
 	Unchanged                                     int
 	Notes                                         []string
 	Definition                                    json.RawMessage
@@ -112,7 +113,7 @@ func TestPlanForms(t *testing.T) {
 		code, p, text := askPlan(t, url, body, "Content-Type", kind)
 		require.Equal(t, http.StatusOK, code, text)
 		require.Len(t, p.Add, 1)
-		assert.Equal(t, entry{ID: "shop:configmap/web", Source: "web.yaml", Line: 1, Diff: p.Add[0].Diff}, p.Add[0])
+		assert.Equal(t, planjson.Entry{ID: "shop:configmap/web", Source: "web.yaml", Line: 1, Diff: p.Add[0].Diff}, p.Add[0])
 	}
 }
 
