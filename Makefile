@@ -24,7 +24,7 @@ controlplane: ## build etcd, Kubernetes and kwok into the user's cache: about 10
 test: export PLATFORM_REQUIRE_CLUSTER = 1
 test: controlplane ## run all tests, against a real control plane, with the race detector
 	$(call in-nested,go test -timeout 30m ./...)
-	go test -race -timeout 30m ./... ./cmd/...
+	go test -race -timeout 30m ./cmd/... ./... # the longest first
 
 check: fmt vet lint actionlint tidy imports cross ## all that can be checked without running the code
 
