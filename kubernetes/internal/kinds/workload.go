@@ -5,7 +5,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,12 +15,6 @@ import (
 // pods. Their objects have the labels of the template, and the controller as their owner.
 func TemplateRecords() []schema.GroupVersionResource {
 	return []schema.GroupVersionResource{appsv1.SchemeGroupVersion.WithResource("replicasets"), appsv1.SchemeGroupVersion.WithResource("controllerrevisions")}
-}
-
-// IsOwned says whether another pod controller made the workload, and speaks for it.
-func (w Workload) IsOwned() bool {
-	owner := metav1.GetControllerOf(&w.ObjectMeta)
-	return owner != nil && Of(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()).Workload != nil
 }
 
 // ReadWorkload reads an object of the kind as it comes from a watch.
