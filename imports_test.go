@@ -117,14 +117,14 @@ var layers = map[string]layer{
 		never: []string{"github.com/stretchr/testify"},
 	},
 	"cmd/internal/client": { // needs Kubernetes' manifests, and not its client
-		own:   append(cmdInternal("client", "planjson", "program"), "natsbus", "kubernetes/manifest", ".", "flux", "internal/oneline"),
+		own:   append(cmdInternal("client", "jsonform", "program"), "natsbus", "kubernetes/manifest", ".", "flux", "internal/oneline"),
 		never: []string{"github.com/stretchr/testify", "k8s.io/client-go"},
 	},
 	"cmd/internal/service": { // does not need Kubernetes' client
-		own:   append(cmdInternal("planjson", "service", "program"), "natsbus", "kubernetes/manifest", ".", "flux", "internal/oneline"),
+		own:   append(cmdInternal("jsonform", "service", "program"), "natsbus", "kubernetes/manifest", ".", "flux", "internal/oneline"),
 		never: []string{"github.com/stretchr/testify", "k8s.io"},
 	},
-	"cmd/internal/planjson": {own: append(cmdInternal("planjson"), "kubernetes/manifest", "internal/oneline"), others: []string{}},
+	"cmd/internal/jsonform": {own: append(cmdInternal("jsonform"), "kubernetes/manifest", ".", "flux", "internal/oneline"), others: []string{}},
 	"cmd/internal/program": {
 		own:     append(cmdInternal("program"), "natsbus", ".", "flux", "internal/oneline"),
 		inTests: []string{"internal/natstest"},

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -20,11 +19,6 @@ import (
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/natsbus"
 )
-
-// Commands returns the commands.
-func Commands() []*cobra.Command {
-	return []*cobra.Command{getCommand(), planCommand(), syncCommand(), exportCommand(), setImageCommand(), pingCommand()}
-}
 
 // A config holds the settings that all commands have.
 type config struct {
@@ -182,8 +176,13 @@ func (t *target) connect(ctx context.Context, instance flux.InstanceID) (platfor
 	return platform.WithContext(platform.ContextWithCaller(ctx, natsbus.ConnectionName("command")), p), nil
 }
 
-// isTerminal reports whether a stream is a terminal.
-func isTerminal(stream any) bool {
-	file, ok := stream.(*os.File)
-	return ok && isTerminalFile(file)
+func parseServiceIDs(args []string) (ids []flux.ServiceID, err error) {
+	for _, arg := range args {
+		id, err := flux.ParseServiceID(arg)
+		if err != nil {
+			return nil, program.Usage("%w", err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }

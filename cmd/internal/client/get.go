@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 	"github.com/platformbus/platform/cmd/internal/program"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"
@@ -22,15 +23,6 @@ func getCommand() *cobra.Command {
 	}}
 	cmd.AddCommand(getInstancesCommand(), getServicesCommand())
 	return cmd
-}
-
-// instanceStatus is the JSON form of the current state of an instance.
-type instanceStatus struct {
-	Instance  flux.InstanceID `json:"instance"`
-	Connected bool            `json:"connected"`
-	Version   string          `json:"version,omitempty"`
-	Error     string          `json:"error,omitempty"`
-	Help      string          `json:"help,omitempty"`
 }
 
 func getInstancesCommand() *cobra.Command {
@@ -65,7 +57,7 @@ func getInstancesCommand() *cobra.Command {
 	return cmd
 }
 
-func (t *target) instances(ctx context.Context, args []string) ([]instanceStatus, error) {
+func (t *target) instances(ctx context.Context, args []string) ([]jsonform.Instance, error) {
 	var ids []flux.InstanceID
 	for _, arg := range args {
 		id, err := program.InstanceID(arg)
@@ -80,7 +72,7 @@ func (t *target) instances(ctx context.Context, args []string) ([]instanceStatus
 	case len(ids) == 0:
 		return nil, program.Usage("over NATS the instances have to be named")
 	}
-	found := make([]instanceStatus, len(ids))
+	found := make([]jsonform.Instance, len(ids))
 	var asking sync.WaitGroup
 	for i, id := range ids {
 		asking.Go(func() { found[i] = t.status(ctx, id) })
@@ -90,8 +82,8 @@ func (t *target) instances(ctx context.Context, args []string) ([]instanceStatus
 }
 
 // status calls Version, which the daemon answers, and Ping, which the cluster answers.
-func (t *target) status(ctx context.Context, id flux.InstanceID) instanceStatus {
-	s := instanceStatus{Instance: id}
+func (t *target) status(ctx context.Context, id flux.InstanceID) jsonform.Instance {
+	s := jsonform.Instance{Instance: id}
 	p, err := t.connect(ctx, id)
 	if err == nil {
 		s.Version, err = p.Version()
@@ -138,7 +130,7 @@ func getServicesCommand() *cobra.Command {
 		if err != nil && len(found) == 0 {
 			return err
 		}
-		if err1 := c.output.write(t.out, map[string]any{"services": servicesJSON(found)}, func(w io.Writer) error {
+		if err1 := c.output.write(t.out, map[string]any{"services": jsonform.Services(found)}, func(w io.Writer) error {
 			return writeServices(w, found)
 		}); err1 != nil {
 			return err1
@@ -149,17 +141,6 @@ func getServicesCommand() *cobra.Command {
 	c.output.addFlag(cmd)
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "`namespace` whose services are listed (default all)")
 	return cmd
-}
-
-func parseServiceIDs(args []string) (ids []flux.ServiceID, err error) {
-	for _, arg := range args {
-		id, err := flux.ParseServiceID(arg)
-		if err != nil {
-			return nil, program.Usage("%w", err)
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
 }
 
 // missing returns an error that names the services that were not found, if any.
@@ -174,14 +155,6 @@ func missing(ids []flux.ServiceID, found []platform.Service) error {
 		return nil
 	}
 	return fmt.Errorf("no such service: %s", strings.Join(names, ", "))
-}
-
-func servicesJSON(found []platform.Service) []service {
-	shown := make([]service, len(found))
-	for i, s := range found {
-		shown[i] = service{s.ID, s.IP, s.Metadata, s.Status, s.ContainersOrNil(), s.Containers.Excuse}
-	}
-	return shown
 }
 
 func writeServices(w io.Writer, found []platform.Service) error {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 	"github.com/platformbus/platform/cmd/internal/program"
 	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"
@@ -123,11 +124,11 @@ func errorOf(status int, answer []byte) error {
 	return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: told.Help, Err: err}}
 }
 
-func (c *httpClient) instances(ctx context.Context) ([]instanceStatus, error) {
-	var all []instanceStatus
+func (c *httpClient) instances(ctx context.Context) ([]jsonform.Instance, error) {
+	var all []jsonform.Instance
 	err := c.pages(ctx, "/v1/instances", nil, func(answer []byte) error {
 		var page struct {
-			Instances []instanceStatus `json:"instances"`
+			Instances []jsonform.Instance `json:"instances"`
 		}
 		err := json.Unmarshal(answer, &page)
 		all = append(all, page.Instances...)
@@ -189,7 +190,7 @@ func (p *httpPlatform) Ping() error {
 
 func (p *httpPlatform) Version() (string, error) {
 	answer, err := p.ask(p.ctx, http.MethodGet, p.path, nil, "", nil)
-	var status instanceStatus
+	var status jsonform.Instance
 	if json.Unmarshal(answer, &status) == nil && status.Connected {
 		return status.Version, nil // also if the cluster does not answer its daemon
 	}
@@ -199,20 +200,10 @@ func (p *httpPlatform) Version() (string, error) {
 	return "", err
 }
 
-// service is the JSON form of a platform.Service.
-type service struct {
-	ID         flux.ServiceID       `json:"id"`
-	IP         string               `json:"ip,omitempty"`
-	Metadata   map[string]string    `json:"metadata,omitempty"`
-	Status     string               `json:"status"`
-	Containers []platform.Container `json:"containers,omitempty"`
-	Excuse     string               `json:"excuse,omitempty"`
-}
-
 func (p *httpPlatform) services(query url.Values) (found []platform.Service, err error) {
 	err = p.pages(p.ctx, p.path+"/services", query, func(answer []byte) error {
 		var page struct {
-			Services []service `json:"services"`
+			Services []jsonform.Service `json:"services"`
 		}
 		err := json.Unmarshal(answer, &page)
 		for _, s := range page.Services {
@@ -277,19 +268,10 @@ func (p *httpPlatform) Export() ([]byte, error) {
 }
 
 func (p *httpPlatform) Sync(def platform.SyncDef) error {
-	type action struct {
-		ResourceID string `json:"resourceID"`
-		Delete     string `json:"delete,omitempty"`
-		Apply      string `json:"apply,omitempty"`
-	}
-	actions := make([]action, len(def.Actions))
-	for i, one := range def.Actions {
-		actions[i] = action{one.ResourceID, string(one.Delete), string(one.Apply)}
-	}
-	if len(actions) == 0 {
+	if len(def.Actions) == 0 {
 		return p.Ping()
 	}
-	body, err := json.Marshal(map[string]any{"actions": actions})
+	body, err := json.Marshal(jsonform.Sync(def))
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,11 @@ func writeTable(w io.Writer, header []string, rows [][]string) error {
 	return table.Flush()
 }
 
-func isTerminalFile(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
 
 // hasColor reports whether a stream shows colours: a terminal does, unless NO_COLOR is set.
 func hasColor(stream any) bool {

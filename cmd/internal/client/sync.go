@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/cmd/internal/planjson"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 	"github.com/platformbus/platform/cmd/internal/program"
 	"github.com/platformbus/platform/internal/oneline"
 	"github.com/platformbus/platform/kubernetes/manifest"
@@ -54,7 +54,7 @@ It reads the whole cluster by an export.`,
 		if overBudget := new(manifest.DeleteBudgetError); err != nil && !errors.As(err, &overBudget) {
 			return err
 		}
-		if err := c.output.write(t.out, planjson.Of(report), func(w io.Writer) error { return writeReport(w, report) }); err != nil {
+		if err := c.output.write(t.out, jsonform.Report(report), func(w io.Writer) error { return writeReport(w, report) }); err != nil {
 			return err
 		}
 		if err != nil { // too much would be deleted, as the report shows

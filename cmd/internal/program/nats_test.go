@@ -57,7 +57,7 @@ func TestNATSCredentials(t *testing.T) {
 		"wrong password": {with(func(n *program.NATS) { n.User, n.PasswordFile = "a", write("wrong", "of-b") }), "authorization violation"},
 		"no certificate": {with(func(n *program.NATS) {
 			n.Certificate, n.Key, n.User, n.PasswordFile = "", "", "a", write("password", "of-a")
-		}), "certificate required"},
+		}), "nats cannot be reached"}, // the server's reason may come too late to be read
 		"another CA": {with(func(n *program.NATS) {
 			n.CA, n.User, n.PasswordFile = natstest.NewAuthority(t).File, "a", write("password", "of-a")
 		}), "certificate signed by unknown authority"},

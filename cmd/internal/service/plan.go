@@ -7,7 +7,7 @@ import (
 	"net/url"
 
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/cmd/internal/planjson"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 	"github.com/platformbus/platform/kubernetes/manifest"
 )
 
@@ -91,9 +91,9 @@ func (a *api) plan(w http.ResponseWriter, r *http.Request, p platform.Platform, 
 	var overBudget *manifest.DeleteBudgetError
 	switch {
 	case err == nil:
-		result := planjson.Of(report)
+		result := jsonform.Report(report)
 		if request.withDefinition {
-			result["definition"] = definitionOf(def)
+			result["definition"] = jsonform.Sync(def)
 		}
 		if partial != nil {
 			a.fail(w, r, partial, result)
@@ -101,7 +101,7 @@ func (a *api) plan(w http.ResponseWriter, r *http.Request, p platform.Platform, 
 		}
 		answer(w, http.StatusOK, result)
 	case errors.As(err, &overBudget):
-		a.fail(w, r, err, planjson.Of(report))
+		a.fail(w, r, err, jsonform.Report(report))
 	default:
 		a.fail(w, r, err, nil)
 	}
@@ -132,20 +132,4 @@ func (a *api) inTurn(ctx context.Context, read func() error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// action is the JSON form of a platform.SyncAction, as jsonDef reads it.
-type action struct {
-	ResourceID string `json:"resourceID"`
-	Delete     string `json:"delete,omitempty"`
-	Apply      string `json:"apply,omitempty"`
-}
-
-// definitionOf returns the JSON form of a SyncDef, as jsonDef reads it.
-func definitionOf(def platform.SyncDef) map[string][]action {
-	actions := make([]action, 0, len(def.Actions))
-	for _, a := range def.Actions {
-		actions = append(actions, action{a.ResourceID, string(a.Delete), string(a.Apply)})
-	}
-	return map[string][]action{"actions": actions}
 }

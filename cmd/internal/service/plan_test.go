@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform"
-	"github.com/platformbus/platform/cmd/internal/planjson"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 )
 
 const (
@@ -48,7 +48,7 @@ func (c *counted) Sync(def platform.SyncDef) error {
 type planAnswer struct {
 	Set, Error                                    string
 	Empty                                         bool
-	Add, Change, Unseen, Delete, Refused, Ignored []planjson.Entry
+	Add, Change, Unseen, Delete, Refused, Ignored []jsonform.Entry
 	Unchanged                                     int
 	Notes                                         []string
 	Definition                                    json.RawMessage
@@ -107,13 +107,13 @@ func TestPlan(t *testing.T) {
 func TestPlanForms(t *testing.T) {
 	url := serve(t, &counted{}, "") + planPath
 	form := "--b\r\nContent-Disposition: form-data; name=apply; filename=web.yaml\r\n\r\n" + webYAML + "\r\n--b--\r\n"
-	actions, err := json.Marshal(map[string][]action{"actions": {{ResourceID: "web.yaml", Apply: webYAML}}})
+	actions, err := json.Marshal(jsonform.Definition{Actions: []jsonform.Action{{ResourceID: "web.yaml", Apply: webYAML}}})
 	require.NoError(t, err)
 	for kind, body := range map[string]string{"multipart/form-data; boundary=b": form, jsonType: string(actions)} {
 		code, p, text := askPlan(t, url, body, "Content-Type", kind)
 		require.Equal(t, http.StatusOK, code, text)
 		require.Len(t, p.Add, 1)
-		assert.Equal(t, planjson.Entry{ID: "shop:configmap/web", Source: "web.yaml", Line: 1, Diff: p.Add[0].Diff}, p.Add[0])
+		assert.Equal(t, jsonform.Entry{ID: "shop:configmap/web", Source: "web.yaml", Line: 1, Diff: p.Add[0].Diff}, p.Add[0])
 	}
 }
 

@@ -7,19 +7,9 @@ import (
 	"strings"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 	"github.com/platformbus/platform/flux"
-	"github.com/platformbus/platform/internal/oneline"
 )
-
-// service is the JSON form of a platform.Service.
-type service struct {
-	ID         flux.ServiceID       `json:"id"`
-	IP         string               `json:"ip,omitempty"`
-	Metadata   map[string]string    `json:"metadata,omitempty"`
-	Status     string               `json:"status"`
-	Containers []platform.Container `json:"containers,omitempty"`
-	Excuse     string               `json:"excuse,omitempty"` // why containers are not known
-}
 
 // services lists the services named, or those of a namespace, or all. The other filters, and the
 // page, are applied to what the cluster has answered: each page costs the whole list.
@@ -44,11 +34,7 @@ func (a *api) services(w http.ResponseWriter, r *http.Request, p platform.Platfo
 	// A copy, since the result may be that of a mock, which is returned again.
 	found = slices.DeleteFunc(slices.Clone(found), func(s platform.Service) bool { return !keep.has(s) })
 	found, following := cut(found, part, func(s platform.Service) string { return string(s.ID) })
-	shown := make([]service, 0, len(found))
-	for _, s := range found {
-		shown = append(shown, service{s.ID, s.IP, s.Metadata, s.Status, s.ContainersOrNil(), oneline.Line(s.Containers.Excuse)})
-	}
-	result := map[string]any{"services": shown, "remaining": following.Remaining}
+	result := map[string]any{"services": jsonform.Services(found), "remaining": following.Remaining}
 	if following.Continue != "" {
 		result["continue"] = following.Continue
 	}

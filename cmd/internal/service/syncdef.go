@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/platformbus/platform"
+	"github.com/platformbus/platform/cmd/internal/jsonform"
 )
 
 // maxActions bounds the actions of a request. Each action takes memory besides its content, so
@@ -118,11 +119,7 @@ func jsonActions(d *json.Decoder, def *platform.SyncDef) error {
 		if err := d.Decode(&text); err != nil {
 			return err
 		}
-		var one struct {
-			ResourceID string `json:"resourceID"`
-			Delete     string `json:"delete"`
-			Apply      string `json:"apply"`
-		}
+		var one jsonform.Action
 		err := unmarshalStrict(text, &one)
 		action := platform.SyncAction{ResourceID: one.ResourceID}
 		if one.Delete != "" {

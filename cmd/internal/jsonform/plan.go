@@ -1,5 +1,4 @@
-// Package planjson has the JSON form of a plan's report, for the service and the command line.
-package planjson
+package jsonform
 
 import (
 	"github.com/platformbus/platform/internal/oneline"
@@ -16,8 +15,8 @@ type Entry struct {
 	Diff   string `json:"diff,omitempty"`
 }
 
-// Of returns the JSON form of a report, as openapi.yaml describes it.
-func Of(r manifest.Report) map[string]any {
+// Report returns the JSON form of a report.
+func Report(r manifest.Report) map[string]any {
 	result := map[string]any{"empty": r.Empty(), "unchanged": r.Unchanged, "notes": append([]string{}, r.Notes...)}
 	if r.SyncSet != "" {
 		result["set"] = r.SyncSet
