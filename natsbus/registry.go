@@ -28,7 +28,7 @@ type registry struct {
 	admission     admission                  // guarded by mu
 	claims        claimQueue                 // guarded by mu
 	batch         *batch                     // guarded by mu; of those that are subscribed next; nil if there is none
-	spare         []pendingSubscription      // guarded by mu; room for the pending of a batch
+	spare         []pendingSubscription      // guarded by mu; room for the subscriptions of a batch
 	batching      sync.Mutex                 // held while a batch is subscribed
 	deliveries    sync.WaitGroup             // causes that a subscriber is not ready to take
 }

@@ -195,58 +195,58 @@ func (r *registry) endInstallation(of *registration) {
 	}
 }
 
-// maxSpare is for how many pending room is kept from one batch to the next.
+// maxSpare is for how many subscriptions room is kept from one batch to the next.
 const maxSpare = 1024
 
-// A batch is pending that are installed in one go, which saves most of the cost.
+// A batch is subscriptions that are installed in one go, which saves most of the cost.
 type batch struct {
-	pending   []pendingSubscription // guarded by mu while it is the registry's next
+	subs      []pendingSubscription // guarded by mu while it is the registry's next
 	installed chan struct{}         // closed then
 }
 
-// joinLocked adds pending to the next batch, and returns a function that waits until that
+// joinLocked adds subscriptions to the next batch, and returns a function that waits until that
 // is installed, or installs it.
-func (r *registry) joinLocked(pending ...pendingSubscription) (installed func()) {
-	all := r.batch
-	if all != nil {
-		all.pending = append(all.pending, pending...)
-		return func() { <-all.installed }
+func (r *registry) joinLocked(more ...pendingSubscription) (installed func()) {
+	b := r.batch
+	if b != nil {
+		b.subs = append(b.subs, more...)
+		return func() { <-b.installed }
 	}
-	all = &batch{pending: append(r.spare, pending...), installed: make(chan struct{})}
-	r.batch, r.spare = all, nil
-	return func() { r.installBatch(all) }
+	b = &batch{subs: append(r.spare, more...), installed: make(chan struct{})}
+	r.batch, r.spare = b, nil
+	return func() { r.installBatch(b) }
 }
 
 // installBatch subscribes a batch, and leaves the claims to the bus's goroutine.
-func (r *registry) installBatch(all *batch) {
+func (r *registry) installBatch(b *batch) {
 	runtime.Gosched() // to those who are about to join
 	r.batching.Lock()
 	defer r.batching.Unlock()
 	r.mu.Lock()
 	r.batch = nil
 	r.mu.Unlock()
-	r.reach(all.pending...)
+	r.reach(b.subs...)
 	if r.conn.IsConnected() {
 		r.confirm()
 	}
 	r.mu.Lock()
-	r.admission.leave(len(all.pending))
-	for _, n := range all.pending {
+	r.admission.leave(len(b.subs))
+	for _, n := range b.subs {
 		if !n.over && !n.queued {
 			r.claims.addFirst(n.registration)
 		}
 	}
-	clear(all.pending)
-	if cap(all.pending) <= maxSpare {
-		r.spare = all.pending[:0]
+	clear(b.subs)
+	if cap(b.subs) <= maxSpare {
+		r.spare = b.subs[:0]
 	}
 	r.mu.Unlock()
-	close(all.installed)
+	close(b.installed)
 }
 
-// reach has callers and daemons reach the pending, or who has replaced them meanwhile.
-func (r *registry) reach(pending ...pendingSubscription) {
-	for _, n := range pending {
+// reach has callers and daemons reach the subscriptions, or who has replaced them meanwhile.
+func (r *registry) reach(subs ...pendingSubscription) {
+	for _, n := range subs {
 		sub, err := r.conn.ChanSubscribe(n.subject, r.frames)
 		r.mu.Lock()
 		of := r.registrations.get(n.token())

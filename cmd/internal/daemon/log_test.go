@@ -117,7 +117,7 @@ func TestObjectsAreLogged(t *testing.T) {
 		time.Sleep(patient - 1) // in the bubble
 		event(kubernetes.Waiting, "Deployment x/a", "1 of 3", nil)
 		assert.Empty(t, log.take(t), "nothing to be told yet")
-		time.Sleep(time.Nanosecond)
+		time.Sleep(time.Nanosecond) // in the bubble
 		event(kubernetes.Waiting, "Deployment x/a", "2 of 3", nil)
 		event(kubernetes.Waiting, "Deployment x/a", "2 of 3", nil)
 		event(kubernetes.Stalled, "Deployment x/a", "", errors.New("no image"))

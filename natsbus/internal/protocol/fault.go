@@ -25,7 +25,7 @@ const (
 	NeverRepeatClaims        // a claim is made once
 	LowerClaimWins           // the earlier of two claims wins
 	NeverOutbid              // a claim does not exceed those it has seen
-	HoldersOutbid            // a daemon that has settled outbids a pendingSubscription
+	HoldersOutbid            // a daemon that has settled outbids one that still asks
 	NoTimeLimit              // a silent peer is waited for
 	CompareAges              // of two claims the older one ends, by the age that it had when it was sent
 	lastFault
