@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -251,7 +252,7 @@ func TestCaseOfADeadWebhook(t *testing.T) {
 	defer cancel(nil)
 	var d recorder
 	free := make(chan struct{}, 100)
-	cluster, _ := w.recorded(t, kubernetes.Options{Events: func(e kubernetes.Event) {
+	cluster, requests := w.recorded(t, kubernetes.Options{Events: func(e kubernetes.Event) {
 		d.note(e)
 		if e.Result == kubernetes.Applied {
 			free <- struct{}{}
@@ -268,6 +269,10 @@ func TestCaseOfADeadWebhook(t *testing.T) {
 			t.Fatalf("the Sync ended: %v", err)
 		}
 	}
+	require.Eventually(t, func() bool { // each has been tried
+		tried := slices.Compact(slices.Sorted(slices.Values(requests.inOrder("PATCH /api/v1/namespaces/" + w.namespace + "/configmaps/checked-"))))
+		return len(tried) == 16
+	}, testLimit, testTick)
 	cancel(fmt.Errorf("enough"))
 	texts := syncErrors(t, <-failed)
 	assert.Contains(t, texts["maps"], "enough; the last answer was: ")
