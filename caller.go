@@ -2,7 +2,6 @@ package platform
 
 import (
 	"context"
-	"unicode/utf8"
 
 	"github.com/platformbus/platform/internal/oneline"
 )
@@ -22,7 +21,8 @@ type callerKey struct{}
 // The name is kept as one line of at most 256 bytes. Characters that would break the line are
 // escaped as in a Go string, and what is longer is cut off. An empty name names nobody.
 func ContextWithCaller(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, callerKey{}, boundedCaller(name))
+	name = oneline.Line(name[:min(len(name), maxCaller+1)]) // one byte more shows that it is too long
+	return context.WithValue(ctx, callerKey{}, cut(name, maxCaller))
 }
 
 // CallerFrom returns the name that ContextWithCaller has put into ctx, or "" if nobody is
@@ -30,17 +30,4 @@ func ContextWithCaller(ctx context.Context, name string) context.Context {
 func CallerFrom(ctx context.Context) string {
 	name, _ := ctx.Value(callerKey{}).(string)
 	return name
-}
-
-func boundedCaller(name string) string {
-	const mark = "…"
-	name = oneline.Line(name[:min(len(name), maxCaller+1)])
-	if len(name) <= maxCaller {
-		return name
-	}
-	end := maxCaller - len(mark)
-	for !utf8.RuneStart(name[end]) {
-		end--
-	}
-	return name[:end] + mark
 }

@@ -3,9 +3,11 @@ package platform
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -66,7 +68,6 @@ const (
 	maxErrorTexts = 8 << 20  // of all texts, before they are cut short
 	shortText     = 256
 	maxErrorDepth = 16
-	maxCauses     = 16 // of one error: more than any tree that is no attack
 )
 
 // sentinels are the known errors by their name on the wire. A name never changes.
@@ -103,7 +104,8 @@ type errorEncoder struct {
 
 func (e *errorEncoder) encode(err error, depth int) (w WireError) {
 	defer func() {
-		if recover() != nil { // a nil pointer, for instance, whose method panics
+		// A nil pointer, for instance, panics. What is known of w by then stays.
+		if recover() != nil && w.Kind == "" {
 			w = WireError{Kind: kindError, Text: e.text(textOf(err))}
 		}
 	}()
@@ -131,18 +133,23 @@ func (e *errorEncoder) encode(err error, depth int) (w WireError) {
 }
 
 func (e *errorEncoder) helpful(err flux.HelpfulError, depth int) WireError {
-	kind := kindUser
+	base := err.Base()
+	if base == nil {
+		base = &flux.BaseError{}
+	}
+	kind, cause := kindUser, base.Err
 	switch err.(type) {
+	case flux.UserConfigProblem, *flux.UserConfigProblem, *flux.BaseError:
 	case flux.ServerException, *flux.ServerException:
 		kind = kindServer
 	case flux.Missing, *flux.Missing:
 		kind = kindMissing
+	default: // a foreign type may have a text of its own
+		if text := err.Error(); text != base.Error() {
+			cause = &decodedError{text, []error{cause}}
+		}
 	}
-	base := err.Base()
-	if base == nil {
-		return WireError{Kind: kind}
-	}
-	w := e.around(kind, base.Err, depth)
+	w := e.around(kind, cause, depth)
 	w.Help = e.text(base.Help)
 	for name, sentinel := range e.known {
 		if base.Is(sentinel) && !slices.Contains(w.Sentinels, name) {
@@ -170,26 +177,25 @@ func (e *errorEncoder) around(kind string, cause error, depth int) WireError {
 	return WireError{Kind: kind, Causes: []WireError{w}}
 }
 
-// inside adds to w what is in a foreign error: sentinels, and the outermost errors that have
-// a kind of their own.
+// inside adds to w what is in a foreign error: the outermost errors that have a kind of their
+// own, and sentinels. These come last, since errors.Is panics at a nil *FatalError.
 func (e *errorEncoder) inside(w *WireError, err error, depth int) {
+	if depth < maxErrorDepth {
+		unwrap(err, func(cause error) bool {
+			switch cause.(type) {
+			case FatalError, *FatalError, ApplyError, SyncError, flux.HelpfulError:
+				w.Causes = append(w.Causes, e.encode(cause, depth+1))
+				return false
+			}
+			return true
+		})
+	}
 	for name, sentinel := range e.known {
 		if errors.Is(err, sentinel) {
 			w.Sentinels = append(w.Sentinels, name)
 		}
 	}
 	slices.Sort(w.Sentinels)
-	if depth >= maxErrorDepth {
-		return
-	}
-	unwrap(err, func(cause error) bool {
-		switch cause.(type) {
-		case FatalError, *FatalError, ApplyError, SyncError, flux.HelpfulError:
-			w.Causes = append(w.Causes, e.encode(cause, depth+1))
-			return false
-		}
-		return len(w.Causes) < maxCauses
-	})
 }
 
 // unwrap visits the causes of err, outermost first, and the causes of those for which visit
@@ -211,11 +217,11 @@ func unwrap(err error, visit func(error) bool) {
 
 func entries[ID ~string](e *errorEncoder, failures map[ID]error, depth int) map[string]WireError {
 	list := make(map[string]WireError, len(failures))
-	for _, id := range slices.Sorted(maps.Keys(failures)) {
+	for i, id := range slices.Sorted(maps.Keys(failures)) {
 		err := failures[id]
 		key := strings.ToValidUTF8(string(id), "\uFFFD")
 		for _, taken := list[key]; taken; _, taken = list[key] { // by an ID that became the same
-			key += "\uFFFD"
+			key = fmt.Sprintf("%s\uFFFD%d", key, i)
 		}
 		if depth < maxErrorDepth {
 			list[key] = e.encode(err, depth+1)
@@ -228,18 +234,23 @@ func entries[ID ~string](e *errorEncoder, failures map[ID]error, depth int) map[
 
 // text returns a text as valid UTF-8, cut to what is left for it.
 func (e *errorEncoder) text(s string) string {
-	limit := min(maxErrorText, max(e.room, shortText))
-	s = cut(s, limit)
+	s = cut(s, min(maxErrorText, max(e.room, shortText)))
 	e.room -= len(s)
 	return s
 }
 
-// cut returns s as valid UTF-8, and with a mark in place of what is beyond the limit.
+// cut returns s as valid UTF-8 of at most limit bytes, with a mark in place of what is cut off.
 func cut(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit-len("…")] + "…"
+	const mark = "…"
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	end := limit - len(mark)
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + mark
 }
 
 // Decode returns the error that w is the wire form of, or nil if w is nil.
@@ -250,7 +261,7 @@ func (c ErrorCodec) Decode(w *WireError) error {
 	if err := errorDecoder(c.known()).decode(*w, 0); err != nil {
 		return err
 	}
-	return errors.New("no cause given") // "nil" is for entries only
+	return errors.New(textOf(nil)) // "nil" is for entries only
 }
 
 // An errorDecoder holds the sentinels by name.
@@ -260,7 +271,6 @@ func (d errorDecoder) decode(w WireError, depth int) error {
 	if depth > maxErrorDepth {
 		return errors.New(cut(w.Text, maxErrorText))
 	}
-	base := flux.BaseError{Help: cut(w.Help, maxErrorText)}
 	switch w.Kind {
 	case kindNil:
 		return nil
@@ -273,15 +283,14 @@ func (d errorDecoder) decode(w WireError, depth int) error {
 	case kindUser, kindServer, kindMissing:
 		// A BaseError matches one sentinel; the cause carries the others.
 		others, matched := d.split(w.Sentinels)
-		base.Err = d.cause(w, others, depth)
-		problem := base.Matching(matched)
+		base := flux.BaseError{Help: cut(w.Help, maxErrorText), Err: d.cause(w, others, depth)}.Matching(matched)
 		switch w.Kind {
 		case kindServer:
-			return flux.ServerException{BaseError: problem}
+			return flux.ServerException{BaseError: base}
 		case kindMissing:
-			return flux.Missing{BaseError: problem}
+			return flux.Missing{BaseError: base}
 		}
-		return flux.UserConfigProblem{BaseError: problem}
+		return flux.UserConfigProblem{BaseError: base}
 	}
 	if err := d.cause(w, w.Sentinels, depth); err != nil {
 		return err
@@ -289,12 +298,12 @@ func (d errorDecoder) decode(w WireError, depth int) error {
 	return errors.New("")
 }
 
-// split returns the sentinel that says what a helpful error is, or nil, behind the names of
-// the others.
-func (errorDecoder) split(names []string) (others []string, matched error) {
+// split returns the sentinel that says what kind of error a helpful one is, or nil, apart from
+// the names of the others.
+func (d errorDecoder) split(names []string) (others []string, matched error) {
 	for i, name := range names {
 		if name == "unavailable" || name == "upgrade needed" {
-			return slices.Concat(names[:i], names[i+1:]), sentinels[name]
+			return slices.Concat(names[:i], names[i+1:]), d[name]
 		}
 	}
 	return names, nil
@@ -303,7 +312,7 @@ func (errorDecoder) split(names []string) (others []string, matched error) {
 // cause returns the error that Text, Sentinels and Causes describe, or nil if there is none.
 func (d errorDecoder) cause(w WireError, names []string, depth int) error {
 	var causes []error
-	for _, inner := range w.Causes[:min(len(w.Causes), maxCauses)] {
+	for _, inner := range w.Causes {
 		if err := d.decode(inner, depth+1); err != nil {
 			causes = append(causes, err)
 		}
@@ -340,17 +349,13 @@ func (c ErrorCodec) known() map[string]error {
 	if len(c.Sentinels) == 0 {
 		return sentinels
 	}
-	all := make(map[string]error, len(sentinels)+len(c.Sentinels))
-	for name, err := range c.Sentinels {
-		all[name] = err
-	}
-	for name, err := range sentinels { // whose names are taken
-		all[name] = err
-	}
+	all := maps.Clone(c.Sentinels)
+	maps.Copy(all, sentinels) // their names are taken
 	return all
 }
 
-// A decodedError has the text that an error had at the other end, and what it matches.
+// A decodedError has the text of an error of a foreign type, and what errors.Is and errors.As
+// find in it.
 type decodedError struct {
 	text   string
 	causes []error

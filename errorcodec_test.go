@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,6 +83,8 @@ func TestErrorCodecKeepsErrors(t *testing.T) {
 func TestErrorCodecLooksInsideForeignErrors(t *testing.T) {
 	errClosed := errors.New("bus is closed")
 	codec := platform.ErrorCodec{Sentinels: map[string]error{"closed": errClosed}}
+	manyCauses := errors.Join(slices.Repeat([]error{platform.UnavailableError(errBoom)}, 100)...)
+	manyCauses = errors.Join(manyCauses, platform.FatalError{Err: errBoom}, fmt.Errorf("sync: %w", platform.SyncError{"a": platform.ErrNoMatching}))
 	for _, tt := range []struct {
 		err   error
 		check func(error) bool
@@ -93,6 +96,15 @@ func TestErrorCodecLooksInsideForeignErrors(t *testing.T) {
 		{fmt.Errorf("a: %w", fmt.Errorf("b: %w", &platform.FatalError{Err: errBoom})), func(err error) bool {
 			_, ok := platform.AsFatal(err)
 			return ok
+		}},
+		{fmt.Errorf("a: %w", (*platform.FatalError)(nil)), func(err error) bool {
+			_, ok := platform.AsFatal(err)
+			return ok
+		}},
+		{manyCauses, func(err error) bool {
+			_, fatal := platform.AsFatal(err)
+			_, failures := errors.AsType[platform.SyncError](err)
+			return fatal && failures && errors.Is(err, platform.ErrNoMatching)
 		}},
 		{errors.Join(platform.ErrKicked, errClosed), func(err error) bool {
 			return errors.Is(err, platform.ErrKicked) && errors.Is(err, errClosed)
@@ -106,13 +118,26 @@ func TestErrorCodecLooksInsideForeignErrors(t *testing.T) {
 			_, ok := err.(flux.Missing) //nolint:errorlint // a type switch works too
 			return ok && errors.Is(err, platform.ErrNoMatchingService)
 		}},
+		{withStatus{&flux.BaseError{Help: "own help", Err: errClosed}}, func(err error) bool {
+			helpful, ok := errors.AsType[flux.HelpfulError](err)
+			return ok && errors.Is(err, errClosed) && helpful.Base().Help == "own help"
+		}},
+		{withStatus{}, func(err error) bool {
+			_, ok := errors.AsType[flux.HelpfulError](err)
+			return ok
+		}},
 	} {
 		got := codec.Decode(codec.Encode(tt.err))
 		assert.Equal(t, tt.err.Error(), got.Error())
 		assert.True(t, tt.check(got), "%T %v", tt.err, tt.err)
-		assert.False(t, errors.Is(tt.err, platform.ErrEmptySelector))
+		assert.False(t, errors.Is(got, platform.ErrEmptySelector))
 	}
 }
+
+// withStatus is a foreign helpful error, with a text of its own.
+type withStatus struct{ *flux.BaseError }
+
+func (e withStatus) Error() string { return "status 400: " + e.BaseError.Error() }
 
 type panics struct{}
 
@@ -129,19 +154,34 @@ func TestErrorCodecSurvivesWhatItEncodes(t *testing.T) {
 	over := codec.Decode(codec.Encode(errors.New(whole + "y"))).Error()
 	assert.Len(t, over, 64<<10)
 	assert.True(t, strings.HasSuffix(over, "x…"), "a cut text ends with a mark")
+	for _, long := range []string{strings.Repeat("ö", 64<<10), strings.Repeat("ö\xff", 64<<10)} {
+		got := codec.Decode(codec.Encode(errors.New(long))).Error()
+		assert.LessOrEqual(t, len(got), 64<<10)
+		whole, marked := strings.CutSuffix(got, "…")
+		assert.True(t, marked && strings.HasPrefix(strings.ToValidUTF8(long, "\uFFFD"), whole), "no character is cut in two: %.10q", long)
+	}
 
 	many := platform.SyncError{}
 	for i := range 10_000 {
 		many[fmt.Sprint(i)] = errors.New(whole)
 	}
 	total := 0
-	for _, entry := range codec.Encode(many).Entries {
+	encoded := codec.Encode(many).Entries
+	for _, entry := range encoded {
 		total += len(entry.Text)
 	}
-	assert.Len(t, codec.Encode(many).Entries, 10_000, "no entry is left out")
+	assert.Len(t, encoded, 10_000, "no entry is left out")
+	assert.Less(t, total, 16<<20, "texts are cut")
 	odd := platform.SyncError{"a\xff": errors.New("one"), "a\xfe": errors.New("two"), "a\uFFFD": errors.New("three")}
 	assert.Len(t, codec.Decode(codec.Encode(odd)), 3, "nor one whose ID becomes that of another")
-	assert.Less(t, total, 16<<20, "texts are cut")
+	for i := range 1000 {
+		odd[strings.Repeat("\x80", i)] = errBoom
+	}
+	encoded = codec.Encode(odd).Entries
+	assert.Len(t, encoded, 1003)
+	for id := range encoded {
+		assert.LessOrEqual(t, len(id), 20, "many of them take no more room than one")
+	}
 
 	deep := errBoom
 	for range 1000 {
@@ -165,7 +205,7 @@ func TestErrorCodecSurvivesWhatItDecodes(t *testing.T) {
 		depth++
 	}
 	assert.Less(t, depth, 30)
-	wide := platform.WireError{Kind: "error", Text: "boom", Sentinels: make([]string, 1000), Causes: make([]platform.WireError, 1000)}
+	wide := platform.WireError{Kind: "error", Text: "boom", Sentinels: make([]string, 1000)}
 	for i := range wide.Sentinels {
 		wide.Sentinels[i] = "kicked"
 	}
