@@ -38,10 +38,10 @@ const (
 // kubernetes.Cluster are below it. Its kind is server if its parent came from another
 // process, and internal otherwise.
 //
-// A span has the number of actions, definitions or services, the caller's name if there is one,
-// see CallerFrom, and of a call that failed the error's type, the number of its entries, and as
-// the description of its status its text, as one line of at most 4 KiB. It never has a
-// definition, a name from one, or a part of an Export.
+// A span has the number of actions, definitions or services, and the caller's name if there is
+// one, see CallerFrom. If the call failed it also has the error's type, the number of its
+// entries and, as the description of its status, its text as one line of at most 4 KiB. Beside
+// what that text says, it has nothing of a definition or of an Export.
 func Trace(p Platform, provider trace.TracerProvider) Platform {
 	switch provider.(type) {
 	case nil, noop.TracerProvider:
@@ -86,15 +86,15 @@ func (t *traced) start(name string) (Platform, trace.Span) {
 // end ends the span of a call that has returned err.
 func end(span trace.Span, returned *error) {
 	defer span.End()
+	// The description of an error that panics when it is unwrapped, as one that wraps a nil
+	// *FatalError does, is enough.
+	defer func() { _ = recover() }()
 	err := *returned
 	if err == nil || !span.IsRecording() {
 		return
 	}
 	span.SetStatus(codes.Error, oneline.Line(textOf(err)))
 	span.SetAttributes(attrErrorType.String(errorType(err)))
-	if p, ok := err.(*FatalError); ok && p == nil { //nolint:errorlint // no method of a nil pointer to one can be called
-		return
-	}
 	if e, ok := errors.AsType[SyncError](err); ok {
 		span.SetAttributes(attrFailures.Int(len(e)))
 	} else if e, ok := errors.AsType[ApplyError](err); ok {

@@ -100,6 +100,7 @@ func TestTraceDescribesErrors(t *testing.T) {
 		{long, "*errors.errorString", strings.Repeat("x", 4000)},
 		{platform.FatalError{Err: errBoom}, "platform.FatalError", errBoom.Error()},
 		{nilFatal, "platform.FatalError", "no cause"},
+		{fmt.Errorf("ping: %w", nilFatal), "platform.FatalError", "ping: "},
 		{platform.SyncError{"a": platform.FatalError{Err: errBoom}}, "platform.FatalError", "a: " + errBoom.Error()},
 		{platform.SyncError{"a": platform.UnavailableError(errBoom)}, "platform.SyncError", "a: " + errBoom.Error()},
 		{fmt.Errorf("read: %w", platform.ApplyError{"a/b": errBoom}), "platform.ApplyError", "read: a/b"},
