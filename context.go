@@ -32,8 +32,8 @@ func WithContext(ctx context.Context, p Platform) Platform {
 	return &checked{ctx: ctx, next: p}
 }
 
-// either returns a context that ends with the first of two, and has the values of the second, with
-// what it inherits from the first.
+// either returns a context that ends as soon as a or b does. It has the values of b, and the span
+// and the caller of a where b has none.
 func either(a, b context.Context) context.Context {
 	b = inherit(b, a)
 	if a.Done() == nil {
@@ -43,7 +43,8 @@ func either(a, b context.Context) context.Context {
 	if err := context.Cause(a); err != nil {
 		cancel(err)
 	}
-	context.AfterFunc(a, func() { cancel(context.Cause(a)) })
+	stop := context.AfterFunc(a, func() { cancel(context.Cause(a)) })
+	context.AfterFunc(ctx, func() { stop() }) // a, which may live on, forgets ctx
 	return ctx
 }
 

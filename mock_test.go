@@ -2,6 +2,7 @@ package platform_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -26,18 +27,15 @@ func TestMockPlatformAnswers(t *testing.T) {
 		ExportError:        errOther,
 		SyncError:          platform.SyncError{"a": errOther},
 	}
-	for name, got := range callAll(mock) {
-		want := map[string]outcome{
-			"AllServices":  {services, &platform.FatalError{}},
-			"SomeServices": {services[:0], errBoom},
-			"Apply":        {nil, platform.ApplyError{"default/web": errBoom}},
-			"Ping":         {nil, errBoom},
-			"Version":      {"v5", errOther},
-			"Export":       {[]byte("kind: List"), errOther},
-			"Sync":         {nil, platform.SyncError{"a": errOther}},
-		}[name]
-		assert.Equal(t, want, got, name)
-	}
+	assert.Equal(t, map[string]outcome{
+		"AllServices":  {services, &platform.FatalError{}},
+		"SomeServices": {services[:0], errBoom},
+		"Apply":        {nil, platform.ApplyError{"default/web": errBoom}},
+		"Ping":         {nil, errBoom},
+		"Version":      {"v5", errOther},
+		"Export":       {[]byte("kind: List"), errOther},
+		"Sync":         {nil, platform.SyncError{"a": errOther}},
+	}, callAll(mock))
 	for name, got := range callAll(&platform.MockPlatform{}) {
 		assert.Zero(t, got.result, "the zero value's %s", name)
 		assert.NoError(t, got.err, "the zero value's %s", name)
@@ -109,6 +107,36 @@ func TestObserveSeesEachCall(t *testing.T) {
 		assert.Equal(t, errBoom, got.err, method)
 		assert.Empty(t, got.result, method)
 	}
+}
+
+// observers is a context that counts those who wait for its end.
+type observers struct {
+	context.Context
+	done  chan struct{}
+	count atomic.Int32
+}
+
+func (o *observers) Done() <-chan struct{} { return o.done }
+
+// AfterFunc is what package context calls to wait for the end.
+func (o *observers) AfterFunc(func()) (stop func() bool) {
+	o.count.Add(1)
+	return func() bool { o.count.Add(-1); return true }
+}
+
+// A view of a view that a long-lived context has leaves nothing in that context.
+func TestObserveLeavesNothingInAContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long := &observers{Context: t.Context(), done: make(chan struct{})}
+		view := platform.WithContext(long, platform.Observe(&platform.MockPlatform{}, func(context.Context, string) error { return nil }))
+		for range 10 {
+			short, cancel := context.WithCancel(context.Background())
+			assert.NoError(t, platform.WithContext(short, view).Ping())
+			cancel()
+		}
+		synctest.Wait()
+		assert.Zero(t, long.count.Load())
+	})
 }
 
 func TestObserveWaitsForTheContext(t *testing.T) {
