@@ -23,6 +23,8 @@ var BusMetricsImpl = BusMetrics{
 	KickCount: prometheus.NewCounterFrom(kickCountOpts, []string{}),
 }
 
+func init() { BusMetricsImpl.KickCount.Add(0) } // creates the series, as NewBusMetrics does
+
 var kickCountOpts = stdprometheus.CounterOpts{
 	Namespace: "flux",
 	Subsystem: "bus",
