@@ -2,7 +2,14 @@ package platform_test
 
 import (
 	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-kit/kit/metrics"
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +62,7 @@ var (
 	_ func(platform.ErrorCodec, error) *platform.WireError            = platform.ErrorCodec.Encode
 	_ func(platform.ErrorCodec, *platform.WireError) error            = platform.ErrorCodec.Decode
 	_ func(*testing.T, func(t *testing.T) platform.MessageBus)        = platform.MessageBusTestBattery
+	_ func(*testing.T, func(t *testing.T) platform.Fixture)           = platform.PlatformContractBattery
 	_ func(prometheus.Registerer) (platform.BusMetrics, error)        = platform.NewBusMetrics
 	_ func(prometheus.Registerer) (platform.Metrics, error)           = platform.NewMetrics
 	_ func(platform.Metrics, platform.Platform) platform.Platform     = platform.Metrics.Instrument
@@ -68,6 +76,21 @@ var (
 	_ = []error{platform.ErrPlatformNotAvailable, platform.ErrUpgradeNeeded, platform.ErrKicked}
 	_ = struct{ RequestDuration metrics.Histogram }(platform.MetricsImpl)
 	_ = struct{ Sentinels map[string]error }(platform.ErrorCodec{})
+
+	_ func(*testing.T, func(mock platform.Platform) platform.Platform, platform.BatteryOptions) = platform.PlatformTestBatteryWith
+	_ func(*testing.T, func(t *testing.T) platform.MessageBus, platform.BatteryOptions)         = platform.MessageBusTestBatteryWith
+	_ func(platform.Platform, func(ctx context.Context, method string) error) platform.Platform = platform.Observe
+
+	// These may get further fields.
+	_ = platform.WireError{Kind: "", Text: "", Help: "", Sentinels: []string{}, Entries: map[string]platform.WireError{}, Causes: []platform.WireError{}}
+	_ = platform.BatteryOptions{Wait: time.Second, SlowCall: time.Second, StopsCalls: true}
+	_ = platform.Fixture{
+		Platform:  platform.Platform(nil),
+		Namespace: "",
+		Object:    func(name, value string) platform.ResourceDef { return nil },
+		Service:   func(name, image string) (service, controller platform.ResourceDef) { return nil, nil },
+		Invalid:   platform.ResourceDef{},
+	}
 )
 
 var (
@@ -176,18 +199,50 @@ func TestDocumentedErrorTexts(t *testing.T) {
 	}
 }
 
-func TestDocumentedMetric(t *testing.T) {
-	// A series exists only once it has been incremented.
-	platform.BusMetricsImpl.IncrKicks("instance")
-	families, err := prometheus.DefaultGatherer.Gather()
+// declared returns the exported names that the package declares, without methods.
+func declared(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
-	found := false
-	for _, family := range families {
-		if family.GetName() == "flux_bus_kick_total" {
-			found = true
-			assert.Equal(t, "Count of bus subscriptions kicked off by a newer subscription.", family.GetHelp())
-			assert.Equal(t, "COUNTER", family.GetType().String())
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		var found []*ast.Ident
+		for _, decl := range parsed.Decls {
+			switch decl := decl.(type) {
+			case *ast.FuncDecl:
+				if decl.Recv == nil {
+					found = append(found, decl.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range decl.Specs {
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						found = append(found, spec.Name)
+					case *ast.ValueSpec:
+						found = append(found, spec.Names...)
+					}
+				}
+			}
+		}
+		for _, ident := range found {
+			if ident.IsExported() {
+				names = append(names, ident.Name)
+			}
 		}
 	}
-	assert.True(t, found, "flux_bus_kick_total is in the default registry")
+	return names
+}
+
+func TestEachExportedNameIsPromised(t *testing.T) {
+	promised, err := os.ReadFile("api_test.go")
+	require.NoError(t, err)
+	names := declared(t)
+	assert.Contains(t, names, "NewMetrics")
+	for _, name := range names {
+		assert.Regexp(t, `\bplatform\.`+name+`\b`, string(promised))
+	}
 }
