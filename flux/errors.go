@@ -36,7 +36,7 @@ func (e BaseError) Matching(target error) *BaseError {
 // Is reports whether target is the error that e was made to match. It does not look at the
 // cause.
 func (e *BaseError) Is(target error) bool {
-	return e != nil && e.matches != nil && e.matches == target
+	return e != nil && e.matches != nil && errors.Is(e.matches, target) // == panics for two maps
 }
 
 var (

@@ -171,7 +171,14 @@ func TestMatching(t *testing.T) {
 	assert.NotErrorIs(t, err, errors.New("a sentinel"))
 	assert.NotErrorIs(t, flux.UserConfigProblem{&plain}, sentinel, "Matching returns a copy")
 	assert.NotErrorIs(t, flux.UserConfigProblem{}, sentinel, "without a BaseError")
+	assert.NotPanics(t, func() {
+		assert.NotErrorIs(t, flux.UserConfigProblem{plain.Matching(mapError{})}, mapError{})
+	}, "maps cannot be compared")
 }
+
+type mapError map[string]error
+
+func (mapError) Error() string { return "a map" }
 
 func TestNilCausesDoNotPanic(t *testing.T) {
 	for _, err := range []flux.HelpfulError{
