@@ -32,7 +32,7 @@ var (
 	ErrNoMatchingImages = errors.New("no matching images")
 )
 
-// With these, errors.Is distinguishes the helpful errors that mean "no answer".
+// With these, errors.Is distinguishes the helpful errors that the cluster did not cause.
 var (
 	// ErrPlatformNotAvailable is matched by every UnavailableError, whatever its cause.
 	ErrPlatformNotAvailable = errors.New("platform not available")
@@ -73,17 +73,15 @@ Upgrade the daemon to the version of this service or later, then try again.
 // ClusterError returns an error that reports that the daemon was reached, and that its
 // cluster refused the request, failed to execute it, or did not answer the daemon. The text
 // is that of err, and errors.Is and errors.As reach err. The help text quotes it too, in
-// printable characters and at most 4 KiB, for clients that show nothing else. If err has a
-// help text it is returned unchanged, so that every hop may wrap the errors that it passes
-// on. If err is nil the result is an error without a cause.
+// printable characters and at most 4 KiB, for clients that show nothing else. A
+// flux.HelpfulError is returned unchanged, so that every hop may wrap the errors that it
+// passes on. If err is nil the result is an error without a cause.
 func ClusterError(err error) error {
-	if helpful, ok := err.(flux.HelpfulError); ok {
-		return helpful
+	if _, ok := err.(flux.HelpfulError); ok {
+		return err
 	}
-	problem := withHelp(clusterHelp, err)
 	text := strings.TrimSpace(oneline.Lines(textOf(err)))
-	problem.Help += "\n    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n"
-	return problem
+	return problem(clusterHelp+"\n    "+strings.ReplaceAll(text, "\n", "\n    ")+"\n", err, nil)
 }
 
 // UnavailableError returns an error that reports that the platform did not answer: it is
@@ -91,7 +89,7 @@ func ClusterError(err error) error {
 // ErrPlatformNotAvailable. The text is that of err, and errors.Is and errors.As reach err.
 // If err is nil the result is an error without a cause.
 func UnavailableError(err error) error {
-	return matching(ErrPlatformNotAvailable, withHelp(unavailableHelp, err))
+	return problem(unavailableHelp, err, ErrPlatformNotAvailable)
 }
 
 // UpgradeNeededError returns an error that reports that the daemon does not know the
@@ -99,15 +97,12 @@ func UnavailableError(err error) error {
 // err, and errors.Is and errors.As reach err. If err is nil the result is an error without
 // a cause.
 func UpgradeNeededError(err error) error {
-	return matching(ErrUpgradeNeeded, withHelp(upgradeHelp, err))
+	return problem(upgradeHelp, err, ErrUpgradeNeeded)
 }
 
-func withHelp(help string, err error) flux.UserConfigProblem {
-	return flux.UserConfigProblem{BaseError: &flux.BaseError{Help: help, Err: err}}
-}
-
-func matching(sentinel error, problem flux.UserConfigProblem) flux.UserConfigProblem {
-	return flux.UserConfigProblem{BaseError: problem.Matching(sentinel)}
+// problem returns a helpful error that matches the sentinel too, unless that is nil.
+func problem(help string, cause, sentinel error) error {
+	return flux.UserConfigProblem{BaseError: flux.BaseError{Help: help, Err: cause}.Matching(sentinel)}
 }
 
 // Wrap errors in a FatalError to indicate that the platform should be considered dead,
@@ -119,7 +114,7 @@ type FatalError struct {
 }
 
 // Error returns the cause's text.
-func (err FatalError) Error() string { return (&flux.BaseError{Err: err.Err}).Error() }
+func (err FatalError) Error() string { return orNoCause(err.Err).Error() }
 
 // Unwrap returns the cause.
 func (err FatalError) Unwrap() error { return err.Err }
@@ -192,6 +187,7 @@ func textOf(err error) (text string) {
 	return orNoCause(err).Error()
 }
 
+// orNoCause returns err, or if it is nil an error whose text says so.
 func orNoCause(err error) error {
 	if err == nil {
 		return &flux.BaseError{}

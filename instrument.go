@@ -51,8 +51,7 @@ func NewMetrics(r stdprometheus.Registerer) (Metrics, error) {
 }
 
 // Instrument returns a Platform that measures every call to p in Prometheus' default
-// registry, as
-// flux_platform_request_duration_seconds{method, success}.
+// registry, as flux_platform_request_duration_seconds{method, success}.
 func Instrument(p Platform) Platform { return MetricsImpl.Instrument(p) }
 
 // Instrument returns a Platform that measures every call to p with m.

@@ -30,8 +30,9 @@
 //   - [FatalError] reports that the Platform is dead, and ends its subscription. [AsFatal]
 //     finds it.
 //
-// The three in the middle are a [flux.UserConfigProblem] with a help text for the end user,
-// see [flux.HelpfulError]. [ErrorCodec] sends errors over any encoding.
+// What ClusterError, UnavailableError and UpgradeNeededError return is a
+// [flux.UserConfigProblem] with a help text for the end user, see [flux.HelpfulError].
+// [ErrorCodec] sends errors over any encoding.
 package platform
 
 import (
