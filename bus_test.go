@@ -166,10 +166,13 @@ func TestEmptyInstance(t *testing.T) {
 	p, err := bus.Connect("")
 	assert.Nil(t, p)
 	assert.EqualError(t, err, "connect: instance ID is empty")
-	assert.EqualError(t, bus.Ping(""), "ping: instance ID is empty")
+	err = bus.Ping("")
+	assert.EqualError(t, err, "ping: instance ID is empty")
+	assert.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
 	got, err := bus.Version("")
 	assert.Empty(t, got)
 	assert.EqualError(t, err, "version: instance ID is empty")
+	assert.ErrorIs(t, err, platform.ErrPlatformNotAvailable)
 }
 
 func TestRefusalsShowTheStackOfTheCaller(t *testing.T) {

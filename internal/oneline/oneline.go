@@ -23,7 +23,7 @@ func Line(text string) string { return printable(text, false) }
 func Lines(text string) string { return printable(text, true) }
 
 func printable(text string, keepNewlines bool) string {
-	if len(text) <= Max && strings.IndexFunc(text, func(r rune) bool { return !isPlain(r, keepNewlines) }) < 0 {
+	if len(text) <= Max && allPlain(text, keepNewlines) {
 		return text
 	}
 	var b strings.Builder
@@ -54,8 +54,10 @@ func printable(text string, keepNewlines bool) string {
 
 // IsPlain reports whether a text is displayed unescaped, on one line. The length does not
 // matter.
-func IsPlain(text string) bool {
-	return strings.IndexFunc(text, func(r rune) bool { return !isPlain(r, false) }) < 0
+func IsPlain(text string) bool { return allPlain(text, false) }
+
+func allPlain(text string, keepNewlines bool) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return !isPlain(r, keepNewlines) })
 }
 
 // isPlain reports whether a character is displayed unescaped. U+FFFD is not: bytes that are

@@ -21,6 +21,7 @@ func TestLine(t *testing.T) {
 		{"a\xffb\ufffd", `a\xffb\ufffd`},
 	} {
 		assert.Equal(t, tt.want, oneline.Line(tt.text), "Line(%q)", tt.text)
+		assert.Equal(t, tt.text == tt.want, oneline.IsPlain(tt.text), "IsPlain(%q)", tt.text)
 	}
 	assert.Equal(t, "a\nb\\x1b", oneline.Lines("a\nb\x1b"))
 }
