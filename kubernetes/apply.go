@@ -35,7 +35,7 @@ func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
 		return a.match(ctx, defs)
 	})
 	if err != nil {
-		return clusterError(fmt.Errorf("apply: %w", err))
+		return clusterError(fmt.Errorf("apply: nothing was attempted: %w", err))
 	}
 	_ = c.tracing.phase(ctx, "kubernetes.apply", func(ctx context.Context) error { a.run(ctx, defs); return nil })
 	if len(a.applied) > 0 {

@@ -37,14 +37,15 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	}
 	var nodes []*graph.Step[*apply.Step]
 	if err := c.tracing.phase(ctx, "kubernetes.apply", func(ctx context.Context) error {
-		if err := load(ctx, steps, def.Actions); err != nil {
+		steps, err := load(ctx, steps, def.Actions, failed)
+		if err != nil {
 			return err
 		}
 		c.applier.SettleNulls(ctx, steps)
 		nodes = c.run(ctx, steps)
 		return nil
 	}); err != nil {
-		return clusterError(fmt.Errorf("sync: %w", err))
+		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
 	}
 	if err := unreachable(nodes); err != nil {
 		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))
