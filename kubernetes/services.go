@@ -104,27 +104,6 @@ func namespaceOf(id flux.ServiceID) (string, error) {
 	return namespace, nil
 }
 
-// offered returns the namespaces that Options name, or nil if they name none, or by
-// pattern.
-func (c *core) offered() api.Scope {
-	if len(c.options.Namespaces) == 0 || slices.ContainsFunc(c.options.Namespaces, isPattern) {
-		return nil
-	}
-	var where api.Scope
-	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(c.options.Namespaces))) {
-		if c.offers(namespace) {
-			where = append(where, namespace)
-		}
-	}
-	return where
-}
-
-// offers says whether Options let the namespace be seen.
-func (c *core) offers(namespace string) bool {
-	return (len(c.options.Namespaces) == 0 || matchesAny(c.options.Namespaces, namespace)) &&
-		!matchesAny(c.options.ExcludeNamespaces, namespace)
-}
-
 // A foundService is a service before it is known which pod controller it selects.
 type foundService struct {
 	platform.Service
@@ -171,18 +150,6 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 		return services, clusterError(err)
 	}
 	return services, nil
-}
-
-// mustExist returns an error if the namespace is known not to exist.
-func (c *core) mustExist(ctx context.Context, namespace string) error {
-	err := c.client.Retry(ctx, func(ctx context.Context) error {
-		_, err := c.client.Metadata(namespaceResource, "").Get(ctx, namespace)
-		return err
-	})
-	if err == nil || apierrors.IsForbidden(err) { // credentials for its content need not be enough for the namespace itself
-		return nil
-	}
-	return fmt.Errorf("namespace %q: %w", namespace, err)
 }
 
 func idOf(s *corev1.Service) flux.ServiceID { return flux.MakeServiceID(s.Namespace, s.Name) }

@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"context"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -219,9 +218,8 @@ func (c *core) podsOf(ctx context.Context, where api.Scope, of map[labelKey][]*w
 
 // Resources that are read whatever definitions there are.
 var (
-	serviceResource   = corev1.SchemeGroupVersion.WithResource("services")
-	podResource       = corev1.SchemeGroupVersion.WithResource("pods")
-	namespaceResource = corev1.SchemeGroupVersion.WithResource("namespaces")
+	serviceResource = corev1.SchemeGroupVersion.WithResource("services")
+	podResource     = corev1.SchemeGroupVersion.WithResource("pods")
 )
 
 // A troubledPod is a pod whose containers do not run.
@@ -268,37 +266,4 @@ func (c *core) workloadsOf(kind *kinds.Kind, selector string) api.Lister[*worklo
 		list, _ := page.(metav1.ListInterface)
 		return found, list, err
 	}
-}
-
-// namespaceNames returns the namespaces that are there and offered.
-func (c *core) namespaceNames(ctx context.Context) (api.Scope, error) {
-	var names api.Scope
-	err := c.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		if options.Continue == "" {
-			names = nil
-		}
-		list, err := c.client.Metadata(namespaceResource, "").List(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list.Items {
-			if name := list.Items[i].Name; c.offers(name) {
-				names = append(names, name)
-			}
-		}
-		return list, nil
-	})
-	return names, err
-}
-
-func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
-
-// matchesAny says whether a name matches one of the patterns, which were checked.
-func matchesAny(patterns []string, name string) bool {
-	for _, pattern := range patterns {
-		if ok, err := path.Match(pattern, name); ok && err == nil {
-			return true
-		}
-	}
-	return false
 }
