@@ -156,6 +156,15 @@ func TestPing(t *testing.T) {
 	assert.NotContains(t, err.Error(), "not-a-token")
 }
 
+// What Options exclude is not looked for, not even in a list of all.
+func TestNothingIsOffered(t *testing.T) {
+	c, err := kubernetes.NewCluster(&rest.Config{Host: "https://127.0.0.1:1"}, kubernetes.Options{Namespaces: []string{"shop"}, ExcludeNamespaces: []string{"sh*"}, Timeout: time.Second})
+	require.NoError(t, err)
+	found, err := c.AllServices("", nil)
+	require.NoError(t, err, "it contacts nothing")
+	assert.Empty(t, found)
+}
+
 // Every method says in one error, not in one for each entry, that the API server cannot
 // be reached.
 func TestUnreachableServer(t *testing.T) {

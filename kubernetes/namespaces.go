@@ -16,13 +16,13 @@ import (
 
 var namespaceResource = corev1.SchemeGroupVersion.WithResource("namespaces")
 
-// offered returns the namespaces that Options name, or nil if they name none, or by
-// pattern.
+// offered returns the namespaces that Options name and do not exclude, or nil, which is all, if they
+// name none, or by pattern.
 func (c *core) offered() api.Scope {
 	if len(c.options.Namespaces) == 0 || slices.ContainsFunc(c.options.Namespaces, isPattern) {
 		return nil
 	}
-	var where api.Scope
+	where := api.Scope{}
 	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(c.options.Namespaces))) {
 		if c.offers(namespace) {
 			where = append(where, namespace)
@@ -39,10 +39,10 @@ func (c *core) offers(namespace string) bool {
 
 // namespaceNames returns the namespaces that are there and offered.
 func (c *core) namespaceNames(ctx context.Context) (api.Scope, error) {
-	var names api.Scope
+	var names api.Scope // never nil, which would be all
 	err := c.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
 		if options.Continue == "" {
-			names = nil
+			names = api.Scope{}
 		}
 		list, err := c.client.Metadata(namespaceResource, "").List(ctx, options)
 		if err != nil {

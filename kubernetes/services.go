@@ -134,8 +134,11 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 	if where == nil && len(view.Hidden) > 0 && apierrors.IsForbidden(view.Hidden[0]) {
 		// Not all at once; perhaps one by one.
 		names, err := c.namespaceNames(ctx)
-		if err != nil {
+		switch {
+		case apierrors.IsForbidden(err):
 			return nil, clusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", view.Hidden[0]))
+		case err != nil:
+			return nil, clusterError(fmt.Errorf("%w; list namespaces: %w", view.Hidden[0], err))
 		}
 		found, view = api.ListScope(ctx, c.client, names, "services", list)
 		all = c.workloads(ctx, view.Namespaces)
