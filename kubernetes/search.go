@@ -94,7 +94,7 @@ func (c *core) selectedBy(ctx context.Context, services []*foundService) *worklo
 			selectors[namespace] = append(selectors[namespace], s.selector)
 		}
 	}
-	found := &workloads{where: api.Scope(slices.Sorted(maps.Keys(selectors))), byLabel: map[labelKey][]*workload{}}
+	found := newWorkloads(slices.Sorted(maps.Keys(selectors)))
 	var (
 		mu    sync.Mutex // guards found
 		group sync.WaitGroup
@@ -106,11 +106,10 @@ func (c *core) selectedBy(ctx context.Context, services []*foundService) *worklo
 			mu.Lock()
 			defer mu.Unlock()
 			found.add(slices.Collect(maps.Values(s.found)))
-			found.hidden = append(found.hidden, s.hidden...)
+			found.hidden[namespace] = s.hidden
 		})
 	}
 	group.Wait()
-	redact.Sort(found.hidden)
 	return found.only(selectors)
 }
 
@@ -125,7 +124,8 @@ func (w *workloads) only(selectors map[string][]map[string]string) *workloads {
 			}
 		}
 	}
-	kept := &workloads{where: w.where, byLabel: map[labelKey][]*workload{}, hidden: w.hidden}
+	kept := newWorkloads(w.where)
+	kept.hidden = w.hidden
 	kept.add(slices.Collect(maps.Keys(wanted)))
 	return kept
 }

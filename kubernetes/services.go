@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,7 +80,7 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 		for _, id := range slices.Sorted(maps.Keys(failed)) {
 			wrong = append(wrong, fmt.Errorf("the service %q: %w", id, failed[id]))
 		}
-		wrong = append(wrong, all.hidden...)
+		wrong = append(wrong, all.failures()...)
 	}
 	if err := redact.Join(wrong...); err != nil {
 		return services, clusterError(err)
@@ -113,8 +114,11 @@ type foundService struct {
 
 // services describes the services in a scope that keep accepts.
 func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.Service) bool) ([]platform.Service, error) {
-	listed := make(chan *workloads, 1)
-	go func() { listed <- c.workloads(ctx, where) }() // received below
+	var (
+		all   *workloads
+		lists sync.WaitGroup
+	)
+	lists.Go(func() { all = c.workloads(ctx, where) })
 	now := time.Now()
 	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*foundService, metav1.ListInterface, error) {
 		page := &corev1.ServiceList{}
@@ -130,7 +134,7 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 		return found, page, nil
 	}
 	found, view := api.ListScope(ctx, c.client, where, "services", list)
-	all := <-listed
+	lists.Wait()
 	if where == nil && len(view.Hidden) > 0 && apierrors.IsForbidden(view.Hidden[0]) {
 		// Not all at once; perhaps one by one.
 		names, err := c.namespaceNames(ctx)
@@ -149,7 +153,7 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 	for i := range found {
 		services = append(services, found[i].describe(all))
 	}
-	if err := redact.Join(slices.Concat(view.Hidden, all.hidden)...); err != nil {
+	if err := redact.Join(slices.Concat(view.Hidden, all.failures())...); err != nil {
 		return services, clusterError(err)
 	}
 	return services, nil
@@ -203,7 +207,7 @@ func (s *foundService) selects(all *workloads) (*workload, error) {
 		return nil, platform.ErrEmptySelector
 	}
 	namespace, _ := s.ID.Components()
-	selected := all.selected(namespace, s.selector)
+	selected, hidden := all.selected(namespace, s.selector), all.hiddenIn(namespace)
 	switch {
 	case len(selected) == 1:
 		return selected[0], nil
@@ -214,8 +218,8 @@ func (s *foundService) selects(all *workloads) (*workload, error) {
 		}
 		slices.Sort(names)
 		return nil, fmt.Errorf("%w: %s", platform.ErrMultipleMatching, strings.Join(names, ", "))
-	case len(all.hidden) > 0:
-		return nil, fmt.Errorf("%w among those that could be seen: %w", platform.ErrNoMatching, redact.Join(all.hidden...))
+	case len(hidden) > 0:
+		return nil, fmt.Errorf("%w among those that could be seen: %w", platform.ErrNoMatching, redact.Join(hidden...))
 	default:
 		return nil, platform.ErrNoMatching
 	}

@@ -121,6 +121,35 @@ func TestServicesForbidden(t *testing.T) {
 	assert.Empty(t, found[1].Containers.Excuse)
 }
 
+// What may not be listed in one namespace is no excuse for a service of another.
+func TestServicesOfAnotherNamespaceHaveNoExcuse(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	closed := w.cp.Namespace(t)
+	require.NoError(t, w.Sync(def(apply("services", service("web", "web"), in(closed, service("web", "web"))))))
+	cluster, _ := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace, closed}}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if r.URL.Path == "/apis/apps/v1/namespaces/"+closed+"/deployments" {
+			return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "not here"), nil
+		}
+		return next.RoundTrip(r)
+	})
+	here, there := w.id("web"), flux.MakeServiceID(closed, "web")
+	hidden := "list deployments in namespace " + closed + ": not here"
+	for name, call := range map[string]func() ([]platform.Service, error){
+		"AllServices":  func() ([]platform.Service, error) { return cluster.AllServices("", nil) },
+		"SomeServices": func() ([]platform.Service, error) { return cluster.SomeServices([]flux.ServiceID{here, there}) },
+	} {
+		found, err := call()
+		require.ErrorContains(t, err, hidden, name)
+		excuses := map[flux.ServiceID]string{}
+		for _, s := range found {
+			excuses[s.ID] = s.Containers.Excuse
+		}
+		assert.Equal(t, map[flux.ServiceID]string{
+			here: platform.ErrNoMatching.Error(), there: platform.ErrNoMatching.Error() + " among those that could be seen: " + hidden,
+		}, excuses, name)
+	}
+}
+
 // However many services there are, a listing takes one list for each kind.
 func TestServicesTakeOneListForEachKind(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})

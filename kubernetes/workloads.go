@@ -72,7 +72,26 @@ type workloads struct {
 	where   api.Scope // where they were looked for
 	all     []*workload
 	byLabel map[labelKey][]*workload
-	hidden  []error // why some could not be read
+	hidden  map[string][]error // why some could not be read, by namespace; "" if they may be in any
+}
+
+// newWorkloads returns an index for a scope, which is empty.
+func newWorkloads(where api.Scope) *workloads {
+	return &workloads{where: where, byLabel: map[labelKey][]*workload{}, hidden: map[string][]error{}}
+}
+
+// hiddenIn returns why some pod controllers of a namespace could not be read.
+func (w *workloads) hiddenIn(namespace string) []error {
+	some := slices.Concat(w.hidden[""], w.hidden[namespace])
+	redact.Sort(some)
+	return some
+}
+
+// failures returns why some could not be read, in any namespace.
+func (w *workloads) failures() []error {
+	all := slices.Concat(slices.Collect(maps.Values(w.hidden))...)
+	redact.Sort(all)
+	return all
 }
 
 // A labelKey is one label of the pods of a workload.
@@ -113,25 +132,33 @@ func (w *workloads) rarest(namespace string, labels map[string]string) (rarest l
 	return rarest, ok
 }
 
-// workloads lists the pod controllers in a scope, with one list for each kind, all at once. The
-// errors of kinds that cannot be listed are in hidden.
+// workloads lists the pod controllers in a scope, with one list for each kind and namespace, or for
+// each kind if the scope is all, at once. The errors of lists that fail are in hidden.
 func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
-	found := &workloads{where: where, byLabel: map[labelKey][]*workload{}}
+	scopes := map[string]api.Scope{"": nil}
+	if where != nil {
+		scopes = map[string]api.Scope{}
+		for _, namespace := range where {
+			scopes[namespace] = api.Scope{namespace}
+		}
+	}
+	found := newWorkloads(where)
 	var (
 		mu    sync.Mutex // guards found
 		lists sync.WaitGroup
 	)
 	for _, kind := range kinds.Workloads() {
-		lists.Go(func() {
-			some, view := api.ListScope(ctx, c.client, where, kind.Resource.Resource, c.workloadsOf(kind, ""))
-			mu.Lock()
-			defer mu.Unlock()
-			found.add(some)
-			found.hidden = append(found.hidden, view.Hidden...)
-		})
+		for namespace, scope := range scopes {
+			lists.Go(func() {
+				some, view := api.ListScope(ctx, c.client, scope, kind.Resource.Resource, c.workloadsOf(kind, ""))
+				mu.Lock()
+				defer mu.Unlock()
+				found.add(some)
+				found.hidden[namespace] = append(found.hidden[namespace], view.Hidden...)
+			})
+		}
 	}
 	lists.Wait()
-	redact.Sort(found.hidden)
 	return found
 }
 
@@ -240,8 +267,9 @@ func (c *core) troubledPods(selector string) api.Lister[troubledPod] {
 		}
 		var troubled []troubledPod
 		for i := range page.Items {
-			if pod := &page.Items[i]; len(rollout.TroubleOf(pod)) > 0 {
-				troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, rollout.TroubleOf(pod)})
+			pod := &page.Items[i]
+			if reasons := rollout.TroubleOf(pod); len(reasons) > 0 {
+				troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, reasons})
 			}
 		}
 		return troubled, page, nil
