@@ -22,13 +22,16 @@ import (
 // ErrEmptySelector, ErrNoMatching, ErrMultipleMatching and ErrWrongResourceKind.
 // Definitions of one service are applied in their order, different services at once.
 func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return clusterError(fmt.Errorf("apply: nothing was attempted: %w", err))
+	}
+	defer cancel()
 	if len(defs) == 0 {
 		return nil
 	}
-	ctx, cancel := c.call()
-	defer cancel()
 	a := &application{core: c.core, matched: map[flux.ServiceID]*workload{}, failed: map[flux.ServiceID][]error{}}
-	err := c.tracing.phase(ctx, "kubernetes.look", func(ctx context.Context) (err error) {
+	err = c.tracing.phase(ctx, "kubernetes.look", func(ctx context.Context) (err error) {
 		if a.known, err = c.client.Kinds(ctx); err != nil {
 			return err
 		}

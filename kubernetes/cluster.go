@@ -153,6 +153,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.AdoptFieldManagers = DefaultAdoptFieldManagers()
 	}
 	o.AdoptFieldManagers = slices.Clone(o.AdoptFieldManagers)
+	o.Namespaces, o.ExcludeNamespaces = slices.Clone(o.Namespaces), slices.Clone(o.ExcludeNamespaces)
 	orDefault(&o.Concurrency, maxConcurrency)
 	orDefault(&o.MaxObjects, parse.MaxObjects)
 	orDefault(&o.Timeout, 10*time.Minute)
@@ -272,10 +273,23 @@ func (c *core) fewest() int {
 	return c.options.Concurrency
 }
 
-// call returns the context for one call of a method. Of the values of the contexts that it obeys
-// it has the span, the caller and the observers of the last that has them. The function must be
-// called at its end.
-func (c *Cluster) call() (context.Context, context.CancelFunc) {
+// ended returns the cause of a context that calls obey and that has ended, or nil.
+func (c *Cluster) ended() error {
+	for _, ctx := range c.ctxs {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// call returns the context for one call of a method, or the cause why the call is not to be made. Of
+// the values of the contexts that it obeys it has the span, the caller and the observers of the last
+// that has them. The function must be called at its end.
+func (c *Cluster) call() (context.Context, context.CancelFunc, error) {
+	if err := c.ended(); err != nil {
+		return nil, nil, err
+	}
 	ctx := api.WithSlots(withObservers(context.Background(), c.ctxs), api.NewSlots(c.fewest(), c.options.Concurrency))
 	ctx, endTrace := c.tracing.begin(ctx, c.ctxs)
 	ctx, cancelTimeout := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
@@ -289,7 +303,7 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 		last := cancel
 		ctx, cancel = inner, func() { stop(); end(nil); last() }
 	}
-	return ctx, cancel
+	return ctx, cancel, nil
 }
 
 // Close ends the watches of c and of its views, see Options.Watch, and waits for that. Calls work
@@ -298,16 +312,24 @@ func (c *Cluster) Close() { c.looker.Close() }
 
 // Ping returns nil if the API server answers and accepts our credentials.
 func (c *Cluster) Ping() error {
-	ctx, cancel := c.call()
-	defer cancel()
-	if err := c.client.Ping(ctx); err != nil {
+	ctx, cancel, err := c.call()
+	if err == nil {
+		defer cancel()
+		err = c.client.Ping(ctx)
+	}
+	if err != nil {
 		return clusterError(fmt.Errorf("ping: %w", err))
 	}
 	return nil
 }
 
 // Version returns Options.Version. It contacts nothing.
-func (c *Cluster) Version() (string, error) { return c.options.Version, nil }
+func (c *Cluster) Version() (string, error) {
+	if err := c.ended(); err != nil {
+		return "", clusterError(fmt.Errorf("version: %w", err))
+	}
+	return c.options.Version, nil
+}
 
 // warnings logs what the API server warns of: each warning once, as long as it is among the
 // last ones, since the server repeats it with each request.

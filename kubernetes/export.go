@@ -34,7 +34,10 @@ import (
 // each group and version, other than Kubernetes' own, that the API server cannot list because the
 // server or webhook behind it is down. Such a group is asked for again for a few seconds only.
 func (c *Cluster) Export() ([]byte, error) {
-	ctx, cancel := c.call()
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return nil, clusterError(fmt.Errorf("export: %w", err))
+	}
 	defer cancel()
 	known, err := c.client.LatestKinds(ctx) // what has come since counts too
 	if err != nil {

@@ -27,7 +27,10 @@ import (
 // may not be read is named in the excuse of the services concerned, and in an error that comes
 // with the result.
 func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
-	ctx, cancel := c.call()
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return nil, clusterError(err)
+	}
 	defer cancel()
 	where := c.offered()
 	if namespace != "" {
@@ -51,6 +54,11 @@ func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 // is an error that comes with the others' result. What it reads follows how many are named; see
 // "Cost" in the package comment.
 func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return nil, clusterError(err)
+	}
+	defer cancel()
 	var (
 		wanted = flux.ServiceIDSet{}
 		wrong  []error
@@ -65,8 +73,6 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 	}
 	services := []platform.Service{}
 	if len(wanted) > 0 {
-		ctx, cancel := c.call()
-		defer cancel()
 		found, failed, err := c.servicesByID(ctx, slices.Sorted(maps.Keys(wanted)), true)
 		if err != nil {
 			return services, clusterError(redact.Join(append(wrong, err)...))

@@ -24,11 +24,14 @@ import (
 // fails alone, with those that depend on it. An unchanged object costs no request of its own, see
 // "Unchanged objects".
 func (c *Cluster) Sync(def platform.SyncDef) error {
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
+	}
+	defer cancel()
 	if len(def.Actions) == 0 {
 		return nil
 	}
-	ctx, cancel := c.call()
-	defer cancel()
 
 	failed := make([]error, len(def.Actions)) // by index of the action
 	steps, err := c.steps(ctx, def.Actions, failed)

@@ -247,12 +247,3 @@ func TestSyncForbidden(t *testing.T) {
 		return w.as(t, config, kubernetes.Options{Namespace: w.namespace}).Sync(def(apply("a", configMap("a", "1")))) == nil
 	}, 10*time.Second, 50*time.Millisecond, "who may write to one namespace only can sync to it")
 }
-
-func TestSyncCancelled(t *testing.T) {
-	w := newEnv(t, kubernetes.Options{})
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("superseded"))
-	err := w.WithContext(ctx).Sync(def(apply("a", configMap("a", "1"))))
-	require.Error(t, err)
-	assert.Contains(t, err.Error(), "superseded")
-}
