@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -67,12 +66,8 @@ func readState(text []byte, s scopes, found func(*definition)) (*state, error) {
 
 // read calls found with the objects of a document.
 func (st *state) read(doc int, limits *parse.Limits, found func(item int, o parse.Object)) error {
-	value, err := st.docs[doc].Value(context.Background(), limits)
-	if err != nil {
-		return err
-	}
 	item := 0
-	return st.docs[doc].Objects(value, limits, func(o parse.Object) error {
+	return objectsOf(st.docs[doc], limits, func(o parse.Object) error {
 		found(item, o)
 		item++
 		return nil
