@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientgo "k8s.io/client-go/kubernetes"
@@ -269,6 +270,13 @@ func mergePatch(t *testing.T, patch any) (types.PatchType, []byte) {
 	data, err := json.Marshal(patch)
 	require.NoError(t, err)
 	return types.MergePatchType, data
+}
+
+// checkLeaks checks that no goroutine runs which did not when before was taken, but those that read
+// from connections, which stay open.
+func checkLeaks(before goleak.Option) error {
+	return goleak.Find(before, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
+		goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
 }
 
 // How long, and how often, a test waits for what the control plane does by itself.

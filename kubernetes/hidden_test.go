@@ -359,14 +359,9 @@ func TestGroupThatCannotBeListed(t *testing.T) {
 // A namespace on its way out is no reason to fail.
 func TestNamespaceBeingDeleted(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
-	held := strings.Replace(configMap("held", "1"), "{name: held}", "{name: held, finalizers: [example.com/hold]}", 1)
-	require.NoError(t, w.Sync(def(apply("held", held), apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
+	require.NoError(t, w.Sync(def(apply("held", heldMap("held")), apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
 	require.NoError(t, w.client.CoreV1().Namespaces().Delete(t.Context(), w.namespace, metav1.DeleteOptions{}))
-	t.Cleanup(func() {
-		kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
-		_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(context.Background(), "held", kind, patch, metav1.PatchOptions{})
-		assert.NoError(t, err)
-	})
+	t.Cleanup(func() { w.letGo(t, "held") })
 	_, err := w.AllServices("", nil)
 	require.NoError(t, err)
 	got := syncErrors(t, w.Sync(def(apply("late", configMap("late", "1")))))
