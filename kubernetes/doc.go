@@ -28,9 +28,10 @@
 //	AllServices, SomeServices   list services, deployments, statefulsets, daemonsets, replicasets
 //	                            and replicationcontrollers; get namespaces, if one is named
 //	Apply                       get services; list the other five kinds in the namespace; get,
-//	                            patch, list and watch the controller; list pods
+//	                            patch, list and watch the controller
+//	these three                 list pods; without it they do not say why pods do not run
 //	Sync                        get, list, create and patch of each kind that it applies; get and
-//	                            delete of each that it deletes; watch, with Options.Watch
+//	                            delete of each that it deletes or recreates; watch, with Options.Watch
 //	Export                      list of each kind
 //
 // Where services may be listed in some namespaces only, name them in Options.Namespaces. A Sync
