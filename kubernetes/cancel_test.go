@@ -82,7 +82,7 @@ func TestCancelInTheMiddle(t *testing.T) {
 	require.NoError(t, checkLeaks(before))
 }
 
-// A Sync that looks at what is there stops too, and says that nothing was done.
+// A Sync that looks at what is there stops too, and says that nothing was attempted.
 func TestCancelWhileLooking(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -51,7 +51,7 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
 	}
 	if err := unreachable(nodes); err != nil {
-		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))
+		return clusterError(fmt.Errorf("sync: the outcome is not known: %w", err)) // a connection may be lost after a request was sent
 	}
 	causes := make([][]error, len(def.Actions)) // of each action, in the order of its steps
 	for i, err := range failed {
