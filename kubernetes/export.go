@@ -224,7 +224,12 @@ func (c *core) exports(object *unstructured.Unstructured) bool {
 // fromMetadata returns a Secret of which no more is known than its metadata, without what its
 // managed fields list.
 func fromMetadata(meta *metav1.PartialObjectMetadata) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
+	managed := make([]any, 0, len(meta.ManagedFields))
+	for i := range meta.ManagedFields {
+		entry := &meta.ManagedFields[i]
+		managed = append(managed, map[string]any{"manager": entry.Manager, "subresource": entry.Subresource})
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"managedFields": managed}}}
 	object.SetGroupVersionKind(kinds.Secret.WithVersion("v1"))
 	object.SetNamespace(meta.Namespace)
 	object.SetName(meta.Name)
@@ -232,11 +237,5 @@ func fromMetadata(meta *metav1.PartialObjectMetadata) *unstructured.Unstructured
 	object.SetDeletionTimestamp(meta.DeletionTimestamp)
 	object.SetLabels(meta.Labels)
 	object.SetAnnotations(meta.Annotations)
-	managed := make([]any, 0, len(meta.ManagedFields))
-	for i := range meta.ManagedFields {
-		entry := &meta.ManagedFields[i]
-		managed = append(managed, map[string]any{"manager": entry.Manager, "subresource": entry.Subresource})
-	}
-	object.Object["metadata"].(map[string]any)["managedFields"] = managed
 	return object
 }
