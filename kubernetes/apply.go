@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -136,8 +137,7 @@ func (a *application) target(ctx context.Context, def platform.ServiceDefinition
 		return nil, fmt.Errorf("read the definition: want one object, got %d", len(defs))
 	}
 	d := defs[0]
-	namespace := d.Namespace
-	orDefault(&namespace, there.namespace)
+	namespace := cmp.Or(d.Namespace, there.namespace)
 	if d.GVK.Kind != there.kind || d.Name != there.name || namespace != there.namespace {
 		return nil, fmt.Errorf("%w: the service selects the pods of %s %s/%s, the definition is of %s %s/%s", platform.ErrWrongResourceKind,
 			there.kind, there.namespace, there.name, d.GVK.Kind, namespace, d.Name)

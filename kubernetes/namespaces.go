@@ -74,10 +74,8 @@ func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
 
 // matchesAny says whether a name matches one of the patterns, which were checked.
 func matchesAny(patterns []string, name string) bool {
-	for _, pattern := range patterns {
-		if ok, err := path.Match(pattern, name); ok && err == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(pattern, name)
+		return ok && err == nil
+	})
 }
