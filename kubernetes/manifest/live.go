@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -77,10 +78,7 @@ func (st *state) read(doc int, limits *parse.Limits, found func(item int, o pars
 // readAgain calls found with the definitions of objects, in the order of the text.
 func (st *state) readAgain(objects []*liveObject, s scopes, found func(*definition) error) error {
 	slices.SortFunc(objects, func(a, b *liveObject) int {
-		if a.doc != b.doc {
-			return a.doc - b.doc
-		}
-		return a.item - b.item
+		return cmp.Or(a.doc-b.doc, a.item-b.item)
 	})
 	limits := parse.NewLimits(len(st.text), parse.AnyNumber)
 	for len(objects) > 0 {

@@ -209,6 +209,14 @@ func (o Object) location() string {
 	}
 }
 
+// at says of an error where the object was read that it is about, if that is known.
+func (o Object) at(err error) error {
+	if location := o.location(); location != "" {
+		return fmt.Errorf("%s: %w", location, err)
+	}
+	return err
+}
+
 func hasManifestEnding(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".yaml", ".yml", ".json":
