@@ -111,8 +111,8 @@
 // namespace. With Options.Watch it sends no request if no change was reported since the last Sync.
 //
 // In a namespace with many pod controllers, SomeServices and Apply find a controller by its labels
-// if they are those of its pods, or by a ReplicaSet or ControllerRevision that it has made. A
-// controller that has neither is found only if there are few of its kind.
+// if they are those of its pods, or by a ReplicaSet or ControllerRevision that it has made, if these
+// may be listed. A controller that has neither is found only if there are few of its kind.
 //
 // # Ownership
 //

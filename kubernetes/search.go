@@ -157,12 +157,14 @@ func (s *selection) run(ctx context.Context) {
 	}
 	selectors := look.Selectors(s.sets)
 	s.each(s.crowded, func(kind *kinds.Kind) { s.listLabelled(ctx, kind, selectors) })
-	s.findOwners(ctx, selectors)
-	for _, set := range s.sets {
-		if !s.isSelected(set) { // by a controller without labels that has no record yet
-			s.each(slices.Clone(s.crowded), func(kind *kinds.Kind) { s.listAll(ctx, kind, lastResort) })
-			return
-		}
+	unseen := s.findOwners(ctx, selectors)
+	if s.selectsEach() {
+		return
+	}
+	// A controller without labels may have no record yet.
+	s.each(slices.Clone(s.crowded), func(kind *kinds.Kind) { s.listAll(ctx, kind, lastResort) })
+	if !s.selectsEach() { // what is missing may have a record
+		s.add(nil, unseen)
 	}
 }
 
@@ -179,13 +181,16 @@ func (s *selection) each(some []*kinds.Kind, do func(*kinds.Kind)) {
 	group.Wait()
 }
 
-func (s *selection) isSelected(set map[string]string) bool {
-	for _, w := range s.found {
-		if kinds.IsSubset(set, w.podLabels) {
-			return true
+// selectsEach says whether each of the selectors selects the pods of a controller that was found.
+func (s *selection) selectsEach() bool {
+	return !slices.ContainsFunc(s.sets, func(set map[string]string) bool {
+		for _, w := range s.found {
+			if kinds.IsSubset(set, w.podLabels) {
+				return false
+			}
 		}
-	}
-	return false
+		return true
+	})
 }
 
 func (s *selection) add(some []*workload, err error) {
@@ -239,12 +244,13 @@ func (s *selection) listLabelled(ctx context.Context, kind *kinds.Kind, selector
 }
 
 // findOwners gets the controllers that own records of templates with the labels, and have not
-// been found. Who may not see the records does without.
-func (s *selection) findOwners(ctx context.Context, selectors []string) {
+// been found. It returns why some records could not be read: who may not see them does without.
+func (s *selection) findOwners(ctx context.Context, selectors []string) error {
+	var unseen []error
 	owners := map[*kinds.Kind]map[string]bool{} // names, by kind
 	for _, resource := range kinds.TemplateRecords() {
 		for _, selector := range selectors {
-			records, _ := api.ListScope(ctx, s.client, api.Scope{s.namespace}, resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]metav1.PartialObjectMetadata, metav1.ListInterface, error) {
+			records, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]metav1.PartialObjectMetadata, metav1.ListInterface, error) {
 				options.LabelSelector = selector
 				list, err := s.client.Metadata(resource, namespace).List(ctx, options)
 				if err != nil {
@@ -252,6 +258,7 @@ func (s *selection) findOwners(ctx context.Context, selectors []string) {
 				}
 				return list.Items, list, nil
 			})
+			unseen = append(unseen, view.Hidden...)
 			for i := range records {
 				kind, name := s.controllerOf(&records[i], resource)
 				if kind == nil || s.found[workloadKey{kind.Kind, name}] != nil {
@@ -271,6 +278,7 @@ func (s *selection) findOwners(ctx context.Context, selectors []string) {
 		}
 	}
 	group.Wait()
+	return redact.Join(unseen...)
 }
 
 // controllerOf returns the pod controller that a record is of, which may be itself, or nil.

@@ -82,16 +82,18 @@ func newWorkloads(where api.Scope) *workloads {
 
 // hiddenIn returns why some pod controllers of a namespace could not be read.
 func (w *workloads) hiddenIn(namespace string) []error {
-	some := slices.Concat(w.hidden[""], w.hidden[namespace])
-	redact.Sort(some)
-	return some
+	return distinct(slices.Concat(w.hidden[""], w.hidden[namespace]))
 }
 
 // failures returns why some could not be read, in any namespace.
 func (w *workloads) failures() []error {
-	all := slices.Concat(slices.Collect(maps.Values(w.hidden))...)
-	redact.Sort(all)
-	return all
+	return distinct(slices.Concat(slices.Collect(maps.Values(w.hidden))...))
+}
+
+// distinct puts errors in an order, each text once: the same list may fail for several selectors.
+func distinct(errs []error) []error {
+	redact.Sort(errs)
+	return slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })
 }
 
 // A labelKey is one label of the pods of a workload.
