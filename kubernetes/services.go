@@ -195,7 +195,7 @@ func (s *foundService) describe(all *workloads) platform.Service {
 	service := s.Service
 	selected, err := s.selects(all)
 	if err != nil {
-		service.Containers.Excuse = err.Error()
+		service.Containers.Excuse = redact.Line(err.Error())
 		return service
 	}
 	service.Containers.Containers = slices.Clone(selected.containers)

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -33,13 +34,20 @@ type workload struct {
 
 func (w *workload) String() string { return w.kind + " " + w.name }
 
+// maxTrouble is how many reasons why pods do not run a status has.
+const maxTrouble = 10
+
 // status summarises it for display.
 func (w *workload) status() string {
 	text := w.state.Text
-	if len(w.trouble) > 0 {
-		text += " (" + strings.Join(w.trouble, "; ") + ")"
+	if n := len(w.trouble); n > 0 {
+		text += " (" + strings.Join(w.trouble[:min(n, maxTrouble)], "; ")
+		if n > maxTrouble {
+			text += fmt.Sprintf("; and %d more", n-maxTrouble)
+		}
+		text += ")"
 	}
-	return text
+	return redact.Line(text)
 }
 
 // newWorkload reduces a pod controller, or returns nil for one that another speaks for.
