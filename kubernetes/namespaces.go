@@ -58,7 +58,7 @@ func (c *core) namespaceNames(ctx context.Context) (api.Scope, error) {
 	return names, err
 }
 
-// mustExist returns an error if the namespace is known not to exist.
+// mustExist returns an error unless the namespace exists, or may not be looked at.
 func (c *core) mustExist(ctx context.Context, namespace string) error {
 	err := c.client.Retry(ctx, func(ctx context.Context) error {
 		_, err := c.client.Metadata(namespaceResource, "").Get(ctx, namespace)

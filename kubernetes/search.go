@@ -24,8 +24,8 @@ import (
 )
 
 // servicesByID returns those of the services that are there, and why some cannot be read. IDs
-// are such that namespaceOf accepts. Unless it may list, it gets each: whoever may only list a
-// service is not to change what is behind it.
+// are such that namespaceOf accepts. Unless it may list, it gets each: credentials that may only list
+// a service are not to change what is behind it.
 func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID, mayList bool) (map[flux.ServiceID]*foundService, map[flux.ServiceID]error, error) {
 	var (
 		now    = time.Now()
@@ -65,7 +65,7 @@ func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID, mayList b
 		if finding != look.Unknown {
 			continue
 		}
-		// To ask for it by name tells why.
+		// The answer to a request by name tells why.
 		at := api.Target{GroupVersionResource: serviceResource, Namespace: query.Objects[i].Namespace, Name: query.Objects[i].Name}
 		group.Go(func() {
 			service := &corev1.Service{}
@@ -113,8 +113,8 @@ func (c *core) selectedBy(ctx context.Context, services []*foundService) *worklo
 	return found.only(selectors)
 }
 
-// only returns an index of those that one of the selectors of their namespace selects: what else
-// was listed is nobody's concern.
+// only returns an index of those that one of the selectors of their namespace selects. The others
+// that were listed are not needed.
 func (w *workloads) only(selectors map[string][]map[string]string) *workloads {
 	wanted := map[*workload]bool{}
 	for namespace, sets := range selectors {

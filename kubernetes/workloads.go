@@ -50,7 +50,7 @@ func (w *workload) status() string {
 	return redact.Line(text)
 }
 
-// newWorkload reduces a pod controller, or returns nil for one that another speaks for.
+// newWorkload reduces a pod controller, or returns nil for one that another pod controller owns.
 func newWorkload(kind *kinds.Kind, object runtime.Object) *workload {
 	from := kind.Workload(object)
 	if from.IsOwned() {
@@ -172,7 +172,7 @@ func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
 	return found
 }
 
-// confirm finds out which of the workloads have stalled for a reason that is an old one.
+// confirm finds out which of the workloads have stalled for a reason that no longer holds.
 func (w *workloads) confirm(ctx context.Context, c *core) {
 	var looks sync.WaitGroup
 	for _, one := range w.all {
