@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,20 +23,23 @@ import (
 // ErrEmptySelector, ErrNoMatching, ErrMultipleMatching and ErrWrongResourceKind.
 // Definitions of one service are applied in their order, different services at once.
 func (c *Cluster) Apply(defs []platform.ServiceDefinition) error {
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return clusterError(fmt.Errorf("apply: nothing was attempted: %w", err))
+	}
+	defer cancel()
 	if len(defs) == 0 {
 		return nil
 	}
-	ctx, cancel := c.call()
-	defer cancel()
 	a := &application{core: c.core, matched: map[flux.ServiceID]*workload{}, failed: map[flux.ServiceID][]error{}}
-	err := c.tracing.phase(ctx, "kubernetes.look", func(ctx context.Context) (err error) {
+	err = c.tracing.phase(ctx, "kubernetes.look", func(ctx context.Context) (err error) {
 		if a.known, err = c.client.Kinds(ctx); err != nil {
 			return err
 		}
 		return a.match(ctx, defs)
 	})
 	if err != nil {
-		return clusterError(fmt.Errorf("apply: %w", err))
+		return clusterError(fmt.Errorf("apply: nothing was attempted: %w", err))
 	}
 	_ = c.tracing.phase(ctx, "kubernetes.apply", func(ctx context.Context) error { a.run(ctx, defs); return nil })
 	if len(a.applied) > 0 {
@@ -133,8 +137,7 @@ func (a *application) target(ctx context.Context, def platform.ServiceDefinition
 		return nil, fmt.Errorf("read the definition: want one object, got %d", len(defs))
 	}
 	d := defs[0]
-	namespace := d.Namespace
-	orDefault(&namespace, there.namespace)
+	namespace := cmp.Or(d.Namespace, there.namespace)
 	if d.GVK.Kind != there.kind || d.Name != there.name || namespace != there.namespace {
 		return nil, fmt.Errorf("%w: the service selects the pods of %s %s/%s, the definition is of %s %s/%s", platform.ErrWrongResourceKind,
 			there.kind, there.namespace, there.name, d.GVK.Kind, namespace, d.Name)

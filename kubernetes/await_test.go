@@ -63,8 +63,7 @@ func TestCancelAnApplyThatWaits(t *testing.T) {
 	text := applyErrors(t, err)[w.id("db")]
 	assert.Contains(t, text, "roll out StatefulSet "+w.namespace+"/db: superseded by a newer release; it was at: ")
 	assert.NotContains(t, text, "pods:", "who has cancelled does not wait for what they say")
-	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-		goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
+	require.NoError(t, checkLeaks(before))
 }
 
 // What is deleted while it is waited for will not come, however the watch goes.

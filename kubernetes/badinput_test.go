@@ -105,6 +105,33 @@ func TestBadInputOfADeletion(t *testing.T) {
 	assert.True(t, apierrors.IsNotFound(err))
 }
 
+// What was read beside larger definitions can be read again beside them; alone it may stand for too
+// much, which is then an error of its action only.
+func TestReadAgainBesideLargerDefinitions(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	var documents []string // which stand for 1.6 MB, of 23 KB
+	for i := range 4 {
+		var b strings.Builder
+		fmt.Fprintf(&b, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: expanding-%d}\ndata:\n  a: &a %s\n", i, strings.Repeat("x", 5000))
+		for key := range 80 {
+			fmt.Fprintf(&b, "  b%d: *a\n", key)
+		}
+		documents = append(documents, b.String())
+	}
+	expanding, large := apply("expanding", documents...), apply("large", configMap("large", strings.Repeat("x", 100<<10)))
+	require.NoError(t, w.Sync(def(expanding, large)))
+	w.deleted(t, "expanding-0")
+	require.NoError(t, w.Sync(def(expanding, large)))
+	live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "expanding-0")
+
+	w.deleted(t, "expanding-0")
+	got := syncErrors(t, w.Sync(def(expanding, apply("other", configMap("other", "1")))))
+	assert.Len(t, got, 1, "%v", got)
+	assert.Contains(t, got["expanding"], "read the definition to apply: document at line ")
+	assert.Contains(t, got["expanding"], "stand for far more than its size")
+	live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "other")
+}
+
 // So many objects in one definition take several pages to look at, and are still looked
 // at once. They have a control plane to themselves, so that nobody waits for their end.
 func TestManyDocumentsInOneDefinition(t *testing.T) {

@@ -79,11 +79,10 @@ func TestCancelInTheMiddle(t *testing.T) {
 	}
 	assert.Equal(t, done, there, "what no error is about is there")
 	assert.Len(t, requests.take("PATCH"), done+width)
-	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-		goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
+	require.NoError(t, checkLeaks(before))
 }
 
-// A Sync that looks at what is there stops too, and says that nothing was done.
+// A Sync that looks at what is there stops too, and says that nothing was attempted.
 func TestCancelWhileLooking(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -101,10 +100,6 @@ func TestCancelWhileLooking(t *testing.T) {
 	assert.Empty(t, requests.take("PATCH"))
 }
 
-func held(name string) string {
-	return strings.Replace(configMap(name, "1"), "{name: "+name+"}", "{name: "+name+", finalizers: [example.com/hold]}", 1)
-}
-
 // Each limit is named in the error, and what was waited for.
 func TestLimitsAreNamed(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -116,7 +111,7 @@ func TestLimitsAreNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newEnv(t, kubernetes.Options{})
-			require.NoError(t, w.Sync(def(apply("held", held("held")))))
+			require.NoError(t, w.Sync(def(apply("held", heldMap("held")))))
 			c.options.Namespace = w.namespace
 			cluster := w.as(t, w.cp.Config(), c.options)
 			got := syncErrors(t, cluster.Sync(def(
@@ -127,9 +122,7 @@ func TestLimitsAreNamed(t *testing.T) {
 			assert.Contains(t, got["held"], "delete ConfigMap "+w.namespace+"/held: wait until it is gone, for its finalizers example.com/hold: "+c.want)
 			assert.Contains(t, got["held"], "apply ConfigMap "+w.namespace+"/held: not attempted")
 			live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "other")
-			kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
-			_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(t.Context(), "held", kind, patch, metav1.PatchOptions{})
-			require.NoError(t, err)
+			w.letGo(t, "held")
 		})
 	}
 }
@@ -138,7 +131,7 @@ func TestLimitsAreNamed(t *testing.T) {
 // nothing else.
 func TestLimitOfTheOnlyStep(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
-	require.NoError(t, w.Sync(def(apply("held", held("held")))))
+	require.NoError(t, w.Sync(def(apply("held", heldMap("held")))))
 	for want, options := range map[string]kubernetes.Options{
 		"the call took longer than 700ms: context deadline exceeded": {Namespace: w.namespace, Timeout: 700 * time.Millisecond},
 		"the wait took longer than 300ms: context deadline exceeded": {Namespace: w.namespace, WaitTimeout: 300 * time.Millisecond},
@@ -148,9 +141,7 @@ func TestLimitOfTheOnlyStep(t *testing.T) {
 		text := syncErrors(t, err)["held"]
 		assert.Contains(t, text, "delete ConfigMap "+w.namespace+"/held: wait until it is gone, for its finalizers example.com/hold: "+want+"; apply ")
 	}
-	kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
-	_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(t.Context(), "held", kind, patch, metav1.PatchOptions{})
-	require.NoError(t, err)
+	w.letGo(t, "held")
 }
 
 // A definition that is never established is not waited for longer than that.

@@ -185,9 +185,8 @@ func TestCaseOfVersions(t *testing.T) {
 	w.removedAtEnd(t, w.readCase(t, "05a-crd"), w.readCase(t, "05e-crd"))
 	require.NoError(t, cluster.Sync(def(apply("crd", w.readCase(t, "05a-crd"), w.readCase(t, "05b-boat-beta")))))
 	// As their operators' guides say, what is stored is written anew before a version goes.
-	crds := w.dynamic(t).Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
 	_, patch := mergePatch(t, map[string]any{"status": map[string]any{"storedVersions": []string{"v1"}}})
-	_, err := crds.Patch(t.Context(), "boats."+w.namespace+".example.com", types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err := w.dynamic(t).Resource(definitions).Patch(t.Context(), "boats."+w.namespace+".example.com", types.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	require.NoError(t, err)
 	upgraded := []string{w.readCase(t, "05c-crd-without-beta"), w.readCase(t, "05d-boat-v1")}
 	require.NoError(t, cluster.Sync(def(apply("boats", upgraded...))))

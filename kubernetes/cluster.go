@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -139,7 +140,7 @@ func (o Options) withDefaults() (Options, error) {
 	if len(o.FieldManager) > 128 {
 		return o, fmt.Errorf("kubernetes: Options.FieldManager is longer than 128 characters")
 	}
-	orDefault(&o.Namespace, "default")
+	o.Namespace = cmp.Or(o.Namespace, "default")
 	if wrong := validation.ValidateNamespaceName(o.Namespace, false); len(wrong) > 0 {
 		return o, fmt.Errorf("kubernetes: Options.Namespace %q: %s", o.Namespace, wrong[0])
 	}
@@ -148,28 +149,22 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("kubernetes: Options.Namespaces or ExcludeNamespaces: %q is not a name or pattern", pattern)
 		}
 	}
-	orDefault(&o.FieldManager, "platform")
+	o.FieldManager = cmp.Or(o.FieldManager, "platform")
 	if o.AdoptFieldManagers == nil {
 		o.AdoptFieldManagers = DefaultAdoptFieldManagers()
 	}
 	o.AdoptFieldManagers = slices.Clone(o.AdoptFieldManagers)
-	orDefault(&o.Concurrency, maxConcurrency)
-	orDefault(&o.MaxObjects, parse.MaxObjects)
-	orDefault(&o.Timeout, 10*time.Minute)
-	orDefault(&o.WaitTimeout, o.Timeout)
-	orDefault(&o.RequestTimeout, time.Minute)
+	o.Namespaces, o.ExcludeNamespaces = slices.Clone(o.Namespaces), slices.Clone(o.ExcludeNamespaces)
+	o.Concurrency = cmp.Or(o.Concurrency, maxConcurrency)
+	o.MaxObjects = cmp.Or(o.MaxObjects, parse.MaxObjects)
+	o.Timeout = cmp.Or(o.Timeout, 10*time.Minute)
+	o.WaitTimeout = cmp.Or(o.WaitTimeout, o.Timeout)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, time.Minute)
 	o.Metrics = o.Metrics.orNone()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
-}
-
-func orDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Cluster is a Kubernetes cluster as a platform.Platform. Make one with NewCluster. All
@@ -189,8 +184,9 @@ type core struct {
 	applier *apply.Applier
 	tracing tracing
 	waiter  *rollout.Waiter
-	// adapts says that the number of requests at once follows how long they take.
-	adapts bool
+	// fewest is how many requests a call has under way at once at first; Options.Concurrency is how
+	// many it has at most.
+	fewest int
 	// read has what the bytes of an action say, by their hash: what has been parsed need
 	// not be parsed again.
 	read *recent.Cache[[sha256.Size]byte, *readAction]
@@ -207,10 +203,8 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	if config == nil {
 		return nil, fmt.Errorf("kubernetes: the rest.Config is nil")
 	}
-	if options.RequestTimeout == 0 {
-		options.RequestTimeout = config.Timeout
-	}
-	adapts := options.Concurrency == 0
+	options.RequestTimeout = cmp.Or(options.RequestTimeout, config.Timeout)
+	fewest := cmp.Or(options.Concurrency, defaultConcurrency)
 	options, err := options.withDefaults()
 	if err != nil {
 		return nil, err
@@ -230,7 +224,7 @@ func NewCluster(config *rest.Config, options Options) (*Cluster, error) {
 	looker := look.New(client, options.Watch)
 	return &Cluster{core: &core{
 		options: options,
-		adapts:  adapts,
+		fewest:  fewest,
 		client:  client,
 		tracing: tracing,
 		looker:  looker,
@@ -264,19 +258,24 @@ const (
 	maxConcurrency     = 64
 )
 
-// fewest returns how many requests a call may have under way at once at first.
-func (c *core) fewest() int {
-	if c.adapts {
-		return defaultConcurrency
+// ended returns the cause of a context that calls obey and that has ended, or nil.
+func (c *Cluster) ended() error {
+	for _, ctx := range c.ctxs {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 	}
-	return c.options.Concurrency
+	return nil
 }
 
-// call returns the context for one call of a method. Of the values of the contexts that it obeys
-// it has the span, the caller and the observers of the last that has them. The function must be
-// called at its end.
-func (c *Cluster) call() (context.Context, context.CancelFunc) {
-	ctx := api.WithSlots(withObservers(context.Background(), c.ctxs), api.NewSlots(c.fewest(), c.options.Concurrency))
+// call returns the context for one call of a method, or the cause why the call is not to be made. Of
+// the values of the contexts that it obeys it has the span, the caller and the observers of the last
+// that has them. The function must be called at its end.
+func (c *Cluster) call() (context.Context, context.CancelFunc, error) {
+	if err := c.ended(); err != nil {
+		return nil, nil, err
+	}
+	ctx := api.WithSlots(withObservers(context.Background(), c.ctxs), api.NewSlots(c.fewest, c.options.Concurrency))
 	ctx, endTrace := c.tracing.begin(ctx, c.ctxs)
 	ctx, cancelTimeout := context.WithTimeoutCause(ctx, c.options.Timeout, api.Overdue("call", c.options.Timeout))
 	cancel := func() { cancelTimeout(); endTrace() }
@@ -289,7 +288,7 @@ func (c *Cluster) call() (context.Context, context.CancelFunc) {
 		last := cancel
 		ctx, cancel = inner, func() { stop(); end(nil); last() }
 	}
-	return ctx, cancel
+	return ctx, cancel, nil
 }
 
 // Close ends the watches of c and of its views, see Options.Watch, and waits for that. Calls work
@@ -298,16 +297,24 @@ func (c *Cluster) Close() { c.looker.Close() }
 
 // Ping returns nil if the API server answers and accepts our credentials.
 func (c *Cluster) Ping() error {
-	ctx, cancel := c.call()
-	defer cancel()
-	if err := c.client.Ping(ctx); err != nil {
+	ctx, cancel, err := c.call()
+	if err == nil {
+		defer cancel()
+		err = c.client.Ping(ctx)
+	}
+	if err != nil {
 		return clusterError(fmt.Errorf("ping: %w", err))
 	}
 	return nil
 }
 
 // Version returns Options.Version. It contacts nothing.
-func (c *Cluster) Version() (string, error) { return c.options.Version, nil }
+func (c *Cluster) Version() (string, error) {
+	if err := c.ended(); err != nil {
+		return "", clusterError(fmt.Errorf("version: %w", err))
+	}
+	return c.options.Version, nil
+}
 
 // warnings logs what the API server warns of: each warning once, as long as it is among the
 // last ones, since the server repeats it with each request.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientgo "k8s.io/client-go/kubernetes"
@@ -38,9 +39,7 @@ type env struct {
 func newEnv(t *testing.T, options kubernetes.Options) env {
 	t.Helper()
 	cp := controlplane.Require(t)
-	client, err := clientgo.NewForConfig(cp.Config())
-	require.NoError(t, err)
-	w := env{cp: cp, client: client, namespace: cp.Namespace(t)}
+	w := env{cp: cp, client: clientFor(t, cp.Config()), namespace: cp.Namespace(t)}
 	if options.Namespace == "" {
 		options.Namespace = w.namespace
 	}
@@ -156,6 +155,25 @@ func TestPing(t *testing.T) {
 	assert.NotContains(t, err.Error(), "not-a-token")
 }
 
+// What becomes of the caller's Options does not matter to a Cluster.
+func TestNewClusterKeepsNoOptions(t *testing.T) {
+	namespaces, excluded := []string{"shop"}, []string{"other"}
+	c, err := kubernetes.NewCluster(&rest.Config{Host: "https://127.0.0.1:1"}, kubernetes.Options{Namespaces: namespaces, ExcludeNamespaces: excluded, Timeout: time.Second})
+	require.NoError(t, err)
+	namespaces[0], excluded[0] = "other", "shop"
+	_, err = c.AllServices("other", nil)
+	require.ErrorContains(t, err, "not one of those that are offered")
+}
+
+// What Options exclude is not looked for, not even in a list of all.
+func TestNothingIsOffered(t *testing.T) {
+	c, err := kubernetes.NewCluster(&rest.Config{Host: "https://127.0.0.1:1"}, kubernetes.Options{Namespaces: []string{"shop"}, ExcludeNamespaces: []string{"sh*"}, Timeout: time.Second})
+	require.NoError(t, err)
+	found, err := c.AllServices("", nil)
+	require.NoError(t, err, "it contacts nothing")
+	assert.Empty(t, found)
+}
+
 // Every method says in one error, not in one for each entry, that the API server cannot
 // be reached.
 func TestUnreachableServer(t *testing.T) {
@@ -211,17 +229,33 @@ func TestSilentServer(t *testing.T) {
 
 func TestContextEndsACall(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
 	ctx, cancel := context.WithCancelCause(context.Background())
-	outer := platform.WithContext(ctx, w.Cluster)
+	outer := platform.WithContext(ctx, cluster)
 	view := platform.WithContext(context.Background(), outer)
 	require.NoError(t, view.Ping())
-	cancel(fmt.Errorf("the daemon stops"))
+	cause := errors.New("the daemon stops")
+	cancel(cause)
+	requests.take("")
 	for _, p := range []platform.Platform{outer, view} {
-		err := p.Ping()
-		require.Error(t, err)
-		assert.Contains(t, err.Error(), "the daemon stops")
+		for name, call := range map[string]func() error{
+			"Ping":                     p.Ping,
+			"Version":                  func() error { _, err := p.Version(); return err },
+			"AllServices":              func() error { _, err := p.AllServices("", nil); return err },
+			"AllServices, of no name":  func() error { _, err := p.AllServices("a/b", nil); return err },
+			"SomeServices":             func() error { _, err := p.SomeServices([]flux.ServiceID{w.id("web")}); return err },
+			"SomeServices, of nothing": func() error { _, err := p.SomeServices(nil); return err },
+			"Export":                   func() error { _, err := p.Export(); return err },
+			"Apply":                    func() error { return p.Apply([]platform.ServiceDefinition{{ServiceID: w.id("web")}}) },
+			"Apply, of nothing":        func() error { return p.Apply(nil) },
+			"Sync":                     func() error { return p.Sync(def(apply("a", configMap("a", "1")))) },
+			"Sync, of nothing":         func() error { return p.Sync(def()) },
+		} {
+			require.ErrorIs(t, call(), cause, name)
+		}
 	}
-	require.NoError(t, w.Ping(), "the Cluster itself is not affected")
+	assert.Empty(t, requests.take(""), "the calls are not made")
+	require.NoError(t, cluster.Ping(), "the Cluster itself is not affected")
 }
 
 func live[T any](t *testing.T, get func(context.Context, string, metav1.GetOptions) (T, error), name string) T {
@@ -236,6 +270,13 @@ func mergePatch(t *testing.T, patch any) (types.PatchType, []byte) {
 	data, err := json.Marshal(patch)
 	require.NoError(t, err)
 	return types.MergePatchType, data
+}
+
+// checkLeaks checks that no goroutine runs which did not when before was taken, but those that read
+// from connections, which stay open.
+func checkLeaks(before goleak.Option) error {
+	return goleak.Find(before, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
+		goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
 }
 
 // How long, and how often, a test waits for what the control plane does by itself.

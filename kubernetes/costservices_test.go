@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,21 @@ func TestCostOfServicesAmongMany(t *testing.T) {
 			assert.LessOrEqual(t, len(es), 1+5+3+2+3, es.whats())
 			assert.Empty(t, es.of("GET /api/v1/namespaces/"+w.namespace+"/pods"), "those that are not ready are others'")
 		}
+	})
+	t.Run("none, where records may not be listed", func(t *testing.T) {
+		cluster, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "/controllerrevisions") {
+				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "not for you"), nil
+			}
+			return next.RoundTrip(r)
+		})
+		hidden := "list controllerrevisions in namespace " + w.namespace + ": not for you"
+		found, err := cluster.SomeServices([]flux.ServiceID{w.id("lonely")})
+		require.ErrorContains(t, err, hidden)
+		require.Len(t, found, 1)
+		assert.Equal(t, platform.ErrNoMatching.Error()+" among those that could be seen: "+hidden, found[0].Containers.Excuse)
+		_, err = cluster.SomeServices([]flux.ServiceID{w.id("web")})
+		require.NoError(t, err, "nothing is missing")
 	})
 	t.Run("one without labels or a record", func(t *testing.T) {
 		for range 2 {

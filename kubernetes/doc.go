@@ -28,9 +28,10 @@
 //	AllServices, SomeServices   list services, deployments, statefulsets, daemonsets, replicasets
 //	                            and replicationcontrollers; get namespaces, if one is named
 //	Apply                       get services; list the other five kinds in the namespace; get,
-//	                            patch, list and watch the controller; list pods
+//	                            patch, list and watch the controller
+//	these three                 list pods; without it they do not say why pods do not run
 //	Sync                        get, list, create and patch of each kind that it applies; get and
-//	                            delete of each that it deletes; watch, with Options.Watch
+//	                            delete of each that it deletes or recreates; watch, with Options.Watch
 //	Export                      list of each kind
 //
 // Where services may be listed in some namespaces only, name them in Options.Namespaces. A Sync
@@ -110,8 +111,8 @@
 // namespace. With Options.Watch it sends no request if no change was reported since the last Sync.
 //
 // In a namespace with many pod controllers, SomeServices and Apply find a controller by its labels
-// if they are those of its pods, or by a ReplicaSet or ControllerRevision that it has made. A
-// controller that has neither is found only if there are few of its kind.
+// if they are those of its pods, or by a ReplicaSet or ControllerRevision that it has made, if these
+// may be listed. A controller that has neither is found only if there are few of its kind.
 //
 // # Ownership
 //

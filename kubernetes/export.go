@@ -34,7 +34,10 @@ import (
 // each group and version, other than Kubernetes' own, that the API server cannot list because the
 // server or webhook behind it is down. Such a group is asked for again for a few seconds only.
 func (c *Cluster) Export() ([]byte, error) {
-	ctx, cancel := c.call()
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return nil, clusterError(fmt.Errorf("export: %w", err))
+	}
 	defer cancel()
 	known, err := c.client.LatestKinds(ctx) // what has come since counts too
 	if err != nil {
@@ -221,7 +224,12 @@ func (c *core) exports(object *unstructured.Unstructured) bool {
 // fromMetadata returns a Secret of which no more is known than its metadata, without what its
 // managed fields list.
 func fromMetadata(meta *metav1.PartialObjectMetadata) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
+	managed := make([]any, 0, len(meta.ManagedFields))
+	for i := range meta.ManagedFields {
+		entry := &meta.ManagedFields[i]
+		managed = append(managed, map[string]any{"manager": entry.Manager, "subresource": entry.Subresource})
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"managedFields": managed}}}
 	object.SetGroupVersionKind(kinds.Secret.WithVersion("v1"))
 	object.SetNamespace(meta.Namespace)
 	object.SetName(meta.Name)
@@ -229,11 +237,5 @@ func fromMetadata(meta *metav1.PartialObjectMetadata) *unstructured.Unstructured
 	object.SetDeletionTimestamp(meta.DeletionTimestamp)
 	object.SetLabels(meta.Labels)
 	object.SetAnnotations(meta.Annotations)
-	managed := make([]any, 0, len(meta.ManagedFields))
-	for i := range meta.ManagedFields {
-		entry := &meta.ManagedFields[i]
-		managed = append(managed, map[string]any{"manager": entry.Manager, "subresource": entry.Subresource})
-	}
-	object.Object["metadata"].(map[string]any)["managedFields"] = managed
 	return object
 }

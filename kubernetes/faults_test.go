@@ -131,7 +131,7 @@ func TestRetryEndsWithTheCall(t *testing.T) {
 	assert.NotContains(t, text, "\n")
 }
 
-// Trouble that is everybody's is one error, if nothing was done; otherwise each that
+// Trouble that is everybody's is one error, if nothing is known to be done; otherwise each that
 // failed is told.
 func TestServerLostMidway(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
@@ -141,12 +141,14 @@ func TestServerLostMidway(t *testing.T) {
 		want  string
 	}{
 		"unreachable":         {breaks(connection(syscall.ECONNREFUSED)), "connection refused"},
+		"connection lost":     {breaks(connection(syscall.ECONNRESET)), "connection reset by peer"},
 		"credentials refused": {refuses(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"), "Unauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cluster, requests := w.recorded(t, kubernetes.Options{Timeout: 500 * time.Millisecond}, firstWrites(1e6, c.fault))
 			err := cluster.Sync(all)
 			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, "sync: the outcome is not known: ")
 			var each platform.SyncError
 			assert.False(t, errors.As(err, &each), "one error: %v", err)
 			requests.take("")

@@ -69,13 +69,11 @@ func TestVersionsInAGroupOfKubernetes(t *testing.T) {
 	}
 	w.removedAtEnd(t, text("05a-crd"))
 	require.NoError(t, w.Sync(def(apply("crd", text("05a-crd"), text("05b-boat-beta")))))
-	boats := w.own("customresourcedefinitions")
-	boats.Group = "apiextensions.k8s.io"
 	_, patch := mergePatch(t, map[string]any{"status": map[string]any{"storedVersions": []string{"v1"}}})
-	_, err := w.dynamic(t).Resource(boats).Patch(t.Context(), "boats."+w.namespace+".networking.k8s.io", types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err := w.dynamic(t).Resource(definitions).Patch(t.Context(), "boats."+w.namespace+".networking.k8s.io", types.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	require.NoError(t, err)
 	require.NoError(t, w.Sync(def(apply("boats", text("05c-crd-without-beta"), text("05d-boat-v1")))))
-	boats = w.own("boats")
+	boats := w.own("boats")
 	boats.Group = w.namespace + ".networking.k8s.io"
 	assert.Equal(t, map[string]any{"sails": int64(3)}, w.object(t, boats, "one").Object["spec"])
 }

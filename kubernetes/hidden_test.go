@@ -77,9 +77,6 @@ func ids(services []platform.Service) []flux.ServiceID {
 func TestListingSaysWhatIsHidden(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	second, third := w.cp.Namespace(t), w.cp.Namespace(t)
-	in := func(namespace, definition string) string {
-		return strings.Replace(definition, "metadata: {name: ", "metadata: {namespace: "+namespace+", name: ", 1)
-	}
 	for _, namespace := range []string{w.namespace, second, third} {
 		require.NoError(t, w.Sync(def(
 			apply("web", in(namespace, deployment("web", "example.com/web:1")), in(namespace, service("web", "web"))),
@@ -153,6 +150,27 @@ func TestListingSaysWhatIsHidden(t *testing.T) {
 		assert.Equal(t, of(second), ids(found))
 		require.Error(t, err)
 		assert.Contains(t, err.Error(), "list services in namespace "+third+": services is forbidden")
+	})
+	t.Run("the names of namespaces, none of which is offered", func(t *testing.T) {
+		rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"list"}}}
+		c := w.userWith(t, "stranger", kubernetes.Options{Namespaces: []string{w.namespace + "-none*"}}, rules)
+		require.Eventually(t, func() bool {
+			found, err := c.AllServices("", nil)
+			return err == nil && len(found) == 0
+		}, testLimit, testTick)
+	})
+	t.Run("the namespaces cannot be listed at the moment", func(t *testing.T) {
+		c, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			switch r.URL.Path {
+			case "/api/v1/services":
+				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "services is forbidden"), nil
+			case "/api/v1/namespaces":
+				return refusal(r, http.StatusInternalServerError, "", "etcd is broken"), nil
+			}
+			return next.RoundTrip(r)
+		})
+		_, err := c.AllServices("", nil)
+		require.ErrorContains(t, err, "list services: services is forbidden; list namespaces: etcd is broken")
 	})
 	t.Run("no StatefulSets", func(t *testing.T) {
 		found, err := list(w.userWith(t, "stateless", all, readable("statefulsets")), count(6))
@@ -341,14 +359,9 @@ func TestGroupThatCannotBeListed(t *testing.T) {
 // A namespace on its way out is no reason to fail.
 func TestNamespaceBeingDeleted(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
-	held := strings.Replace(configMap("held", "1"), "{name: held}", "{name: held, finalizers: [example.com/hold]}", 1)
-	require.NoError(t, w.Sync(def(apply("held", held), apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
+	require.NoError(t, w.Sync(def(apply("held", heldMap("held")), apply("web", deployment("web", "example.com/web:1"), service("web", "web")))))
 	require.NoError(t, w.client.CoreV1().Namespaces().Delete(t.Context(), w.namespace, metav1.DeleteOptions{}))
-	t.Cleanup(func() {
-		kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
-		_, err := w.client.CoreV1().ConfigMaps(w.namespace).Patch(context.Background(), "held", kind, patch, metav1.PatchOptions{})
-		assert.NoError(t, err)
-	})
+	t.Cleanup(func() { w.letGo(t, "held") })
 	_, err := w.AllServices("", nil)
 	require.NoError(t, err)
 	got := syncErrors(t, w.Sync(def(apply("late", configMap("late", "1")))))

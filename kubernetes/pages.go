@@ -107,8 +107,8 @@ const (
 	partBytes   = 256 << 10
 )
 
-// writing holds a token for each who writes an object of more than partBytes, of which a
-// process has no more than two in memory as maps.
+// writing has a token for each object of more than partBytes that is being written: a process has no
+// more than two of them in memory as maps.
 var writing = make(chan struct{}, 2)
 
 // A textPart is what is written of some of the objects of a page.

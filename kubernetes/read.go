@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -43,11 +44,7 @@ type action struct {
 // failed. Definitions that were read before come as summaries. It fails as a whole if ctx ends,
 // or if there are too many objects.
 func (c *core) readAll(ctx context.Context, actions []platform.SyncAction, failed []error) ([]action, error) {
-	size := 0
-	for _, a := range actions {
-		size += len(a.Delete) + len(a.Apply)
-	}
-	limits := parse.NewLimits(size, c.options.MaxObjects)
+	limits := parse.NewLimits(sizeOf(actions), c.options.MaxObjects)
 	read := make([]*readAction, len(actions))
 	keys := make([][sha256.Size]byte, len(actions))
 	inParallel(len(actions), func(i int) { keys[i] = hashOf(actions[i]) })
@@ -85,6 +82,15 @@ func (c *core) readAll(ctx context.Context, actions []platform.SyncAction, faile
 		return nil, fmt.Errorf("the definitions hold more than %d objects, see Options.MaxObjects", c.options.MaxObjects)
 	}
 	return all, nil
+}
+
+// sizeOf returns how large the definitions of all actions are together, in bytes.
+func sizeOf(actions []platform.SyncAction) int {
+	size := 0
+	for _, a := range actions {
+		size += len(a.Delete) + len(a.Apply)
+	}
+	return size
 }
 
 // inParallel calls do for 0 to n-1, on all processors, and returns when all calls have.
@@ -160,21 +166,28 @@ func summaries(defs []*apply.Definition) []*apply.Definition {
 	return kept
 }
 
-// load replaces the summaries in the steps that are to be taken by the full definitions.
-func load(ctx context.Context, steps []*apply.Step, actions []platform.SyncAction) error {
+// load replaces the summaries in the steps that are to be taken by the full definitions. Where it
+// cannot read an action again, it sets the action's error in failed, and leaves out its steps. It
+// fails as a whole only if ctx ends.
+func load(ctx context.Context, steps []*apply.Step, actions []platform.SyncAction, failed []error) ([]*apply.Step, error) {
 	lacking := map[int][]*apply.Step{} // by action
 	for _, s := range steps {
 		if s.Object.IsSummary() {
 			lacking[s.Action] = append(lacking[s.Action], s)
 		}
 	}
-	for i, own := range lacking {
-		a := actions[i]
-		full, err := parseAction(ctx, a, parse.NewLimits(len(a.Delete)+len(a.Apply), parse.AnyNumber))
-		if err != nil {
-			return err // it could be read before, so ctx has ended
+	// An action may have been read beside larger ones, within limits that allow for more than those
+	// of these actions do.
+	limits := parse.NewLimits(sizeOf(actions), parse.AnyNumber)
+	for _, i := range slices.Sorted(maps.Keys(lacking)) {
+		full, err := parseAction(ctx, actions[i], limits)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
-		for _, s := range own {
+		if failed[i] = err; err != nil {
+			continue
+		}
+		for _, s := range lacking[i] {
 			half := full.apply
 			if s.Delete {
 				half = full.delete
@@ -182,5 +195,5 @@ func load(ctx context.Context, steps []*apply.Step, actions []platform.SyncActio
 			s.Object.Definition = half[s.Index]
 		}
 	}
-	return nil
+	return slices.DeleteFunc(steps, func(s *apply.Step) bool { return failed[s.Action] != nil }), nil
 }

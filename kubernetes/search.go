@@ -24,8 +24,8 @@ import (
 )
 
 // servicesByID returns those of the services that are there, and why some cannot be read. IDs
-// are such that namespaceOf accepts. Unless it may list, it gets each: whoever may only list a
-// service is not to change what is behind it.
+// are such that namespaceOf accepts. Unless it may list, it gets each: credentials that may only list
+// a service are not to change what is behind it.
 func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID, mayList bool) (map[flux.ServiceID]*foundService, map[flux.ServiceID]error, error) {
 	var (
 		now    = time.Now()
@@ -65,7 +65,7 @@ func (c *core) servicesByID(ctx context.Context, ids []flux.ServiceID, mayList b
 		if finding != look.Unknown {
 			continue
 		}
-		// To ask for it by name tells why.
+		// The answer to a request by name tells why.
 		at := api.Target{GroupVersionResource: serviceResource, Namespace: query.Objects[i].Namespace, Name: query.Objects[i].Name}
 		group.Go(func() {
 			service := &corev1.Service{}
@@ -94,7 +94,7 @@ func (c *core) selectedBy(ctx context.Context, services []*foundService) *worklo
 			selectors[namespace] = append(selectors[namespace], s.selector)
 		}
 	}
-	found := &workloads{where: api.Scope(slices.Sorted(maps.Keys(selectors))), byLabel: map[labelKey][]*workload{}}
+	found := newWorkloads(slices.Sorted(maps.Keys(selectors)))
 	var (
 		mu    sync.Mutex // guards found
 		group sync.WaitGroup
@@ -106,16 +106,15 @@ func (c *core) selectedBy(ctx context.Context, services []*foundService) *worklo
 			mu.Lock()
 			defer mu.Unlock()
 			found.add(slices.Collect(maps.Values(s.found)))
-			found.hidden = append(found.hidden, s.hidden...)
+			found.hidden[namespace] = s.hidden
 		})
 	}
 	group.Wait()
-	redact.Sort(found.hidden)
 	return found.only(selectors)
 }
 
-// only returns an index of those that one of the selectors of their namespace selects: what else
-// was listed is nobody's concern.
+// only returns an index of those that one of the selectors of their namespace selects. The others
+// that were listed are not needed.
 func (w *workloads) only(selectors map[string][]map[string]string) *workloads {
 	wanted := map[*workload]bool{}
 	for namespace, sets := range selectors {
@@ -125,7 +124,8 @@ func (w *workloads) only(selectors map[string][]map[string]string) *workloads {
 			}
 		}
 	}
-	kept := &workloads{where: w.where, byLabel: map[labelKey][]*workload{}, hidden: w.hidden}
+	kept := newWorkloads(w.where)
+	kept.hidden = w.hidden
 	kept.add(slices.Collect(maps.Keys(wanted)))
 	return kept
 }
@@ -157,12 +157,14 @@ func (s *selection) run(ctx context.Context) {
 	}
 	selectors := look.Selectors(s.sets)
 	s.each(s.crowded, func(kind *kinds.Kind) { s.listLabelled(ctx, kind, selectors) })
-	s.findOwners(ctx, selectors)
-	for _, set := range s.sets {
-		if !s.isSelected(set) { // by a controller without labels that has no record yet
-			s.each(slices.Clone(s.crowded), func(kind *kinds.Kind) { s.listAll(ctx, kind, lastResort) })
-			return
-		}
+	unseen := s.findOwners(ctx, selectors)
+	if s.selectsEach() {
+		return
+	}
+	// A controller without labels may have no record yet.
+	s.each(slices.Clone(s.crowded), func(kind *kinds.Kind) { s.listAll(ctx, kind, lastResort) })
+	if !s.selectsEach() { // what is missing may have a record
+		s.add(nil, unseen)
 	}
 }
 
@@ -179,13 +181,16 @@ func (s *selection) each(some []*kinds.Kind, do func(*kinds.Kind)) {
 	group.Wait()
 }
 
-func (s *selection) isSelected(set map[string]string) bool {
-	for _, w := range s.found {
-		if kinds.IsSubset(set, w.podLabels) {
-			return true
+// selectsEach says whether each of the selectors selects the pods of a controller that was found.
+func (s *selection) selectsEach() bool {
+	return !slices.ContainsFunc(s.sets, func(set map[string]string) bool {
+		for _, w := range s.found {
+			if kinds.IsSubset(set, w.podLabels) {
+				return false
+			}
 		}
-	}
-	return false
+		return true
+	})
 }
 
 func (s *selection) add(some []*workload, err error) {
@@ -239,12 +244,13 @@ func (s *selection) listLabelled(ctx context.Context, kind *kinds.Kind, selector
 }
 
 // findOwners gets the controllers that own records of templates with the labels, and have not
-// been found. Who may not see the records does without.
-func (s *selection) findOwners(ctx context.Context, selectors []string) {
+// been found. It returns why some records could not be read: who may not see them does without.
+func (s *selection) findOwners(ctx context.Context, selectors []string) error {
+	var unseen []error
 	owners := map[*kinds.Kind]map[string]bool{} // names, by kind
 	for _, resource := range kinds.TemplateRecords() {
 		for _, selector := range selectors {
-			records, _ := api.ListScope(ctx, s.client, api.Scope{s.namespace}, resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]metav1.PartialObjectMetadata, metav1.ListInterface, error) {
+			records, view := api.ListScope(ctx, s.client, api.Scope{s.namespace}, resource.Resource, func(ctx context.Context, namespace string, options metav1.ListOptions) ([]metav1.PartialObjectMetadata, metav1.ListInterface, error) {
 				options.LabelSelector = selector
 				list, err := s.client.Metadata(resource, namespace).List(ctx, options)
 				if err != nil {
@@ -252,6 +258,7 @@ func (s *selection) findOwners(ctx context.Context, selectors []string) {
 				}
 				return list.Items, list, nil
 			})
+			unseen = append(unseen, view.Hidden...)
 			for i := range records {
 				kind, name := s.controllerOf(&records[i], resource)
 				if kind == nil || s.found[workloadKey{kind.Kind, name}] != nil {
@@ -271,6 +278,7 @@ func (s *selection) findOwners(ctx context.Context, selectors []string) {
 		}
 	}
 	group.Wait()
+	return redact.Join(unseen...)
 }
 
 // controllerOf returns the pod controller that a record is of, which may be itself, or nil.

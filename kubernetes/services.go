@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +27,10 @@ import (
 // may not be read is named in the excuse of the services concerned, and in an error that comes
 // with the result.
 func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]platform.Service, error) {
-	ctx, cancel := c.call()
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return nil, clusterError(err)
+	}
 	defer cancel()
 	where := c.offered()
 	if namespace != "" {
@@ -50,6 +54,11 @@ func (c *Cluster) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 // is an error that comes with the others' result. What it reads follows how many are named; see
 // "Cost" in the package comment.
 func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error) {
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return nil, clusterError(err)
+	}
+	defer cancel()
 	var (
 		wanted = flux.ServiceIDSet{}
 		wrong  []error
@@ -64,8 +73,6 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 	}
 	services := []platform.Service{}
 	if len(wanted) > 0 {
-		ctx, cancel := c.call()
-		defer cancel()
 		found, failed, err := c.servicesByID(ctx, slices.Sorted(maps.Keys(wanted)), true)
 		if err != nil {
 			return services, clusterError(redact.Join(append(wrong, err)...))
@@ -79,7 +86,7 @@ func (c *Cluster) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 		for _, id := range slices.Sorted(maps.Keys(failed)) {
 			wrong = append(wrong, fmt.Errorf("the service %q: %w", id, failed[id]))
 		}
-		wrong = append(wrong, all.hidden...)
+		wrong = append(wrong, all.failures()...)
 	}
 	if err := redact.Join(wrong...); err != nil {
 		return services, clusterError(err)
@@ -104,27 +111,6 @@ func namespaceOf(id flux.ServiceID) (string, error) {
 	return namespace, nil
 }
 
-// offered returns the namespaces that Options name, or nil if they name none, or by
-// pattern.
-func (c *core) offered() api.Scope {
-	if len(c.options.Namespaces) == 0 || slices.ContainsFunc(c.options.Namespaces, isPattern) {
-		return nil
-	}
-	var where api.Scope
-	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(c.options.Namespaces))) {
-		if c.offers(namespace) {
-			where = append(where, namespace)
-		}
-	}
-	return where
-}
-
-// offers says whether Options let the namespace be seen.
-func (c *core) offers(namespace string) bool {
-	return (len(c.options.Namespaces) == 0 || matchesAny(c.options.Namespaces, namespace)) &&
-		!matchesAny(c.options.ExcludeNamespaces, namespace)
-}
-
 // A foundService is a service before it is known which pod controller it selects.
 type foundService struct {
 	platform.Service
@@ -134,8 +120,11 @@ type foundService struct {
 
 // services describes the services in a scope that keep accepts.
 func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.Service) bool) ([]platform.Service, error) {
-	listed := make(chan *workloads, 1)
-	go func() { listed <- c.workloads(ctx, where) }() // received below
+	var (
+		all   *workloads
+		lists sync.WaitGroup
+	)
+	lists.Go(func() { all = c.workloads(ctx, where) })
 	now := time.Now()
 	list := func(ctx context.Context, namespace string, options metav1.ListOptions) ([]*foundService, metav1.ListInterface, error) {
 		page := &corev1.ServiceList{}
@@ -151,12 +140,15 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 		return found, page, nil
 	}
 	found, view := api.ListScope(ctx, c.client, where, "services", list)
-	all := <-listed
+	lists.Wait()
 	if where == nil && len(view.Hidden) > 0 && apierrors.IsForbidden(view.Hidden[0]) {
 		// Not all at once; perhaps one by one.
 		names, err := c.namespaceNames(ctx)
-		if err != nil {
+		switch {
+		case apierrors.IsForbidden(err):
 			return nil, clusterError(fmt.Errorf("%w (nor may namespaces be listed; Options.Namespaces can name those to look at)", view.Hidden[0]))
+		case err != nil:
+			return nil, clusterError(fmt.Errorf("%w; list namespaces: %w", view.Hidden[0], err))
 		}
 		found, view = api.ListScope(ctx, c.client, names, "services", list)
 		all = c.workloads(ctx, view.Namespaces)
@@ -167,22 +159,10 @@ func (c *core) services(ctx context.Context, where api.Scope, keep func(*corev1.
 	for i := range found {
 		services = append(services, found[i].describe(all))
 	}
-	if err := redact.Join(slices.Concat(view.Hidden, all.hidden)...); err != nil {
+	if err := redact.Join(slices.Concat(view.Hidden, all.failures())...); err != nil {
 		return services, clusterError(err)
 	}
 	return services, nil
-}
-
-// mustExist returns an error if the namespace is known not to exist.
-func (c *core) mustExist(ctx context.Context, namespace string) error {
-	err := c.client.Retry(ctx, func(ctx context.Context) error {
-		_, err := c.client.Metadata(namespaceResource, "").Get(ctx, namespace)
-		return err
-	})
-	if err == nil || apierrors.IsForbidden(err) { // credentials for its content need not be enough for the namespace itself
-		return nil
-	}
-	return fmt.Errorf("namespace %q: %w", namespace, err)
 }
 
 func idOf(s *corev1.Service) flux.ServiceID { return flux.MakeServiceID(s.Namespace, s.Name) }
@@ -215,7 +195,7 @@ func (s *foundService) describe(all *workloads) platform.Service {
 	service := s.Service
 	selected, err := s.selects(all)
 	if err != nil {
-		service.Containers.Excuse = err.Error()
+		service.Containers.Excuse = redact.Line(err.Error())
 		return service
 	}
 	service.Containers.Containers = slices.Clone(selected.containers)
@@ -233,7 +213,7 @@ func (s *foundService) selects(all *workloads) (*workload, error) {
 		return nil, platform.ErrEmptySelector
 	}
 	namespace, _ := s.ID.Components()
-	selected := all.selected(namespace, s.selector)
+	selected, hidden := all.selected(namespace, s.selector), all.hiddenIn(namespace)
 	switch {
 	case len(selected) == 1:
 		return selected[0], nil
@@ -244,8 +224,8 @@ func (s *foundService) selects(all *workloads) (*workload, error) {
 		}
 		slices.Sort(names)
 		return nil, fmt.Errorf("%w: %s", platform.ErrMultipleMatching, strings.Join(names, ", "))
-	case len(all.hidden) > 0:
-		return nil, fmt.Errorf("%w among those that could be seen: %w", platform.ErrNoMatching, redact.Join(all.hidden...))
+	case len(hidden) > 0:
+		return nil, fmt.Errorf("%w among those that could be seen: %w", platform.ErrNoMatching, redact.Join(hidden...))
 	default:
 		return nil, platform.ErrNoMatching
 	}

@@ -2,6 +2,8 @@ package kubernetes_test
 
 import (
 	"cmp"
+	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -119,6 +121,72 @@ func TestServicesForbidden(t *testing.T) {
 	found = sorted(found)
 	assert.Contains(t, found[0].Containers.Excuse, "list statefulsets in namespace "+w.namespace+": statefulsets.apps is forbidden")
 	assert.Empty(t, found[1].Containers.Excuse)
+}
+
+// A status and an excuse are short, however many pods do not run, each for a reason of its own, and
+// however many controllers a service selects.
+func TestStatusAndExcuseAreBounded(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	require.NoError(t, w.Sync(def(apply("services", service("web", "web"), service("many", "many")))))
+	const n = 1000
+	controller := func(name, app string, replicas int) string {
+		return fmt.Sprintf(`{"metadata":{"name":%q,"namespace":%q},"spec":{"replicas":%d,"template":{"metadata":{"labels":{"app":%q}},"spec":{"containers":[{"name":"main"}]}}}}`, name, w.namespace, replicas, app)
+	}
+	controllers, pods := []string{controller("web", "web", n)}, []string{}
+	for i := range n {
+		controllers = append(controllers, controller(fmt.Sprintf("many-%d", i), "many", 0))
+		pods = append(pods, fmt.Sprintf(`{"metadata":{"name":"web-%[1]d","namespace":%[2]q,"labels":{"app":"web"}},"status":{"containerStatuses":[{"name":"main","state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off restarting web-%[1]d"}}}]}}`, i, w.namespace))
+	}
+	lists := map[string]string{
+		"/apis/apps/v1/namespaces/" + w.namespace + "/deployments": `{"apiVersion":"apps/v1","kind":"DeploymentList","items":[` + strings.Join(controllers, ",") + "]}",
+		"/api/v1/namespaces/" + w.namespace + "/pods":              `{"apiVersion":"v1","kind":"PodList","items":[` + strings.Join(pods, ",") + "]}",
+	}
+	cluster, _ := w.recorded(t, kubernetes.Options{}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		list, ok := lists[r.URL.Path]
+		if !ok {
+			return next.RoundTrip(r)
+		}
+		response := refusal(r, http.StatusOK, "", "")
+		response.Body, response.ContentLength = io.NopCloser(strings.NewReader(list)), int64(len(list))
+		return response, nil
+	})
+	found, err := cluster.AllServices(w.namespace, nil)
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+	many, web := sorted(found)[0], sorted(found)[1]
+	assert.True(t, strings.HasPrefix(many.Containers.Excuse, platform.ErrMultipleMatching.Error()+": Deployment many-0, "), many.Containers.Excuse)
+	assert.LessOrEqual(t, len(many.Containers.Excuse), 4<<10)
+	assert.Equal(t, 10, strings.Count(web.Status, "CrashLoopBackOff"), web.Status)
+	assert.Contains(t, web.Status, "; and 990 more)")
+}
+
+// What may not be listed in one namespace is no excuse for a service of another.
+func TestServicesOfAnotherNamespaceHaveNoExcuse(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	closed := w.cp.Namespace(t)
+	require.NoError(t, w.Sync(def(apply("services", service("web", "web"), in(closed, service("web", "web"))))))
+	cluster, _ := w.recorded(t, kubernetes.Options{Namespaces: []string{w.namespace, closed}}, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if r.URL.Path == "/apis/apps/v1/namespaces/"+closed+"/deployments" {
+			return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "not here"), nil
+		}
+		return next.RoundTrip(r)
+	})
+	here, there := w.id("web"), flux.MakeServiceID(closed, "web")
+	hidden := "list deployments in namespace " + closed + ": not here"
+	for name, call := range map[string]func() ([]platform.Service, error){
+		"AllServices":  func() ([]platform.Service, error) { return cluster.AllServices("", nil) },
+		"SomeServices": func() ([]platform.Service, error) { return cluster.SomeServices([]flux.ServiceID{here, there}) },
+	} {
+		found, err := call()
+		require.ErrorContains(t, err, hidden, name)
+		excuses := map[flux.ServiceID]string{}
+		for _, s := range found {
+			excuses[s.ID] = s.Containers.Excuse
+		}
+		assert.Equal(t, map[flux.ServiceID]string{
+			here: platform.ErrNoMatching.Error(), there: platform.ErrNoMatching.Error() + " among those that could be seen: " + hidden,
+		}, excuses, name)
+	}
 }
 
 // However many services there are, a listing takes one list for each kind.

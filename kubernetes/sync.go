@@ -24,11 +24,14 @@ import (
 // fails alone, with those that depend on it. An unchanged object costs no request of its own, see
 // "Unchanged objects".
 func (c *Cluster) Sync(def platform.SyncDef) error {
+	ctx, cancel, err := c.call()
+	if err != nil {
+		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
+	}
+	defer cancel()
 	if len(def.Actions) == 0 {
 		return nil
 	}
-	ctx, cancel := c.call()
-	defer cancel()
 
 	failed := make([]error, len(def.Actions)) // by index of the action
 	steps, err := c.steps(ctx, def.Actions, failed)
@@ -37,17 +40,18 @@ func (c *Cluster) Sync(def platform.SyncDef) error {
 	}
 	var nodes []*graph.Step[*apply.Step]
 	if err := c.tracing.phase(ctx, "kubernetes.apply", func(ctx context.Context) error {
-		if err := load(ctx, steps, def.Actions); err != nil {
+		steps, err := load(ctx, steps, def.Actions, failed)
+		if err != nil {
 			return err
 		}
 		c.applier.SettleNulls(ctx, steps)
 		nodes = c.run(ctx, steps)
 		return nil
 	}); err != nil {
-		return clusterError(fmt.Errorf("sync: %w", err))
+		return clusterError(fmt.Errorf("sync: nothing was attempted: %w", err))
 	}
 	if err := unreachable(nodes); err != nil {
-		return clusterError(fmt.Errorf("sync: nothing was done: %w", err))
+		return clusterError(fmt.Errorf("sync: the outcome is not known: %w", err)) // a connection may be lost after a request was sent
 	}
 	causes := make([][]error, len(def.Actions)) // of each action, in the order of its steps
 	for i, err := range failed {

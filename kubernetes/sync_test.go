@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/kubernetes"
@@ -69,23 +66,20 @@ func TestSyncDeletingWhatIsGoneSucceeds(t *testing.T) {
 func TestSyncAwaitsDeletionBeforeApply(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	maps := w.client.CoreV1().ConfigMaps(w.namespace)
-	held := strings.Replace(configMap("held", "old"), "{name: held}", "{name: held, finalizers: [example.com/hold]}", 1)
-	require.NoError(t, w.Sync(def(apply("held", held))))
+	require.NoError(t, w.Sync(def(apply("held", heldMap("held")))))
 	action := platform.SyncAction{ResourceID: "held", Delete: []byte(configMap("held", "")), Apply: []byte(configMap("held", "new"))}
 
 	ctx, cancel := context.WithCancelCause(t.Context())
 	synced := make(chan error, 1)
 	go func() { synced <- w.WithContext(ctx).Sync(def(action)) }()
-	require.Eventually(t, func() bool { return live(t, maps.Get, "held").DeletionTimestamp != nil }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return live(t, maps.Get, "held").DeletionTimestamp != nil }, testLimit, testTick)
 	cancel(errors.New("enough"))
 	text := syncErrors(t, <-synced)["held"]
 	assert.Contains(t, text, "delete ConfigMap "+w.namespace+"/held: wait until it is gone, for its finalizers example.com/hold: enough")
 	assert.Contains(t, text, "apply ConfigMap "+w.namespace+"/held: not attempted")
 
 	go func() { synced <- w.Sync(def(action)) }()
-	kind, patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})
-	_, err := maps.Patch(t.Context(), "held", kind, patch, metav1.PatchOptions{})
-	require.NoError(t, err)
+	w.letGo(t, "held")
 	require.NoError(t, <-synced)
 	assert.Equal(t, "new", live(t, maps.Get, "held").Data["value"])
 }
@@ -180,54 +174,6 @@ spec:
 `, lower, group, kind), fmt.Sprintf("apiVersion: %s/v1\nkind: %s\nmetadata: {name: one}\nspec: {size: 3}", group, kind)
 }
 
-// What needs comes after what is needed, whatever the order of the list.
-func TestSyncOrdersByNeed(t *testing.T) {
-	w := newEnv(t, kubernetes.Options{})
-	definition, object := crd(w.namespace, "Widget")
-	other := w.namespace + "-other"
-	inOther := strings.Replace(configMap("inside", "1"), "{name: inside}", "{name: inside, namespace: "+other+"}", 1)
-	namespace := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + other + "}"
-	all := def(
-		apply("object", object),
-		apply("content", inOther),
-		apply("pod maker", strings.Replace(deployment("web", "example.com/web:1"), "spec:\n      containers", "spec:\n      serviceAccountName: robot\n      containers", 1)),
-		apply("crd", definition),
-		apply("namespace", namespace),
-		apply("account", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}"),
-	)
-	require.NoError(t, w.Sync(all))
-	gvr := schema.GroupVersionResource{Group: w.namespace + ".example.com", Version: "v1", Resource: "widgets"}
-	dyn, err := dynamic.NewForConfig(w.cp.Config())
-	require.NoError(t, err)
-	live := func() error {
-		_, err := dyn.Resource(gvr).Namespace(w.namespace).Get(t.Context(), "one", metav1.GetOptions{})
-		return err
-	}
-	require.NoError(t, live())
-
-	var gone platform.SyncDef
-	for _, a := range all.Actions {
-		gone.Actions = append(gone.Actions, platform.SyncAction{ResourceID: a.ResourceID, Delete: a.Apply})
-	}
-	require.NoError(t, w.Sync(gone))
-	assert.True(t, apierrors.IsNotFound(live()))
-	require.NoError(t, w.Sync(gone), "a second time there is nothing to delete, not even the kind")
-}
-
-func TestSyncSkipsWhatNeedsAFailure(t *testing.T) {
-	w := newEnv(t, kubernetes.Options{})
-	definition, object := crd(w.namespace, "Gadget")
-	got := syncErrors(t, w.Sync(def(
-		apply("the object", object),
-		apply("the crd", strings.Replace(definition, "type: integer", "type: nonsense", 1)),
-		apply("unrelated", configMap("a", "1")),
-	)))
-	assert.Contains(t, got["the crd"], "apply CustomResourceDefinition")
-	assert.Contains(t, got["the object"], `not attempted, since "the crd" failed: apply CustomResourceDefinition`)
-	assert.Len(t, got, 2)
-	live(t, w.client.CoreV1().ConfigMaps(w.namespace).Get, "a")
-}
-
 func TestSyncForbidden(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})
 	config, err := w.cp.ConfigFor("nobody-" + w.namespace)
@@ -245,14 +191,5 @@ func TestSyncForbidden(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		return w.as(t, config, kubernetes.Options{Namespace: w.namespace}).Sync(def(apply("a", configMap("a", "1")))) == nil
-	}, 10*time.Second, 50*time.Millisecond, "who may write to one namespace only can sync to it")
-}
-
-func TestSyncCancelled(t *testing.T) {
-	w := newEnv(t, kubernetes.Options{})
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("superseded"))
-	err := w.WithContext(ctx).Sync(def(apply("a", configMap("a", "1"))))
-	require.Error(t, err)
-	assert.Contains(t, err.Error(), "superseded")
+	}, testLimit, testTick, "who may write to one namespace only can sync to it")
 }

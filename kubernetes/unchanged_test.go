@@ -83,8 +83,8 @@ func TestUnchangedWarmTakesOneListForEachKind(t *testing.T) {
 			assert.Equal(t, kubernetes.Unchanged, result, object)
 		}
 	}
-	assert.InDelta(t, 3*len(all.Actions), metric(t, registry, "flux_kubernetes_objects_total", "unchanged"), 0)
-	assert.InDelta(t, len(all.Actions), metric(t, registry, "flux_kubernetes_objects_total", "applied"), 0)
+	assert.InDelta(t, 3*len(all.Actions), metric(t, registry, objectsTotal, "unchanged"), 0)
+	assert.InDelta(t, len(all.Actions), metric(t, registry, objectsTotal, "applied"), 0)
 }
 
 func TestUnchangedColdTakesOneListForEachKind(t *testing.T) {

@@ -82,8 +82,7 @@ func TestWatchedSync(t *testing.T) {
 	quiet(t, cluster, requests, all)
 
 	cluster.Close()
-	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-		goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
+	require.NoError(t, checkLeaks(before))
 	require.NoError(t, cluster.Sync(all))
 	assert.NotEmpty(t, requests.take("GET metadata"), "without watches it looks")
 	cluster.Close()
@@ -159,7 +158,6 @@ func TestWatchExpires(t *testing.T) {
 	cluster, requests := w.recorded(t, kubernetes.Options{Watch: 300 * time.Millisecond}, nil)
 	quiet(t, cluster, requests, def(apply("maps", configMap("a", "1"), configMap("b", "1"))))
 	require.Eventually(t, func() bool {
-		return goleak.Find(before, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-			goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run")) == nil
+		return checkLeaks(before) == nil
 	}, testLimit, testTick)
 }

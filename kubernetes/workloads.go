@@ -2,8 +2,8 @@ package kubernetes
 
 import (
 	"context"
+	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -34,16 +34,23 @@ type workload struct {
 
 func (w *workload) String() string { return w.kind + " " + w.name }
 
+// maxTrouble is how many reasons why pods do not run a status has.
+const maxTrouble = 10
+
 // status summarises it for display.
 func (w *workload) status() string {
 	text := w.state.Text
-	if len(w.trouble) > 0 {
-		text += " (" + strings.Join(w.trouble, "; ") + ")"
+	if n := len(w.trouble); n > 0 {
+		text += " (" + strings.Join(w.trouble[:min(n, maxTrouble)], "; ")
+		if n > maxTrouble {
+			text += fmt.Sprintf("; and %d more", n-maxTrouble)
+		}
+		text += ")"
 	}
-	return text
+	return redact.Line(text)
 }
 
-// newWorkload reduces a pod controller, or returns nil for one that another speaks for.
+// newWorkload reduces a pod controller, or returns nil for one that another pod controller owns.
 func newWorkload(kind *kinds.Kind, object runtime.Object) *workload {
 	from := kind.Workload(object)
 	if from.IsOwned() {
@@ -73,7 +80,28 @@ type workloads struct {
 	where   api.Scope // where they were looked for
 	all     []*workload
 	byLabel map[labelKey][]*workload
-	hidden  []error // why some could not be read
+	hidden  map[string][]error // why some could not be read, by namespace; "" if they may be in any
+}
+
+// newWorkloads returns an index for a scope, which is empty.
+func newWorkloads(where api.Scope) *workloads {
+	return &workloads{where: where, byLabel: map[labelKey][]*workload{}, hidden: map[string][]error{}}
+}
+
+// hiddenIn returns why some pod controllers of a namespace could not be read.
+func (w *workloads) hiddenIn(namespace string) []error {
+	return distinct(slices.Concat(w.hidden[""], w.hidden[namespace]))
+}
+
+// failures returns why some could not be read, in any namespace.
+func (w *workloads) failures() []error {
+	return distinct(slices.Concat(slices.Collect(maps.Values(w.hidden))...))
+}
+
+// distinct puts errors in an order, each text once: the same list may fail for several selectors.
+func distinct(errs []error) []error {
+	redact.Sort(errs)
+	return slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })
 }
 
 // A labelKey is one label of the pods of a workload.
@@ -114,29 +142,37 @@ func (w *workloads) rarest(namespace string, labels map[string]string) (rarest l
 	return rarest, ok
 }
 
-// workloads lists the pod controllers in a scope, with one list for each kind, all at once. The
-// errors of kinds that cannot be listed are in hidden.
+// workloads lists the pod controllers in a scope, with one list for each kind and namespace, or for
+// each kind if the scope is all, at once. The errors of lists that fail are in hidden.
 func (c *core) workloads(ctx context.Context, where api.Scope) *workloads {
-	found := &workloads{where: where, byLabel: map[labelKey][]*workload{}}
+	scopes := map[string]api.Scope{"": nil}
+	if where != nil {
+		scopes = map[string]api.Scope{}
+		for _, namespace := range where {
+			scopes[namespace] = api.Scope{namespace}
+		}
+	}
+	found := newWorkloads(where)
 	var (
 		mu    sync.Mutex // guards found
 		lists sync.WaitGroup
 	)
 	for _, kind := range kinds.Workloads() {
-		lists.Go(func() {
-			some, view := api.ListScope(ctx, c.client, where, kind.Resource.Resource, c.workloadsOf(kind, ""))
-			mu.Lock()
-			defer mu.Unlock()
-			found.add(some)
-			found.hidden = append(found.hidden, view.Hidden...)
-		})
+		for namespace, scope := range scopes {
+			lists.Go(func() {
+				some, view := api.ListScope(ctx, c.client, scope, kind.Resource.Resource, c.workloadsOf(kind, ""))
+				mu.Lock()
+				defer mu.Unlock()
+				found.add(some)
+				found.hidden[namespace] = append(found.hidden[namespace], view.Hidden...)
+			})
+		}
 	}
 	lists.Wait()
-	redact.Sort(found.hidden)
 	return found
 }
 
-// confirm finds out which of the workloads have stalled for a reason that is an old one.
+// confirm finds out which of the workloads have stalled for a reason that no longer holds.
 func (w *workloads) confirm(ctx context.Context, c *core) {
 	var looks sync.WaitGroup
 	for _, one := range w.all {
@@ -219,9 +255,8 @@ func (c *core) podsOf(ctx context.Context, where api.Scope, of map[labelKey][]*w
 
 // Resources that are read whatever definitions there are.
 var (
-	serviceResource   = corev1.SchemeGroupVersion.WithResource("services")
-	podResource       = corev1.SchemeGroupVersion.WithResource("pods")
-	namespaceResource = corev1.SchemeGroupVersion.WithResource("namespaces")
+	serviceResource = corev1.SchemeGroupVersion.WithResource("services")
+	podResource     = corev1.SchemeGroupVersion.WithResource("pods")
 )
 
 // A troubledPod is a pod whose containers do not run.
@@ -242,8 +277,9 @@ func (c *core) troubledPods(selector string) api.Lister[troubledPod] {
 		}
 		var troubled []troubledPod
 		for i := range page.Items {
-			if pod := &page.Items[i]; len(rollout.TroubleOf(pod)) > 0 {
-				troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, rollout.TroubleOf(pod)})
+			pod := &page.Items[i]
+			if reasons := rollout.TroubleOf(pod); len(reasons) > 0 {
+				troubled = append(troubled, troubledPod{pod.Namespace, pod.Labels, reasons})
 			}
 		}
 		return troubled, page, nil
@@ -268,37 +304,4 @@ func (c *core) workloadsOf(kind *kinds.Kind, selector string) api.Lister[*worklo
 		list, _ := page.(metav1.ListInterface)
 		return found, list, err
 	}
-}
-
-// namespaceNames returns the namespaces that are there and offered.
-func (c *core) namespaceNames(ctx context.Context) (api.Scope, error) {
-	var names api.Scope
-	err := c.client.Pages(ctx, func(ctx context.Context, options metav1.ListOptions) (metav1.ListInterface, error) {
-		if options.Continue == "" {
-			names = nil
-		}
-		list, err := c.client.Metadata(namespaceResource, "").List(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list.Items {
-			if name := list.Items[i].Name; c.offers(name) {
-				names = append(names, name)
-			}
-		}
-		return list, nil
-	})
-	return names, err
-}
-
-func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
-
-// matchesAny says whether a name matches one of the patterns, which were checked.
-func matchesAny(patterns []string, name string) bool {
-	for _, pattern := range patterns {
-		if ok, err := path.Match(pattern, name); ok && err == nil {
-			return true
-		}
-	}
-	return false
 }

@@ -158,7 +158,8 @@ func number(v float64) (any, bool) {
 	return value, err == nil
 }
 
-// settled changes what a parser has returned to what it is after a way over JSON.
+// settled changes what a parser has returned, in place but for numbers, to what it is after a way
+// over JSON.
 func settled(value any) any {
 	switch v := value.(type) {
 	case float64:
@@ -168,10 +169,10 @@ func settled(value any) any {
 	case map[string]any:
 		for name, below := range v {
 			switch below.(type) {
-			case float64, map[string]any, []any:
-				if below := settled(below); !isContainer(below) {
-					v[name] = below
-				}
+			case float64:
+				v[name] = settled(below)
+			case map[string]any, []any:
+				settled(below)
 			}
 		}
 	case []any:
@@ -180,14 +181,6 @@ func settled(value any) any {
 		}
 	}
 	return value
-}
-
-func isContainer(value any) bool {
-	switch value.(type) {
-	case map[string]any, []any:
-		return true
-	}
-	return false
 }
 
 // take removes names from the map called field in meta, and returns the texts that they had.

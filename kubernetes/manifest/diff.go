@@ -45,7 +45,7 @@ func unified(oldName, newName, oldText, newText string) string {
 		}
 		end := endOfHunk(edits, i)
 		hunk := edits[i-before : end]
-		oldCount, newCount := count(hunk, '+'), count(hunk, '-')
+		oldCount, newCount := countExcept(hunk, '+'), countExcept(hunk, '-')
 		fmt.Fprintf(&b, "@@ -%s +%s @@\n", span(oldLine-before, oldCount), span(newLine-before, newCount))
 		for _, e := range hunk {
 			b.WriteByte(e.op)
@@ -115,8 +115,8 @@ func endOfHunk(edits []edit, i int) int {
 	return min(end+contextLines, end+kept)
 }
 
-// count returns how many of the edits are not of the op.
-func count(edits []edit, op byte) int {
+// countExcept returns how many of the edits are not of the op.
+func countExcept(edits []edit, op byte) int {
 	n := 0
 	for _, e := range edits {
 		if e.op != op {

@@ -111,7 +111,7 @@ func checkImage(image string) error {
 }
 
 // verify compares what was made with what was to be, both as the API server would get
-// them. Of what YAML can do there is more than one can think of.
+// them: YAML has more forms than the edits foresee.
 func verify(expected []Object, result []byte) error {
 	got, err := Parse(result)
 	if err != nil {

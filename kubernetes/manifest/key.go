@@ -42,17 +42,11 @@ func (k key) String() string {
 // compare puts what others need first: namespaces, definitions of kinds, then the rest by
 // group, kind, namespace and name, and last what takes part in requests for others.
 func (k key) compare(other key) int {
-	if d := cmp.Compare(kinds.Of(k.GroupKind).Stage, kinds.Of(other.GroupKind).Stage); d != 0 {
-		return d
-	}
-	for _, pair := range [][2]string{
-		{k.Group, other.Group}, {k.Kind, other.Kind}, {k.namespace, other.namespace}, {k.name, other.name},
-	} {
-		if c := strings.Compare(pair[0], pair[1]); c != 0 {
-			return c
-		}
-	}
-	return 0
+	return cmp.Or(
+		cmp.Compare(kinds.Of(k.GroupKind).Stage, kinds.Of(other.GroupKind).Stage),
+		strings.Compare(k.Group, other.Group), strings.Compare(k.Kind, other.Kind),
+		strings.Compare(k.namespace, other.namespace), strings.Compare(k.name, other.name),
+	)
 }
 
 // check says what no API server would accept about the key. What it accepts can be shown

@@ -1,7 +1,7 @@
 package manifest
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"slices"
 
@@ -67,12 +67,8 @@ func readState(text []byte, s scopes, found func(*definition)) (*state, error) {
 
 // read calls found with the objects of a document.
 func (st *state) read(doc int, limits *parse.Limits, found func(item int, o parse.Object)) error {
-	value, err := st.docs[doc].Value(context.Background(), limits)
-	if err != nil {
-		return err
-	}
 	item := 0
-	return st.docs[doc].Objects(value, limits, func(o parse.Object) error {
+	return objectsOf(st.docs[doc], limits, func(o parse.Object) error {
 		found(item, o)
 		item++
 		return nil
@@ -82,10 +78,7 @@ func (st *state) read(doc int, limits *parse.Limits, found func(item int, o pars
 // readAgain calls found with the definitions of objects, in the order of the text.
 func (st *state) readAgain(objects []*liveObject, s scopes, found func(*definition) error) error {
 	slices.SortFunc(objects, func(a, b *liveObject) int {
-		if a.doc != b.doc {
-			return a.doc - b.doc
-		}
-		return a.item - b.item
+		return cmp.Or(a.doc-b.doc, a.item-b.item)
 	})
 	limits := parse.NewLimits(len(st.text), parse.AnyNumber)
 	for len(objects) > 0 {

@@ -58,8 +58,8 @@ func (i Ignored) String() string { return redact.Name(i.Path) + ": " + i.Why }
 // those of the folders around it. What is in a folder that is left out cannot be taken in
 // again. A pattern that is malformed, which git passes over, is an error.
 //
-// A document with two of apiVersion, kind and metadata has to be right: to lose an object for a
-// slip of the pen would have a Plan delete it. For the same reason a document that cannot be
+// A document with two of apiVersion, kind and metadata has to be right: a Plan would delete an object
+// that is lost to a typing error. For the same reason a document that cannot be
 // read is an error if the file holds an object, or if the document looks like one. So has the
 // folder: Load returns all objects, or an error that says of each document what is wrong with
 // it, and of an object that is defined twice in which two places. It is an error if fsys has
@@ -207,6 +207,14 @@ func (o Object) location() string {
 	default:
 		return fmt.Sprintf("%s:%d", redact.Name(o.Source), o.Line)
 	}
+}
+
+// at says of an error where the object was read that it is about, if that is known.
+func (o Object) at(err error) error {
+	if location := o.location(); location != "" {
+		return fmt.Errorf("%s: %w", location, err)
+	}
+	return err
 }
 
 func hasManifestEnding(name string) bool {

@@ -78,8 +78,8 @@ func (m merge) applyMap(want, have map[string]any, shape kinds.Shape, at fieldPa
 		}
 		result[name] = value
 	}
-	for name, w := range want {
-		field := shape.Field(name)
+	for _, name := range slices.Sorted(maps.Keys(want)) { // in an order, since align's work is bounded
+		w, field := want[name], shape.Field(name)
 		if m.another && shape.IsStruct() && !field.IsKnown() {
 			continue
 		}
@@ -158,9 +158,11 @@ const (
 // that the defaults in that are not shown as lost. Those that it fulfils are chosen first, in
 // order.
 func (m merge) align(want, have []any, element kinds.Field, at fieldPath) []any {
-	if *m.left -= len(want) * len(have); *m.left < 0 || len(want) > maxAlign || len(have) > maxAlign {
+	pairs := len(want) * len(have)
+	if len(want) > maxAlign || len(have) > maxAlign || pairs > *m.left {
 		return want
 	}
+	*m.left -= pairs
 	result, next := slices.Clone(want), 0
 	taken, done := make([]bool, len(have)), make([]bool, len(want))
 	for i, w := range want {

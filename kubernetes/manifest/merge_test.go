@@ -2,6 +2,7 @@ package manifest_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -111,6 +112,41 @@ func TestPlanComparesKinds(t *testing.T) {
 			_, report, err := manifest.Plan(export(t, cluster), parse(t, defined), demo)
 			require.NoError(t, err)
 			assert.Len(t, report.Change, map[bool]int{true: 1}[c.want], "%s", report)
+		})
+	}
+}
+
+// A list that is too long for its elements to be aligned takes nothing from the work that there may
+// be for others, and each plan shows the same lists aligned.
+func TestPlanAlignsWhatItCan(t *testing.T) {
+	const form = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\nspec: {%s}\n"
+	for _, c := range []struct {
+		name    string
+		lengths []int
+		want    string // the lists whose defaults are not shown as lost
+	}{
+		{"one that is too long", []int{150, 1}, "b"},
+		{"more than there may be work", []int{90, 90, 90, 1}, "a b d"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			defined, live := "", ""
+			for i, n := range c.lengths {
+				list := string(rune('a' + i))
+				defined += list + ": [" + strings.Repeat("{key: a}, ", n) + "], "
+				live += list + ": [" + strings.Repeat("{key: a, z-"+list+": x}, ", n) + "{key: b}], "
+			}
+			for range 20 {
+				_, report, err := manifest.Plan([]byte(fmt.Sprintf(form, live)), parse(t, fmt.Sprintf(form, defined)), demo)
+				require.NoError(t, err)
+				require.Len(t, report.Change, 1)
+				var aligned []string
+				for i := range c.lengths {
+					if list := string(rune('a' + i)); !regexp.MustCompile(`(?m)^- +z-` + list).MatchString(report.Change[0].Diff) {
+						aligned = append(aligned, list)
+					}
+				}
+				require.Equal(t, c.want, strings.Join(aligned, " "), "%s", report.Change[0].Diff)
+			}
 		})
 	}
 }

@@ -30,13 +30,8 @@ type Object struct {
 // aliases stand for more than ten times the size of data and 1 MiB, or if values nest more
 // than 500 deep.
 func Parse(data []byte) ([]Object, error) {
-	return parseWithin(data, parse.NewLimits(len(data), parse.AnyNumber))
-}
-
-// parseWithin is Parse within limits that other texts share.
-func parseWithin(data []byte, limits *parse.Limits) ([]Object, error) {
 	var objects []Object
-	err := parse.Each(context.Background(), data, limits, func(o parse.Object) error {
+	err := parse.Each(context.Background(), data, parse.NewLimits(len(data), parse.AnyNumber), func(o parse.Object) error {
 		objects = append(objects, Object{Unstructured: o.Unstructured, Line: o.Line})
 		return nil
 	})

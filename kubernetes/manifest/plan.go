@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -193,15 +194,15 @@ func (p *planner) readCurrent(current []byte, desired []Object) error {
 	var failed []error
 	for _, o := range p.state.objects {
 		o.key = p.scopes.keyFor(o.key)
-		location := Object{Line: o.line}.location()
+		source := Object{Line: o.line}
 		first, twice := p.live[o.key]
 		switch err := o.check(); {
 		case err != nil:
-			failed = append(failed, fmt.Errorf("%s: %w", location, err))
+			failed = append(failed, source.at(err))
 		case twice:
-			failed = append(failed, twiceError(o.key, location, Object{Line: first.line}.location()))
+			failed = append(failed, twiceError(o.key, source, Object{Line: first.line}))
 		case o.err != nil:
-			failed = append(failed, fmt.Errorf("%s: %v: %w", location, o.key, o.err))
+			failed = append(failed, source.at(fmt.Errorf("%v: %w", o.key, o.err)))
 		default:
 			p.live[o.key] = o
 		}
@@ -223,14 +224,11 @@ func (p *planner) readDesired(desired []Object) error {
 	for i, o := range desired {
 		k := p.scopes.keyFor(keyOf(o.Unstructured))
 		if err := k.check(); err != nil {
-			errs[i] = err
-			if location := o.location(); location != "" {
-				errs[i] = fmt.Errorf("%s: %w", location, err)
-			}
+			errs[i] = o.at(err)
 			continue
 		}
 		if first, twice := p.wanted[k]; twice {
-			errs[i] = twiceError(k, o.location(), first.object.location())
+			errs[i] = twiceError(k, o, first.object)
 			continue
 		}
 		w := early[k]
@@ -255,10 +253,7 @@ func (p *planner) readDesired(desired []Object) error {
 			p.judge(w, nil)
 		}
 		if w.err != nil {
-			errs[indexes[w]] = fmt.Errorf("%v: %w", w.key, w.err)
-			if location := w.object.location(); location != "" {
-				errs[indexes[w]] = fmt.Errorf("%s: %v: %w", location, w.key, w.err)
-			}
+			errs[indexes[w]] = w.object.at(fmt.Errorf("%v: %w", w.key, w.err))
 		}
 	}
 	slices.SortFunc(p.desired, func(a, b *desiredObject) int { return a.compare(b.key) })
@@ -266,15 +261,8 @@ func (p *planner) readDesired(desired []Object) error {
 }
 
 // twiceError says of an object, by its key, that there are two.
-func twiceError(k key, location, first string) error {
-	if first == "" {
-		first = "another of the objects given"
-	}
-	err := fmt.Errorf("%v is defined a second time, first at %s", k, first)
-	if location != "" {
-		err = fmt.Errorf("%s: %w", location, err)
-	}
-	return err
+func twiceError(k key, second, first Object) error {
+	return second.at(fmt.Errorf("%v is defined a second time, first at %s", k, cmp.Or(first.location(), "another of the objects given")))
 }
 
 // judge finds out what becomes of a desired object. Its live definition is nil if the cluster

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -64,8 +65,7 @@ func (p *planner) prune() error {
 	if budget := p.budget(owned); len(ids) > budget {
 		return &DeleteBudgetError{SyncSet: p.options.SyncSet, Budget: budget, Owned: owned, IDs: ids}
 	}
-	for i := len(p.current) - 1; i >= 0; i-- {
-		d := p.current[i]
+	for _, d := range slices.Backward(p.current) {
 		if !toDelete[d.key] {
 			continue
 		}
