@@ -227,7 +227,7 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 		}
 		if err == nil {
 			a.remember(t, a.observe(live, live.ManagedFields))
-			a.looker.Wrote(t.Resource.GroupVersionResource, t.Key.Namespace, t.Key.Name)
+			a.looker.Wrote(t.Resource.GroupVersionResource, t.Key.Namespace, t.Key.Name, live.ResourceVersion)
 			return nil
 		}
 		if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
