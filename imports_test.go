@@ -59,7 +59,7 @@ var layers = map[string]layer{
 	"kubernetes/internal/render": {own: kubernetesInternal("render"), others: []string{"go.yaml.in/yaml/v2"}},
 	"kubernetes/internal/redact": {own: append(kubernetesInternal("redact", "kinds"), "internal/oneline"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
 	"kubernetes/internal/parse":  {own: kubernetesInternal("parse", "kinds", "redact"), never: []string{"github.com/stretchr/testify", "k8s.io/client-go"}},
-	"kubernetes/internal/api":    {own: append(kubernetesInternal("api", "kinds", "recent", "redact"), "internal/oneline"), never: []string{"github.com/stretchr/testify", otelSDK}},
+	"kubernetes/internal/api":    {own: kubernetesInternal("api", "kinds", "recent", "redact"), never: []string{"github.com/stretchr/testify", otelSDK}},
 	"kubernetes/internal/look":   {own: kubernetesInternal("look", "api", "kinds", "recent"), never: []string{"github.com/stretchr/testify"}},
 	"kubernetes/internal/apply": {
 		own:   kubernetesInternal("apply", "api", "graph", "kinds", "look", "parse", "recent", "redact"),

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -189,7 +188,7 @@ func (k *Catalog) Find(gvk schema.GroupVersionKind) (Resource, error) {
 // of the same group first.
 func (k *Catalog) similar(gvk schema.GroupVersionKind) []string {
 	var same, others []string
-	for other := range maps.Keys(k.byKind) {
+	for other := range k.byKind {
 		switch {
 		case other.Kind != gvk.Kind:
 		case other.Group == gvk.Group:

@@ -43,12 +43,17 @@ var passingTexts = map[string]string{
 // IsTransient says whether the same request may well succeed a moment later: the server
 // is busy, a webhook is not up yet, a connection was lost.
 func IsTransient(err error) bool {
-	var answer apierrors.APIStatus
-	var passes transient
-	if errors.As(err, &passes) {
+	var (
+		late   overdue
+		passes transient
+		answer apierrors.APIStatus
+	)
+	switch {
+	case errors.As(err, &late): // there is no time for another, whatever the last answer was
+		return false
+	case errors.As(err, &passes):
 		return true
-	}
-	if !errors.As(err, &answer) {
+	case !errors.As(err, &answer):
 		return isConnectionTrouble(err)
 	}
 	s := answer.Status()

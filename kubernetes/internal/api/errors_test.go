@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
 
 func answer(code int32, message string) error {
@@ -34,6 +37,9 @@ func TestIsTransient(t *testing.T) {
 	}
 	assert.True(t, IsTransient(Transient(answer(http.StatusConflict, "no"))))
 	assert.False(t, IsTransient(nil))
+	busy := answer(http.StatusServiceUnavailable, "no")
+	assert.False(t, IsTransient(redact.Join(Overdue("wait", time.Minute), busy)), "a limit of ours is over, whatever the last answer was")
+	assert.False(t, IsTransient(fmt.Errorf("%w; the last answer was: %w", Overdue("call", time.Minute), busy)))
 }
 
 func TestIsTooLarge(t *testing.T) {

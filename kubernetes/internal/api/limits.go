@@ -71,11 +71,11 @@ func (c *Client) Once(ctx context.Context, request func(context.Context) error) 
 	return causeOf(ctx, request(ctx))
 }
 
-// patienceKey is where a context has how long a request is sent again.
-type patienceKey struct{}
+// foreignGroupKey is where a context says that requests are for a group that is not Kubernetes' own.
+type foreignGroupKey struct{}
 
-// groupPatience is how long a request for objects of a group that is not Kubernetes' own is sent
-// again: what serves or converts them may be down for good.
+// groupPatience is how long such a request is sent again, unless the API server itself is not
+// there: what serves or converts the objects may be down for good.
 const groupPatience = 3 * time.Second
 
 // ForGroup returns a context for requests for objects of a group. Retry does not try for ever what
@@ -84,26 +84,20 @@ func ForGroup(ctx context.Context, group string) context.Context {
 	if kinds.IsOwnGroup(group) {
 		return ctx
 	}
-	return withPatience(ctx, groupPatience)
-}
-
-// withPatience returns a context with which Retry sends no request again that was first sent
-// longer than d ago, unless the API server itself is not there.
-func withPatience(ctx context.Context, d time.Duration) context.Context {
-	return context.WithValue(ctx, patienceKey{}, d)
+	return context.WithValue(ctx, foreignGroupKey{}, true)
 }
 
 // Retry sends a request, as Once does, until it succeeds, fails for good, or ctx ends; the
 // error then holds the last one that the server gave. Between requests it waits, ever longer.
 func (c *Client) Retry(ctx context.Context, request func(context.Context) error) error {
-	patience, limited := ctx.Value(patienceKey{}).(time.Duration)
+	limited := ctx.Value(foreignGroupKey{}) != nil
 	begun := time.Now()
 	for wait := MinBackoff; ; wait = min(2*wait, MaxBackoff) {
 		err := c.Once(ctx, request)
 		if err == nil || !IsTransient(err) {
 			return err
 		}
-		if limited && time.Since(begun) > patience && !utilnet.IsConnectionRefused(err) {
+		if limited && time.Since(begun) > groupPatience && !utilnet.IsConnectionRefused(err) {
 			return err
 		}
 		if stopped := Sleep(ctx, wait); stopped != nil {

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 
-	"github.com/platformbus/platform/internal/oneline"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
@@ -152,8 +151,7 @@ func redactStatus(status *metav1.Status, o redact.Object) {
 		for i := range details.Causes {
 			cause := &details.Causes[i]
 			// A cause has the path apart from what is wrong there.
-			text := cause.Message[:min(len(cause.Message), 2*oneline.Max)]
-			text, ok := strings.CutPrefix(o.Text(cause.Field+": "+text), cause.Field+": ")
+			text, ok := strings.CutPrefix(o.Text(cause.Field+": "+cause.Message), cause.Field+": ")
 			if !ok { // the path itself holds a value
 				text = redact.Hidden
 				cause.Field = ""

@@ -2,13 +2,13 @@ package apply
 
 import (
 	"bytes"
-	"reflect"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 )
@@ -70,13 +70,16 @@ func ownsMap(defined, live map[string]any, set *fieldpath.Set, shape kinds.Shape
 			recorded-- // nobody owns a list without elements, if these are what is owned
 		}
 	}
-	if !onlyHas(set, recorded, func(e fieldpath.PathElement) bool {
+	owned, onlyDefined := 0, true
+	eachElement(set, func(e fieldpath.PathElement) {
+		owned++
 		if e.FieldName == nil {
-			return false
+			onlyDefined = false
+		} else if _, ok := defined[*e.FieldName]; !ok {
+			onlyDefined = false
 		}
-		_, ok := defined[*e.FieldName]
-		return ok
-	}) {
+	})
+	if owned != recorded || !onlyDefined {
 		return false
 	}
 	for name, value := range defined {
@@ -107,13 +110,16 @@ func isLeaf(set *fieldpath.Set) bool { return set == nil || set.Empty() }
 // value. They must be in the same order too.
 func ownsList(defined, live []any, set *fieldpath.Set, field kinds.Field) bool {
 	var elements []fieldpath.PathElement
-	onlyHas(set, 0, func(e fieldpath.PathElement) bool { elements = append(elements, e); return true })
+	eachElement(set, func(e fieldpath.PathElement) { elements = append(elements, e) })
 	if len(elements) != len(defined) {
 		return false
 	}
 	from := 0 // those before it are taken
 	for _, item := range defined {
-		element, ok := elementOf(item, elements)
+		element, ok := exactElementOf(item, elements[0])
+		if !ok || !has(set, element) { // it leaves out a key
+			element, ok = elementOf(item, elements)
+		}
 		if !ok {
 			return false
 		}
@@ -127,6 +133,20 @@ func ownsList(defined, live []any, set *fieldpath.Set, field kinds.Field) bool {
 	return true
 }
 
+// exactElementOf returns the element that item is, if it has all keys that the elements of its list
+// have, which like is one of.
+func exactElementOf(item any, like fieldpath.PathElement) (fieldpath.PathElement, bool) {
+	if like.Key == nil {
+		v := value.NewValueInterface(item)
+		return fieldpath.PathElement{Value: &v}, true
+	}
+	var keys []string
+	for _, key := range *like.Key {
+		keys = append(keys, key.Name)
+	}
+	return kinds.KeyOf(item, keys)
+}
+
 // elementOf returns the one element that item can be. A key that item leaves out has a
 // default; if that is not known, it is no obstacle as long as there is only one.
 func elementOf(item any, elements []fieldpath.PathElement) (found fieldpath.PathElement, ok bool) {
@@ -134,7 +154,7 @@ func elementOf(item any, elements []fieldpath.PathElement) (found fieldpath.Path
 		fits := false
 		switch {
 		case e.Value != nil:
-			fits = same(item, (*e.Value).Unstructured())
+			fits = kinds.Equal(item, (*e.Value).Unstructured())
 		case e.Key != nil:
 			m, isMap := item.(map[string]any)
 			fits = isMap
@@ -143,7 +163,7 @@ func elementOf(item any, elements []fieldpath.PathElement) (found fieldpath.Path
 				if !there {
 					value, there = kinds.MissingKey(key.Name)
 				}
-				if there && !same(value, key.Value.Unstructured()) {
+				if there && !kinds.Equal(value, key.Value.Unstructured()) {
 					fits = false
 				}
 			}
@@ -161,14 +181,14 @@ func elementOf(item any, elements []fieldpath.PathElement) (found fieldpath.Path
 // identifies says whether the element is that of a live item, which has all its keys.
 func identifies(e fieldpath.PathElement, item any) bool {
 	if e.Value != nil {
-		return same(item, (*e.Value).Unstructured())
+		return kinds.Equal(item, (*e.Value).Unstructured())
 	}
 	m, ok := item.(map[string]any)
 	if !ok || e.Key == nil {
 		return false
 	}
 	for _, key := range *e.Key {
-		if value, there := m[key.Name]; !there || !same(value, key.Value.Unstructured()) {
+		if value, there := m[key.Name]; !there || !kinds.Equal(value, key.Value.Unstructured()) {
 			return false
 		}
 	}
@@ -187,20 +207,14 @@ func has(set *fieldpath.Set, e fieldpath.PathElement) bool {
 	return set.Members.Has(e) || below(set, e) != nil
 }
 
-// onlyHas says whether all elements at the top of set are wanted, and there are n.
-func onlyHas(set *fieldpath.Set, n int, wanted func(fieldpath.PathElement) bool) bool {
-	count, all := 0, true
-	see := func(e fieldpath.PathElement) {
-		count++
-		all = all && wanted(e)
-	}
-	set.Members.Iterate(see)
+// eachElement calls do with each element at the top of set.
+func eachElement(set *fieldpath.Set, do func(fieldpath.PathElement)) {
+	set.Members.Iterate(do)
 	set.Children.Iterate(func(e fieldpath.PathElement) {
 		if !set.Members.Has(e) {
-			see(e)
+			do(e)
 		}
 	})
-	return all && count == n
 }
 
 // sameWhole says whether a live value that is owned as a whole is the defined one. What
@@ -239,6 +253,3 @@ func sameWhole(defined, live any, shape kinds.Shape) bool {
 		return shape.Equal(defined, live)
 	}
 }
-
-// same says whether two keys or elements of sets are equal.
-func same(a, b any) bool { return kinds.Shape{}.Equal(a, b) || reflect.DeepEqual(a, b) }

@@ -15,7 +15,7 @@ import (
 )
 
 // A Definition is what a document says of one object, reduced to what is needed to place,
-// order and send it, or to see that there is no need to.
+// order and send it, or to see that there is no need to. Calls share Summaries, and change none.
 type Definition struct {
 	GVK             schema.GroupVersionKind
 	Namespace, Name string // as written; Namespace may be empty
@@ -44,8 +44,6 @@ type Definition struct {
 
 	// hasNulls says that it is of a custom resource, and sets fields to null.
 	hasNulls bool
-	// unsettled is the body as it was, if its nulls are settled for the time being.
-	unsettled []byte
 	// expires says that it is a Job that goes by itself some time after it has finished.
 	expires bool
 

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pkg/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/platformbus/platform/kubernetes/internal/api"
-	"github.com/platformbus/platform/kubernetes/internal/graph"
 	"github.com/platformbus/platform/kubernetes/internal/kinds"
 	"github.com/platformbus/platform/kubernetes/internal/redact"
 )
@@ -18,30 +16,11 @@ import (
 // defines.
 func (a *Applier) awaitServed(ctx context.Context, s *Step) error {
 	const what = "until it is established"
-	if s.waiting != what {
+	if s.beginWait(what) {
 		a.options.Waiting(ctx, s.Object, what)
-		a.installing.Add(1)
-		api.Burden(ctx, s.Object.size)
+		a.countInstalling(ctx, s, true)
 	}
-	over := func() {
-		a.installing.Add(-1)
-		api.Burden(ctx, -s.Object.size)
-	}
-	err := a.seeServed(ctx, s, what)
-	if again := (&graph.Again{}); errors.As(err, &again) {
-		ended := again.Ended
-		again.Ended = func(cause error) error {
-			over()
-			return ended(cause)
-		}
-		return again
-	}
-	over()
-	return err
-}
-
-func (a *Applier) seeServed(ctx context.Context, s *Step, what string) error {
-	missing, err := a.unserved(ctx, s, what)
+	missing, err := a.unserved(ctx, s)
 	if err != nil && !api.IsTransient(err) {
 		return fmt.Errorf("wait until it is established: %w", err)
 	}
@@ -50,14 +29,29 @@ func (a *Applier) seeServed(ctx context.Context, s *Step, what string) error {
 		return nil
 	}
 	if err == nil && a.doubtsNames(s) {
-		s.checkAt = 2 * s.attempts
+		s.checkAfter = 3 * time.Since(s.since)
 		if err := a.checkNames(ctx, s.Object); err != nil {
 			return fmt.Errorf("wait until it is established: %w", err)
 		}
 	}
-	return s.wait(what, a.options.WaitTimeout, a.installBackoff(s), func(cause error) error {
+	return s.again(what, a.options.WaitTimeout, a.installBackoff(s), func(cause error) error {
+		a.countInstalling(ctx, s, false)
 		return fmt.Errorf("wait until it is established: %s is not served yet: %w", missing, redact.Join(cause, err))
 	})
+}
+
+// countInstalling notes that the definition of a kind is waited for, or not any more.
+func (a *Applier) countInstalling(ctx context.Context, s *Step, waits bool) {
+	if s.installs == waits {
+		return
+	}
+	n := 1
+	if !waits {
+		n = -1
+	}
+	s.installs = waits
+	a.installing.Add(int64(n))
+	api.Burden(ctx, n*s.Object.size)
 }
 
 // installBackoff makes requests often enough that the wait is hardly longer than it must be, and
@@ -70,10 +64,7 @@ func (a *Applier) installBackoff(s *Step) backoff {
 		each  = 20 * time.Millisecond // for each definition that is waited for
 		part  = 20                    // of the wait so far
 	)
-	pause := time.Duration(a.installing.Load()) * each
-	if s.attempts > 0 {
-		pause = max(pause, time.Since(s.since)/part)
-	}
+	pause := max(time.Duration(a.installing.Load())*each, time.Since(s.since)/part)
 	return backoff{first, max(first, min(pause, last))}
 }
 
@@ -91,11 +82,9 @@ const (
 func (a *Applier) doubtsNames(s *Step) bool {
 	waited := time.Since(s.since)
 	switch {
-	case s.attempts == 0:
-		return false
 	case waited >= a.options.WaitTimeout: // it will not be asked again
 		return true
-	case s.attempts < s.checkAt || waited < patience:
+	case waited < max(patience, s.checkAfter):
 		return false
 	}
 	return a.installing.Load() == 1 ||
@@ -104,14 +93,14 @@ func (a *Applier) doubtsNames(s *Step) bool {
 
 // unserved returns a kind that a CustomResourceDefinition defines and the API server does not
 // serve yet. It asks for the lists of resources of the group's versions, which are small.
-func (a *Applier) unserved(ctx context.Context, s *Step, what string) (string, error) {
-	const age = 100 * time.Millisecond // of answers that others got
-	yes, no := time.Now(), time.Now().Add(-age)
-	if s.waiting == what {
-		yes, no = s.since, time.Now().Add(-min(age, s.next/4)) // the last pause was at least half of next
+func (a *Applier) unserved(ctx context.Context, s *Step) (string, error) {
+	age := 100 * time.Millisecond // of answers that others got
+	if s.next > 0 {
+		age = min(age, s.next/4) // the last pause was at least half of next
 	}
+	no := time.Now().Add(-age)
 	for _, d := range s.Object.Defines {
-		served, err := a.client.Serves(ctx, d.GroupVersion().WithResource(d.Plural), d.Kind, yes, no)
+		served, err := a.client.Serves(ctx, d.GroupVersion().WithResource(d.Plural), d.Kind, s.since, no)
 		if err != nil || !served {
 			return d.Kind + " in " + d.GroupVersion().String(), err
 		}
@@ -154,7 +143,7 @@ func (a *Applier) resolve(ctx context.Context, s *Step) error {
 			return err
 		}
 		if res, err = known.Find(t.GVK); err != nil {
-			return s.wait("until its kind is served", a.options.WaitTimeout, retryBackoff, func(cause error) error {
+			return s.again("until its kind is served", a.options.WaitTimeout, retryBackoff, func(cause error) error {
 				return fmt.Errorf("%w; the last answer was: %w", cause, err)
 			})
 		}

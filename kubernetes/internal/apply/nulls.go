@@ -18,17 +18,13 @@ func (a *Applier) SettleNulls(ctx context.Context, steps []*Step) {
 	a.settleAll(ctx, steps, func(s *Step) bool { return !s.Object.DefinedHere })
 }
 
-// settleAll settles the nulls of the steps that are accepted. Where the same Sync applies the
-// definition of the kind, the body as it was is kept: see DetectUnchanged.
+// settleAll settles the nulls of the steps that are accepted.
 func (a *Applier) settleAll(ctx context.Context, steps []*Step, accept func(*Step) bool) {
 	known, failed := map[schema.GroupVersionKind]map[string]any{}, map[schema.GroupVersionKind]bool{}
 	for _, s := range steps {
 		t := s.Object
 		if !t.hasNulls || s.Failed != nil || failed[t.GVK] || !accept(s) {
 			continue
-		}
-		if t.DefinedHere {
-			t.unsettled = t.body
 		}
 		failed[t.GVK] = a.settleNulls(ctx, t, known) != nil
 	}

@@ -57,17 +57,18 @@ func (a *Applier) observe(meta metav1.Object, entries []metav1.ManagedFieldsEntr
 			o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
 		}
 	}
-	if entry := ours; entry != nil {
-		fields := entry.FieldsV1.GetRawBytes()
-		o.ours = sha256.Sum256(append([]byte(entry.APIVersion+"\n"), fields...))
-		o.managedAs = entry.APIVersion
-		o.hostNetwork = o.hostNetwork || setsHostNetwork(entry)
+	if ours != nil {
+		fields := ours.FieldsV1.GetRawBytes()
+		o.ours = sha256.Sum256(append([]byte(ours.APIVersion+"\n"), fields...))
+		o.managedAs = ours.APIVersion
+		o.hostNetwork = o.hostNetwork || setsHostNetwork(ours)
 	}
 	return o
 }
 
+// setsHostNetwork says whether an entry, which has fields, has a pod's field of that name.
 func setsHostNetwork(entry *metav1.ManagedFieldsEntry) bool {
-	return entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:hostNetwork"`))
+	return bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:hostNetwork"`))
 }
 
 // ours returns the entry that says what our field manager owns, or nil.
@@ -113,6 +114,12 @@ func (v verified) holds(d *Definition, now *observation, meta metav1.Object) boo
 // at whole objects otherwise. What it cannot see it leaves to Do; it fails only if the API
 // server cannot be reached at all.
 func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
+	unsettled := map[*Definition][]byte{} // the bodies of those whose kind the same Sync defines, perhaps anew
+	for _, s := range steps {
+		if s.Object.DefinedHere && s.Object.hasNulls {
+			unsettled[s.Object.Definition] = s.Object.body
+		}
+	}
 	a.settleAll(ctx, steps, func(s *Step) bool { return !s.Object.Fresh })
 	wanted := map[api.Resource][]*Step{}
 	touched := map[api.Key]bool{}
@@ -157,10 +164,9 @@ func (a *Applier) DetectUnchanged(ctx context.Context, steps []*Step) error {
 	}
 	doubtWhatGoes(steps)
 	for _, s := range steps {
-		if d := s.Object.Definition; d.unsettled != nil && !s.Unchanged {
-			d.body, d.hasNulls = d.unsettled, true
+		if d := s.Object.Definition; unsettled[d] != nil && !s.Unchanged { // a Summary has no body
+			d.body, d.hasNulls = unsettled[d], true
 		}
-		s.Object.unsettled = nil
 	}
 	return nil
 }

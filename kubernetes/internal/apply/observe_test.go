@@ -1,11 +1,31 @@
 package apply
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/platformbus/platform/kubernetes/internal/api"
+	"github.com/platformbus/platform/kubernetes/internal/look"
 )
+
+// Calls at the same time share the summaries of definitions, and change none: the race detector
+// would tell.
+func TestSummariesAreNotChanged(t *testing.T) {
+	summary := definitionsOf(t, "apiVersion: example.com/v1\nkind: A\nmetadata: {name: a}\nspec: {b: null}")[0].Summary()
+	a := New(nil, look.New(nil, 0), Options{})
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(func() {
+			target := NewTarget(summary, api.Resource{Kind: "A"}, "default", "") // not listable: nothing is asked
+			target.DefinedHere = true
+			assert.NoError(t, a.DetectUnchanged(t.Context(), []*Step{{Object: target}}))
+		})
+	}
+	calls.Wait()
+}
 
 // What was verified holds as long as nothing was written, or what was can have changed
 // nothing that the definition says. Each single doubt is enough.

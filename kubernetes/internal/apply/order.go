@@ -19,7 +19,7 @@ func Graph(steps []*Step) (*graph.Graph[*Step], []*graph.Step[*Step]) {
 		nodes[i] = g.Add(s)
 		nodes[i].Err = s.Failed
 	}
-	addEdges(nodes)
+	addEdges(g, nodes)
 	addBarriers(nodes, opened, allocated, g.AddBarrier())
 	return g, nodes
 }
@@ -27,14 +27,14 @@ func Graph(steps []*Step) (*graph.Graph[*Step], []*graph.Step[*Step]) {
 type node = graph.Step[*Step]
 
 // addEdges makes each step depend on what it needs.
-func addEdges(nodes []*node) {
+func addEdges(g *graph.Graph[*Step], nodes []*node) {
 	var (
 		applied  = map[api.Key]*node{}          // the last step that applies the object
 		deleted  = map[api.Key]*node{}          // the step that deletes it, if none applies it later
 		last     = map[api.Key]*node{}          // the last step so far that touches it
 		defining = map[schema.GroupKind]*node{} // the step that applies the definition of the kind
 		undefine = map[schema.GroupKind]*node{} // the step that deletes it
-		limiting = map[string][]*node{}         // the steps that apply what limits the pods of the namespace
+		limited  = map[string]*node{}           // the barrier after all that limits the pods of the namespace
 	)
 	for _, n := range nodes {
 		s := n.Value
@@ -58,7 +58,10 @@ func addEdges(nodes []*node) {
 			applied[key] = n
 			delete(deleted, key)
 			if kinds.Of(key.GroupKind).LimitsPods {
-				limiting[key.Namespace] = append(limiting[key.Namespace], n)
+				if limited[key.Namespace] == nil {
+					limited[key.Namespace] = g.AddBarrier()
+				}
+				limited[key.Namespace].Follows(n)
 			}
 		}
 		for _, d := range s.Object.Defines {
@@ -91,10 +94,8 @@ func addEdges(nodes []*node) {
 		if a := defining[key.GroupKind]; a != nil {
 			n.Needs(a)
 		}
-		if s.Object.pods {
-			for _, a := range limiting[key.Namespace] {
-				n.Follows(a)
-			}
+		if barrier := limited[key.Namespace]; barrier != nil && s.Object.pods {
+			n.Follows(barrier)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -166,6 +167,26 @@ func TestGraphAppliesLimitsBeforePods(t *testing.T) {
 		require.Error(t, nodes[1].Err)
 		require.NoError(t, nodes[0].Err)
 	}
+}
+
+// Many pods and many limits do not have an edge for each pair of them.
+func TestGraphOfManyLimitsIsSmall(t *testing.T) {
+	const n = 2000
+	limits := definitionsOf(t, "apiVersion: v1\nkind: LimitRange\nmetadata: {name: x}")
+	pods := definitionsOf(t, podOf("Pod", "{}"))
+	var steps []*Step
+	for i := range n {
+		for _, d := range []*Definition{limits[0], pods[0]} {
+			named := *d
+			named.Name = fmt.Sprint(i)
+			steps = append(steps, &Step{Object: NewTarget(&named, api.Resource{Kind: d.GVK.Kind, Namespaced: true}, "default", "")})
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	Graph(steps)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(50<<20), "bytes; the edges of all pairs take four times as many")
 }
 
 // What the cluster allots might be what another Service wants.

@@ -37,13 +37,20 @@ type Step struct {
 
 // progress is how far a step has come.
 type progress struct {
-	Begun    time.Time // when the step was begun
-	phase    phase
-	waiting  string // what is waited for; empty if an error is waited for to pass
-	since    time.Time
-	next     time.Duration // how long the next pause is; 0 before the first
-	attempts int           // how many pauses there were
-	checkAt  int           // after how many of them it is next asked whether names are taken
+	Begun time.Time // when the step was begun
+	phase phase
+	wait
+	installs bool // it counts among those whose kinds are not served yet, see Applier.installing
+}
+
+// A wait is what a step waits for, if it does.
+type wait struct {
+	what  string        // empty if an error is waited for to pass
+	since time.Time     // when it began
+	next  time.Duration // how long the next pause is; 0 before the first
+	// checkAfter is how long a kind is waited for until it is next asked whether its names are
+	// taken.
+	checkAfter time.Duration
 }
 
 // String names what the step does, as in "apply Deployment default/web".
@@ -75,18 +82,25 @@ var (
 
 // retry returns that the step is to be called again, since err may pass.
 func (s *Step) retry(err error) error {
-	return s.wait("", 0, retryBackoff, func(cause error) error {
+	return s.again("", 0, retryBackoff, func(cause error) error {
 		return fmt.Errorf("%w; the last answer was: %w", cause, err)
 	})
 }
 
-// wait returns that the step is to be called again after a pause; pauses grow as long as the
-// same is waited for. If limit, unless it is 0, or ctx is over, ended returns the error.
-func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(cause error) error) error {
-	if s.waiting != what || s.next == 0 {
-		s.waiting, s.since, s.next, s.attempts = what, time.Now(), b.first, 0
+// beginWait begins a wait, unless the step is in it already. It says whether it has begun one.
+func (s *Step) beginWait(what string) bool {
+	if s.what == what {
+		return false
 	}
-	pause := min(s.next, b.last)
+	s.wait = wait{what: what, since: time.Now()}
+	return true
+}
+
+// again returns that the step is to be called again after a pause; pauses grow as long as the
+// same is waited for. If limit, unless it is 0, or ctx is over, ended returns the error.
+func (s *Step) again(what string, limit time.Duration, b backoff, ended func(cause error) error) error {
+	s.beginWait(what)
+	pause := min(max(s.next, b.first), b.last)
 	if limit > 0 {
 		left := limit - time.Since(s.since)
 		if left <= 0 {
@@ -95,7 +109,6 @@ func (s *Step) wait(what string, limit time.Duration, b backoff, ended func(caus
 		pause = min(pause, left)
 	}
 	s.next = 2 * pause
-	s.attempts++
 	return &graph.Again{After: pause, Ended: ended}
 }
 

@@ -39,13 +39,16 @@ func (a *Applier) Do(ctx context.Context, n *graph.Step[*Step]) (outcome Outcome
 		s.Begun = time.Now()
 	}
 	unlock, err := a.writing.lock(ctx, s.Object.Key)
-	if err != nil {
-		return 0, time.Since(s.Begun), err
+	if err == nil {
+		defer unlock()
+		outcome, err = a.advance(ctx, s)
+		if err != nil && api.IsTransient(err) && ctx.Err() == nil {
+			err = s.retry(err)
+		}
 	}
-	defer unlock()
-	outcome, err = a.advance(ctx, s)
-	if err != nil && api.IsTransient(err) && ctx.Err() == nil {
-		err = s.retry(err)
+	var again *graph.Again
+	if !errors.As(err, &again) {
+		a.countInstalling(ctx, s, false)
 	}
 	return outcome, time.Since(s.Begun), err
 }
@@ -188,7 +191,7 @@ func (a *Applier) apply(ctx context.Context, s *Step) (Outcome, error) {
 			return 0, fmt.Errorf("%w; not recreated, since the API server would not have it: %w", err, failed)
 		}
 		a.options.Logger.InfoContext(ctx, "recreate an object that cannot be changed", "object", t.Key.String(), "reason", redact.Line(redact.Content().Text(err.Error())))
-		if err := a.sendDelete(ctx, t); err != nil {
+		if err := a.sendDelete(ctx, t); err != nil && !apierrors.IsNotFound(err) { // somebody deleted it meanwhile
 			return 0, fmt.Errorf("recreate: delete: %w", err)
 		}
 		s.phase = replacing
@@ -224,7 +227,7 @@ func (a *Applier) patch(ctx context.Context, s *Step) error {
 		}
 		if err == nil {
 			a.remember(t, a.observe(live, live.ManagedFields))
-			a.looker.Wrote(t.Resource.GroupVersionResource, t.Key.Namespace, t.Key.Name)
+			a.looker.Wrote(t.Resource.GroupVersionResource, t.Key.Namespace, t.Key.Name, live.ResourceVersion)
 			return nil
 		}
 		if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
@@ -280,7 +283,7 @@ func (a *Applier) sendDelete(ctx context.Context, t *Target) error {
 // awaitGone returns nil if the object that was deleted is gone.
 func (a *Applier) awaitGone(ctx context.Context, s *Step) error {
 	const what = "until it is gone"
-	if s.waiting != what {
+	if s.beginWait(what) {
 		a.options.Waiting(ctx, s.Object, what)
 	}
 	var live *metav1.PartialObjectMetadata
@@ -300,7 +303,7 @@ func (a *Applier) awaitGone(ctx context.Context, s *Step) error {
 	if err == nil && len(live.Finalizers) > 0 {
 		why = ", for its finalizers " + strings.Join(live.Finalizers, ", ")
 	}
-	return s.wait(what, a.options.WaitTimeout, pollBackoff, func(cause error) error {
+	return s.again(what, a.options.WaitTimeout, pollBackoff, func(cause error) error {
 		return fmt.Errorf("wait until it is gone%s: %w", why, redact.Join(cause, err))
 	})
 }

@@ -16,8 +16,8 @@ type Step[T any] struct {
 	Value T
 	// Err is why the step failed or was skipped, or nil. It is valid once the step is over.
 	Err error
-	// Skipped says that the step was not attempted, or not to its end, because Blocker failed
-	// or because the context had ended.
+	// Skipped says that the step was not attempted, because Blocker failed or because the
+	// context had ended.
 	Skipped bool
 	// Blocker is the step whose failure, for a reason of its own, made this one be skipped.
 	Blocker *Step[T]

@@ -243,6 +243,27 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
+// A step that has begun, and could go on if a worker were free, is not skipped when the context
+// ends: it says what it waited for.
+func TestContextEndsBeforeAWorkerIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		g, s := steps(3)
+		g.Run(ctx, 1, func(_ context.Context, s *step) error {
+			if s.index == 0 {
+				return &Again{After: time.Second, Ended: func(cause error) error { return fmt.Errorf("waited in vain: %w", cause) }}
+			}
+			time.Sleep(time.Minute) // of the bubble
+			cancel(errors.New("enough"))
+			return nil
+		})
+		assert.EqualError(t, s[0].Err, "waited in vain: enough")
+		assert.False(t, s[0].Skipped)
+		assert.NoError(t, s[1].Err)
+		assert.True(t, s[2].Skipped)
+	})
+}
+
 // A step with an error from before is not attempted, and what needs it is skipped.
 func TestStepThatHasFailedBefore(t *testing.T) {
 	g, s := steps(3)

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,7 +23,7 @@ func (*Again) Error() string { return "the step has to wait" }
 // Run does every step, in parallel where dependencies allow and at most width at once, and
 // returns when all are over; each step's Err then says how it went. It calls do in up to
 // width goroutines, several times for a step that returns Again, but never twice at once.
-// When ctx ends, steps that have not begun are skipped, those that are parked fail, and
+// When ctx ends, steps that have not begun are skipped, those that returned Again fail, and
 // those under way are waited for.
 func (g *Graph[T]) Run(ctx context.Context, width int, do func(context.Context, *Step[T]) error) {
 	g.prepare()
@@ -49,7 +50,7 @@ func (g *Graph[T]) Run(ctx context.Context, width int, do func(context.Context, 
 type run[T any] struct {
 	ctx       context.Context
 	unblocked []*Step[T] // steps whose needs are over, not admitted yet
-	ready     queue[T]   // steps that a worker may take, the first in the order on top
+	ready     queue[T]   // steps that a worker may take, the first in the order on top; they are due at once
 	parked    queue[T]   // steps that wait, the first that is due on top
 	left      int        // steps that are not over
 
@@ -96,7 +97,9 @@ func (r *run[T]) loop() {
 			r.take(o)
 		case <-due:
 			for now := time.Now(); len(r.parked) > 0 && !r.parked[0].due.After(now); {
-				heap.Push(&r.ready, entry[T]{step: heap.Pop(&r.parked).(entry[T]).step})
+				e := heap.Pop(&r.parked).(entry[T])
+				e.due = time.Time{}
+				heap.Push(&r.ready, e)
 			}
 		case <-ended:
 			ended = nil
@@ -149,17 +152,18 @@ func (r *run[T]) finish(s *Step[T], err error) {
 	}
 }
 
-// end skips what has not begun, and fails what is parked.
+// end skips what has not begun, and fails what is parked or was.
 func (r *run[T]) end() {
 	cause := context.Cause(r.ctx)
-	ready, parked := r.ready, r.parked
+	waiting := slices.Concat(r.ready, r.parked)
 	r.ready, r.parked = nil, nil
-	for _, e := range ready {
-		e.step.Skipped = true
-		r.finish(e.step, cause)
-	}
-	for _, e := range parked {
-		r.finish(e.step, e.ended(cause))
+	for _, e := range waiting {
+		if e.ended != nil {
+			r.finish(e.step, e.ended(cause))
+		} else {
+			e.step.Skipped = true
+			r.finish(e.step, cause)
+		}
 	}
 }
 
@@ -169,7 +173,7 @@ type queue[T any] []entry[T]
 type entry[T any] struct {
 	step  *Step[T]
 	due   time.Time               // zero for a step that is ready
-	ended func(cause error) error // see Again
+	ended func(cause error) error // see Again; nil for a step that has not begun
 }
 
 func (q queue[T]) Len() int { return len(q) }

@@ -1,7 +1,5 @@
 package kinds
 
-import "reflect"
-
 // A defaulted field is one that the server sets where a definition leaves it out.
 type defaulted struct {
 	// beside is a field that tells what the struct is, where its name alone does not.
@@ -85,7 +83,7 @@ var matchesAll = []defaulted{{"resourceRules", map[string]any{}}, {"namespaceSel
 // name, if it is left out or empty, whatever struct it is in.
 func IsDefault(name string, value any) bool {
 	for _, d := range defaults[name] {
-		if d.beside == "" && d.value != nil && equalWhole(d.value, value) {
+		if d.beside == "" && d.value != nil && Equal(d.value, value) {
 			return true
 		}
 	}
@@ -103,7 +101,7 @@ func (f Field) IsFilledIn(name string, defined, live any) bool {
 // replaced as a whole.
 func IsDefaultWithin(defined map[string]any, name string, value any) bool {
 	for _, d := range defaults[name] {
-		if _, ok := defined[d.beside]; ok && d.beside != "" && equalWhole(d.value, value) {
+		if _, ok := defined[d.beside]; ok && d.beside != "" && Equal(d.value, value) {
 			return true
 		}
 	}
@@ -114,11 +112,9 @@ func IsDefaultWithin(defined map[string]any, name string, value any) bool {
 // gave it.
 func LooksDefault(name string, value any) bool {
 	for _, d := range defaults[name] {
-		if d.value == nil || equalWhole(d.value, value) {
+		if d.value == nil || Equal(d.value, value) {
 			return true
 		}
 	}
 	return false
 }
-
-func equalWhole(a, b any) bool { return same(a, b) || reflect.DeepEqual(a, b) }

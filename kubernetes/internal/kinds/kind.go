@@ -1,3 +1,5 @@
+// Package kinds is what the other packages know of Kubernetes' kinds: what their objects may be
+// called, refer to and look like, which fields are secret, and what the API server makes of them.
 package kinds
 
 import (

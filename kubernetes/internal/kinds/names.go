@@ -1,5 +1,3 @@
-// Package kinds is what the other packages know of Kubernetes' kinds: how their objects
-// may be called, and which of their fields are secret.
 package kinds
 
 import (

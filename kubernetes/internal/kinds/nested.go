@@ -1,5 +1,10 @@
 package kinds
 
+import (
+	"iter"
+	"slices"
+)
+
 // Nested returns the value at path below value, or nil if there is none. Unlike the
 // functions of package unstructured it has no opinion about what it passes on the way:
 // definitions come from strangers.
@@ -12,15 +17,9 @@ func Nested(value any, path ...string) any {
 }
 
 // Items yields the elements of the list called name in value.
-func Items(value any, name string) func(yield func(any) bool) {
+func Items(value any, name string) iter.Seq[any] {
 	list, _ := Nested(value, name).([]any)
-	return func(yield func(any) bool) {
-		for _, item := range list {
-			if !yield(item) {
-				return
-			}
-		}
-	}
+	return slices.Values(list)
 }
 
 func text(value any, path ...string) string {

@@ -162,7 +162,7 @@ func isDefaultToleration(item any) bool {
 	toleration, _ := item.(map[string]any)
 	key := text(toleration, "key")
 	return (key == corev1.TaintNodeNotReady || key == corev1.TaintNodeUnreachable) && len(toleration) == 4 &&
-		text(toleration, "operator") == "Exists" && text(toleration, "effect") == "NoExecute" && same(toleration["tolerationSeconds"], int64(300))
+		text(toleration, "operator") == "Exists" && text(toleration, "effect") == "NoExecute" && Equal(toleration["tolerationSeconds"], int64(300))
 }
 
 // stripJob takes off the selector and labels that the Job controller generates.

@@ -63,9 +63,8 @@ func fieldNames[T any]() []string {
 func (u union) forbidden(defined map[string]any) []string {
 	var names []string
 	if u.discriminator == "" {
-		isSet := func(name string) bool { return defined[name] != nil }
 		for _, name := range u.members {
-			if !isSet(name) {
+			if defined[name] == nil {
 				names = append(names, name)
 			}
 		}
@@ -160,7 +159,7 @@ func (f *finder) hostPorts(defined, live map[string]any, path fieldpath.Path) {
 		wanted := map[string]bool{}
 		portsOf(defined, list, field, ports, func(at fieldpath.Path, port map[string]any) { wanted[at.String()] = port["hostPort"] != nil })
 		portsOf(live, list, field, ports, func(at fieldpath.Path, port map[string]any) {
-			if has, there := wanted[at.String()]; there && !has && port["hostPort"] != nil && same(port["hostPort"], port["containerPort"]) {
+			if has, there := wanted[at.String()]; there && !has && port["hostPort"] != nil && Equal(port["hostPort"], port["containerPort"]) {
 				f.add(path, append(at, fieldpath.FieldNameElement("hostPort"))...)
 			}
 		})
@@ -206,5 +205,3 @@ func KeyOf(item any, mergeKeys []string) (fieldpath.PathElement, bool) {
 	}
 	return fieldpath.PathElement{Key: fieldpath.KeyByFields(fields...)}, true
 }
-
-func same(a, b any) bool { return Shape{}.Equal(a, b) }

@@ -17,8 +17,8 @@ const (
 	// peek is how many objects are asked for where nothing is known of a place that may hold
 	// very many.
 	peek = 8
-	// held is about how much of the content of objects is had at once, in bytes.
-	held = 2 << 20
+	// maxContent is about how much of the content of objects is had at once, in bytes.
+	maxContent = 2 << 20
 	// getters is how many objects are asked for by name at once, at most.
 	getters = 64
 )
@@ -152,7 +152,7 @@ func (s *search) pageSize(some []int) int64 {
 	if !s.Whole {
 		return api.PageSize
 	}
-	return max(1, min(api.PageSize, held/s.averageSize(some)))
+	return max(1, min(api.PageSize, maxContent/s.averageSize(some)))
 }
 
 func (s *search) averageSize(some []int) int64 {
@@ -255,7 +255,7 @@ func (s *search) get(ctx context.Context, some []int) error {
 	}
 	workers := min(len(some), getters)
 	if s.Whole {
-		workers = min(workers, int(max(1, held/s.averageSize(some))))
+		workers = min(workers, int(max(1, maxContent/s.averageSize(some))))
 	}
 	var (
 		next   atomic.Int64

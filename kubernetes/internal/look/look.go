@@ -197,13 +197,14 @@ func (s *search) unknown(some []int) []int {
 
 // everywhere looks in all namespaces at once as far as that is cheap, and then in each.
 func (s *search) everywhere(ctx context.Context, left []int) error {
-	labelled := false // what has the expected labels was listed
+	byLabel := true // a list by the expected labels may show what is left
 	if namespaces := len(s.byNamespace(left)); namespaces > 1 && !s.isVast(namespaces) {
 		if selector := s.selectorFor(left); selector != "" {
-			var err error
-			if labelled, err = s.list(ctx, "", selector, left); err != nil {
+			complete, err := s.list(ctx, "", selector, left)
+			if err != nil {
 				return err
 			}
+			byLabel = !complete
 			left = s.unknown(left)
 		}
 		if len(s.byNamespace(left)) > 1 {
@@ -220,7 +221,7 @@ func (s *search) everywhere(ctx context.Context, left []int) error {
 	)
 	for namespace, some := range s.byNamespace(left) {
 		group.Go(func() {
-			if err := s.in(ctx, namespace, some, labelled); err != nil {
+			if err := s.in(ctx, namespace, some, byLabel); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed = err
@@ -282,14 +283,15 @@ func (s *search) byNamespace(some []int) map[string][]int {
 	return groups
 }
 
-// in looks in one namespace, or for objects that are in none.
-func (s *search) in(ctx context.Context, namespace string, left []int, labelled bool) error {
+// in looks in one namespace, or for objects that are in none. byLabel says whether a list by the
+// expected labels may show some of them.
+func (s *search) in(ctx context.Context, namespace string, left []int, byLabel bool) error {
 	if len(left) == 1 {
 		if err := s.one(ctx, left[0]); !isRefused(err) {
 			return err
 		}
 	}
-	for _, selector := range s.selectors(left, labelled) {
+	for _, selector := range s.selectors(left, byLabel) {
 		if len(left) > 1 {
 			if _, err := s.list(ctx, namespace, selector, left); err != nil {
 				return err
@@ -301,14 +303,14 @@ func (s *search) in(ctx context.Context, namespace string, left []int, labelled 
 }
 
 // selectors returns those by which objects of one namespace are to be listed, in this order.
-func (s *search) selectors(left []int, labelled bool) (all []string) {
+func (s *search) selectors(left []int, byLabel bool) (all []string) {
 	if s.isNamespaces() { // how many there are matters to others; once they are too many, all are not listed
 		all = append(all, "")
 		if _, known := s.remembered(place{resource: namespacesResource}); !known && !s.Watches() {
 			return all // a list by label does not tell what is absent
 		}
 	}
-	if selector := s.selectorFor(left); selector != "" && !labelled {
+	if selector := s.selectorFor(left); selector != "" && byLabel {
 		all = append(all, selector)
 	}
 	if !s.isNamespaces() && (!s.Named || len(left) > few) {

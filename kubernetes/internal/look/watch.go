@@ -47,7 +47,7 @@ type watched struct {
 type heard struct {
 	known   bool // it was listed, or heard of, or cannot be there without being listed
 	present bool
-	news    *metav1.PartialObjectMetadata // how it is now; nil if nothing was heard
+	news    *metav1.PartialObjectMetadata // how it is now, or was when it was deleted; nil if nothing was heard
 }
 
 // Close ends all watches.
@@ -64,21 +64,24 @@ func (l *Looker) Close() {
 // Watches says whether the Looker watches what it has listed.
 func (l *Looker) Watches() bool { return l.watches.idle > 0 }
 
-// Wrote notes that an object was just written by who looks: what was heard of it before is old.
-func (l *Looker) Wrote(resource schema.GroupVersionResource, namespace, object string) {
+// Wrote notes that who looks has written an object, which got that resourceVersion: it is there,
+// and known.
+func (l *Looker) Wrote(resource schema.GroupVersionResource, namespace, object, version string) {
 	l.watches.mu.Lock()
 	defer l.watches.mu.Unlock()
 	for at, w := range l.watches.all {
 		if at.resource == resource && (at.namespace == "" || at.namespace == namespace) {
-			w.wrote(name{namespace, object})
+			w.wrote(name{namespace, object}, version)
 		}
 	}
 }
 
-func (w *watched) wrote(n name) {
+// wrote is Wrote for one watch. News of another version may be of what happened after the write,
+// and stays.
+func (w *watched) wrote(n name, version string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if o := w.objects[n]; o != nil && o.known {
+	if o := w.objects[n]; o != nil && o.known && (o.news == nil || o.news.ResourceVersion == version) {
 		*o = heard{known: true, present: true}
 	}
 }
@@ -111,6 +114,7 @@ func (s *search) hears(at place, left []int) []int {
 			others = append(others, i)
 		case !o.present:
 			s.set(i, Absent)
+			o.news = nil
 		case o.news != nil:
 			s.see(i, o.news)
 			o.news = nil
@@ -250,7 +254,7 @@ func (w *watched) hear(what watch.EventType, meta *metav1.PartialObjectMetadata)
 	case what == watch.Deleted && w.selector != "": // perhaps it has but lost a label
 		*o = heard{}
 	case what == watch.Deleted:
-		*o = heard{known: true}
+		*o = heard{known: true, news: meta}
 	default:
 		*o = heard{known: true, present: true, news: meta}
 	}

@@ -4,17 +4,18 @@ package recent
 import "sync"
 
 // A Cache remembers values by key: the most recently used that together weigh as much as
-// limit, and at most twice that. It may be used by many goroutines at once.
+// limit, and, unless one alone weighs more, at most twice that. It may be used by many goroutines
+// at once.
 type Cache[K comparable, V any] struct {
 	limit int
 	weigh func(V) int
 
 	mu       sync.Mutex
 	now, old map[K]V // guarded by mu
-	weight   int     // of what has been put into now; guarded by mu
+	weight   int     // of what is in now; guarded by mu
 }
 
-// New returns an empty cache; weigh returns how much a value weighs.
+// New returns an empty cache; weigh returns how much a value weighs, which must not change.
 func New[K comparable, V any](limit int, weigh func(V) int) *Cache[K, V] {
 	return &Cache[K, V]{limit: limit, weigh: weigh, now: map[K]V{}}
 }
@@ -40,11 +41,9 @@ func (c *Cache[K, V]) Put(key K, value V) {
 }
 
 func (c *Cache[K, V]) putLocked(key K, value V) {
-	delete(c.old, key)
-	if _, there := c.now[key]; !there {
-		if c.weight += c.weigh(value); c.weight > c.limit {
-			c.old, c.now, c.weight = c.now, map[K]V{}, c.weigh(value)
-		}
+	c.forgetLocked(key)
+	if c.weight += c.weigh(value); c.weight > c.limit {
+		c.old, c.now, c.weight = c.now, map[K]V{}, c.weigh(value)
 	}
 	c.now[key] = value
 }
@@ -53,6 +52,13 @@ func (c *Cache[K, V]) putLocked(key K, value V) {
 func (c *Cache[K, V]) Forget(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.now, key)
+	c.forgetLocked(key)
+}
+
+func (c *Cache[K, V]) forgetLocked(key K) {
+	if value, ok := c.now[key]; ok {
+		c.weight -= c.weigh(value)
+		delete(c.now, key)
+	}
 	delete(c.old, key)
 }

@@ -55,7 +55,18 @@ func (o Object) Text(text string) string {
 		text = text[:maxRead]
 	}
 	// First by the forms, which a value that is hidden elsewhere might destroy.
-	return o.values.hide(o.withoutQuotes(text), cut)
+	return o.values.hide(o.withoutQuotes(withoutDifference(text)), cut)
+}
+
+// withoutDifference hides the difference that validation of what may not be changed shows, on the
+// lines after the reason.
+func withoutDifference(text string) string {
+	if at := strings.Index(text, "Forbidden: "); at >= 0 {
+		if end := strings.IndexByte(text[at:], '\n'); end >= 0 {
+			return text[:at+end+1] + Hidden
+		}
+	}
+	return text
 }
 
 // A form is one in which texts quote a value.
@@ -69,13 +80,6 @@ type form struct {
 var forms = []form{
 	// Validation: spec.x: Invalid value: "a": why.
 	{`(?:(?:Invalid|Unsupported|Duplicate) value|Not found|Too many|Too few): `, Object.quoted},
-	// Validation of what may not be changed shows the difference on the lines that follow.
-	{`Forbidden: `, func(_ Object, _, rest string) (int, string) {
-		if end := strings.IndexByte(rest, '\n') + 1; end > 0 {
-			return len(rest), rest[:end] + Hidden
-		}
-		return 0, ""
-	}},
 	// What is found where a map or a list is wanted may be anything, also a secret.
 	{`expected (?:map|list), got `, func(_ Object, _, rest string) (int, string) { return Content().got("", rest) }},
 	// Schemas of server-side apply: .spec.x: expected string, got &value.valueUnstructured{Value:1}.

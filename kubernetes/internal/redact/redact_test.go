@@ -193,6 +193,8 @@ func TestHidesWhatWasOnceMissed(t *testing.T) {
 	}{
 		{"the difference of what may not be changed", redact.Of(false, nil),
 			"spec: Forbidden: pod updates may not change fields other than `image`\n  core.PodSpec{\n- \t\"--live=hunter2\"\n", "spec: Forbidden: pod updates may not change fields other than `image`\n(hidden)"},
+		{"a value between two that may not be changed", redact.Of(true, nil),
+			"[a: Forbidden: why, data[b]: Invalid value: \"hunter2\": why, spec: Forbidden: why\n- hunter2\n]", "[a: Forbidden: why, data[b]: Invalid value: (hidden): why, spec: Forbidden: why\n(hidden)"},
 		{"a value that is a word of the text", redact.Of(false, []byte(`{"kind":"Job","spec":{"args":["value","immutable"]}}`)),
 			`spec.template: Invalid value: {"args":["value"],"x":"hunter2"}: field is immutable`, `spec.template: Invalid value: (hidden): field is immutable`},
 		{"a value that is a part of the mark", secret(`{"kind":"Secret","stringData":{"a":"(","b":"hidden"}}`),
@@ -243,4 +245,30 @@ func TestLongTexts(t *testing.T) {
 	}
 	many := redact.Of(true, []byte(body.String()+`"a":"b"}}`))
 	assert.NotContains(t, many.Text("denied: value-7"), "value-7")
+
+	body.Reset()
+	body.WriteString(`{"kind":"Secret","data":{`)
+	for i := range 9_000 {
+		fmt.Fprintf(&body, `"k%d":"aaaaaaaa%[1]d",`, i)
+	}
+	alike := redact.Of(true, []byte(body.String()+`"a":"aaaa"}}`))
+	assert.Equal(t, strings.Repeat("a", 16<<10), alike.Text(strings.Repeat("a", 16<<10)))
+
+	const depth = 400
+	deep := strings.Repeat(`{"`+strings.Repeat("x", 100)+`":`, depth) + "[" + strings.Repeat("1,", 100_000) + `{"args":["hunter2"]}]` + strings.Repeat("}", depth)
+	assert.Equal(t, "denied: (hidden)", redact.Of(false, []byte(deep)).Text("denied: hunter2"))
+}
+
+// Of values that begin with others, the longest that stands in a text is hidden, and a short one
+// only as a word of its own.
+func TestHidesTheLongestValue(t *testing.T) {
+	o := redact.Of(true, []byte(`{"kind":"Secret","stringData":{"a":"pass","b":"password","c":"password-1","d":"password-12","e":"passive"}}`))
+	for text, want := range map[string]string{
+		"pass password password-1 password-12": "(hidden) (hidden) (hidden) (hidden)",
+		"password-123 password-x passwords":    "(hidden)3 (hidden)-x (hidden)s",
+		"passable pass-word pass":              "passable (hidden)-word (hidden)",
+		"passivepass":                          "(hidden)pass",
+	} {
+		assert.Equal(t, want, o.Text(text), text)
+	}
 }

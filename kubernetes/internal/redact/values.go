@@ -1,11 +1,12 @@
 package redact
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -14,8 +15,15 @@ import (
 
 // values are texts that nothing may show.
 type values struct {
-	byStart map[string][]string // by their first bytes, at most keySize; the longest first
-	many    bool                // there are more than maxValues
+	sorted []entry
+	many   bool // there are more than maxValues
+}
+
+// An entry is one value.
+type entry struct {
+	text string
+	// prefix is the index of the longest other value that this one begins with, or -1.
+	prefix int
 }
 
 const (
@@ -27,7 +35,6 @@ const (
 	// maxValues is for how many values a text is searched. Nothing is shown of one about an
 	// object that has more.
 	maxValues = 10_000
-	keySize   = 4
 )
 
 // reasons are words that stand in what the API server says of objects. Where an object that
@@ -46,7 +53,7 @@ var reasons = func() map[string]bool {
 // webhook or a policy may quote them.
 func valuesOf(content map[string]any, secret bool) values {
 	found, shown := map[string]bool{}, map[string]bool{}
-	collect("", content, secret, found, shown)
+	collector{secret, found, shown}.collect("", content, false)
 	if len(found) > maxValues {
 		return values{many: true}
 	}
@@ -71,38 +78,67 @@ func valuesOf(content map[string]any, secret bool) values {
 			}
 		}
 	}
-	v := values{byStart: map[string][]string{}}
-	for value := range all {
-		if strings.TrimSpace(value) != "" {
-			start := value[:min(keySize, len(value))]
-			v.byStart[start] = append(v.byStart[start], value)
+	v := values{sorted: make([]entry, 0, len(all))}
+	for _, text := range slices.Sorted(maps.Keys(all)) {
+		if strings.TrimSpace(text) == "" {
+			continue
 		}
-	}
-	for _, some := range v.byStart {
-		slices.SortFunc(some, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+		prefix := len(v.sorted) - 1
+		for prefix >= 0 && !strings.HasPrefix(text, v.sorted[prefix].text) {
+			prefix = v.sorted[prefix].prefix
+		}
+		v.sorted = append(v.sorted, entry{text, prefix})
 	}
 	return v
 }
 
-// collect notes the scalars below a path: those that are secret, and those that are not.
-func collect(path string, value any, secret bool, found, shown map[string]bool) {
+// A collector collects the scalars of a definition: those that are secret, and those that are not.
+type collector struct {
+	secret       bool // the definition is of a Secret
+	found, shown map[string]bool
+}
+
+// collect collects the scalars at a path and below it. hidden says that all of them are secret.
+func (c collector) collect(path string, value any, hidden bool) {
 	switch v := value.(type) {
 	case nil:
 	case map[string]any:
+		hidden = hidden || path != "" && c.hides(path+".")
+		path = pathEnd(path) + "."
 		for name, below := range v {
-			collect(path+"."+name, below, secret, found, shown)
+			c.collect(path+name, below, hidden)
 		}
 	case []any:
+		hidden = hidden || c.hides(path+"[]")
+		path = pathEnd(path) + "[]"
 		for _, below := range v {
-			collect(path+"[]", below, secret, found, shown)
+			c.collect(path, below, hidden)
 		}
 	default:
-		into := shown
-		if kinds.IsSecretField(path) || secret && !kinds.IsShownInSecret(path) {
-			into = found
+		into := c.shown
+		if hidden || c.hides(path) {
+			into = c.found
 		}
 		into[fmt.Sprint(v)] = true
 	}
+}
+
+// hides says whether what is at a path, or below one that ends in "." or "[]", is secret.
+func (c collector) hides(path string) bool {
+	return kinds.IsSecretField(path) || c.secret && !kinds.IsShownInSecret(path)
+}
+
+// maxPathEnd is how much of a path tells what a field below it is, in bytes. There may be very many
+// fields below a very long path.
+const maxPathEnd = 128
+
+// pathEnd returns the end of a path that is long, from the beginning of a name on.
+func pathEnd(path string) string {
+	if cut := len(path) - maxPathEnd; cut > 0 {
+		path = path[cut:]
+		path = path[max(strings.IndexByte(path, '.'), 0):]
+	}
+	return path
 }
 
 // hide hides the values wherever they stand in a text. A short one counts only where it is a
@@ -111,7 +147,7 @@ func (v values) hide(text string, cut bool) string {
 	if v.many {
 		return fmt.Sprintf("(not shown, since the definition has more than %d values that might be secret)", maxValues)
 	}
-	if len(v.byStart) == 0 {
+	if len(v.sorted) == 0 {
 		return text
 	}
 	var b strings.Builder
@@ -121,38 +157,35 @@ func (v values) hide(text string, cut bool) string {
 			i += len(Hidden)
 			continue
 		}
-		value, partly := v.at(text, i)
+		size, partly := v.at(text, i)
 		switch {
+		case size > 0:
+			b.WriteString(Hidden)
+			i += size
 		case partly && cut:
 			return b.String()
-		case value == "":
+		default:
 			b.WriteByte(text[i])
 			i++
-		default:
-			b.WriteString(Hidden)
-			i += len(value)
 		}
 	}
 	return b.String()
 }
 
-// at returns the longest value that stands at a place of a text, or "". It also says whether
-// the rest of the text may be the beginning of one.
-func (v values) at(text string, i int) (value string, partly bool) {
+// at returns how long the longest value is that stands at a place of a text, or 0. It also says
+// whether the rest of the text may be the beginning of one.
+func (v values) at(text string, i int) (size int, partly bool) {
 	rest := text[i:]
-	for size := min(keySize, len(rest)); size > 0; size-- {
-		for _, candidate := range v.byStart[rest[:size]] {
-			switch {
-			case strings.HasPrefix(rest, candidate):
-				if len(candidate) >= shortValue || isAlone(text, i, i+len(candidate)) {
-					return candidate, false
-				}
-			case len(rest) < len(candidate) && strings.HasPrefix(candidate, rest):
-				partly = true
-			}
+	// In this order, what begins with rest comes right after it. What rest begins with comes before
+	// it, and all between the two begin with that too.
+	after := sort.Search(len(v.sorted), func(n int) bool { return v.sorted[n].text > rest })
+	for n := after - 1; n >= 0; n = v.sorted[n].prefix {
+		size := len(v.sorted[n].text)
+		if strings.HasPrefix(rest, v.sorted[n].text) && (size >= shortValue || isAlone(text, i, i+size)) {
+			return size, false
 		}
 	}
-	return "", partly
+	return 0, after < len(v.sorted) && strings.HasPrefix(v.sorted[after].text, rest)
 }
 
 // isAlone says whether what stands in a text from begin to end is no part of a word.

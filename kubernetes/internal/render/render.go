@@ -6,6 +6,7 @@ package render
 import (
 	"bytes"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"unicode"
@@ -100,13 +101,8 @@ var plainKey = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$./-]{0,99}$`)
 func (s *splitter) split(value any) error {
 	switch v := value.(type) {
 	case map[string]any:
-		keys := make([]string, 0, len(v))
-		for key := range v {
-			keys = append(keys, key)
-		}
-		slices.SortFunc(keys, compareKeys)
 		part, n := map[string]any{}, 0
-		for _, key := range keys {
+		for _, key := range slices.SortedFunc(maps.Keys(v), compareKeys) {
 			size := count(v[key], s.most+1)
 			isLarge := size > s.most && plainKey.MatchString(key)
 			if len(part) > 0 && (isLarge || n+size > s.most) {

@@ -185,13 +185,13 @@ func (w *rolloutWatch) watch(ctx context.Context, version string) error {
 	options := w.options()
 	options.ResourceVersion = version
 	events, err := w.Client.Objects(w.resource.GroupVersionResource, w.namespace).Watch(ctx, options)
-	if err != nil {
-		if api.IsTransient(err) {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	switch {
+	case err == nil:
+	case startsAnew(err):
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
 		return err
 	}
 	defer events.Stop()
@@ -206,7 +206,7 @@ func (w *rolloutWatch) watch(ctx context.Context, version string) error {
 			object, ok := event.Object.(*unstructured.Unstructured)
 			switch {
 			case event.Type == watch.Error:
-				if err := api.FromObject(event.Object, w.resource.Resource); !api.IsTransient(err) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+				if err := api.FromObject(event.Object, w.resource.Resource); !startsAnew(err) {
 					return err
 				}
 				return nil
@@ -219,6 +219,12 @@ func (w *rolloutWatch) watch(ctx context.Context, version string) error {
 		}
 	}
 	return nil
+}
+
+// startsAnew says whether the error of a watch calls for another list: the API server may answer a
+// moment later, or does not know any more what happened since the last one.
+func startsAnew(err error) bool {
+	return api.IsTransient(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err)
 }
 
 func (w *rolloutWatch) gone(key api.Key) {
