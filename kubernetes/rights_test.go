@@ -43,6 +43,22 @@ func TestApplyWatchesWhatItAppliesOnly(t *testing.T) {
 	assert.EqualValues(t, 2, live(t, w.client.AppsV1().Deployments(w.namespace).Get, "web").Status.UpdatedReplicas)
 }
 
+// Services that share a controller share the wait for it, and each has what came of it.
+func TestApplyOfAControllerThatServicesShare(t *testing.T) {
+	w := newEnv(t, kubernetes.Options{})
+	cluster, requests := w.recorded(t, kubernetes.Options{}, nil)
+	require.NoError(t, cluster.Sync(def(apply("all", deployment("web", "example.com/web:1"), service("web", "web"), service("api", "web")))))
+	requests.take("")
+	changed := []byte(deployment("web", "example.com/web:"+controlplane.MissingTag))
+	got := applyErrors(t, cluster.Apply([]platform.ServiceDefinition{
+		{ServiceID: w.id("web"), NewDefinition: changed}, {ServiceID: w.id("api"), NewDefinition: changed},
+	}))
+	for _, name := range []string{"web", "api"} {
+		assert.Contains(t, got[w.id(name)], "roll out Deployment "+w.namespace+"/web: stalled: ProgressDeadlineExceeded", name)
+	}
+	assert.Len(t, requests.take("WATCH"), 1)
+}
+
 // It takes rights in the namespaces of the services only.
 func TestApplyWithRightsInItsNamespacesOnly(t *testing.T) {
 	w := newEnv(t, kubernetes.Options{})

@@ -52,10 +52,15 @@ func (w *Waiter) Wait(ctx context.Context, targets []Target) map[Target]error {
 		resource  api.Resource
 		namespace string
 	}
-	byPlace := map[place][]Target{}
+	byKey, byPlace := map[api.Key]*awaited{}, map[place][]*awaited{}
 	for _, t := range targets {
-		at := place{t.Resource, t.Key.Namespace}
-		byPlace[at] = append(byPlace[at], t)
+		a := byKey[t.Key]
+		if a == nil {
+			a = &awaited{key: t.Key}
+			at := place{t.Resource, t.Key.Namespace}
+			byKey[t.Key], byPlace[at] = a, append(byPlace[at], a)
+		}
+		a.targets = append(a.targets, t)
 	}
 	var (
 		mu     sync.Mutex
@@ -68,9 +73,9 @@ func (w *Waiter) Wait(ctx context.Context, targets []Target) map[Target]error {
 			size = len(some)
 		}
 		for shared := range slices.Chunk(some, size) {
-			one := &rolloutWatch{Waiter: w, kind: kinds.Of(shared[0].Key.GroupKind), resource: at.resource, namespace: at.namespace, left: map[api.Key]*awaited{}, failed: map[Target]error{}}
-			for _, t := range shared {
-				one.left[t.Key] = &awaited{Target: t}
+			one := &rolloutWatch{Waiter: w, kind: kinds.Of(shared[0].key.GroupKind), resource: at.resource, namespace: at.namespace, left: map[api.Key]*awaited{}, failed: map[Target]error{}}
+			for _, a := range shared {
+				one.left[a.key] = a
 			}
 			group.Go(func() {
 				one.run(ctx)
@@ -95,9 +100,10 @@ type rolloutWatch struct {
 	failed    map[Target]error
 }
 
-// awaited is a target that is not done, and how far it was when last seen.
+// awaited is an object that is not rolled out, and how far it was when last seen.
 type awaited struct {
-	Target
+	key       api.Key
+	targets   []Target // several if definitions of several services have it
 	progress  string
 	podLabels map[string]string
 }
@@ -229,8 +235,7 @@ func startsAnew(err error) bool {
 
 func (w *rolloutWatch) gone(key api.Key) {
 	if a := w.left[key]; a != nil {
-		delete(w.left, key)
-		w.failed[a.Target] = errors.New("it was deleted meanwhile")
+		w.end(a, errors.New("it was deleted meanwhile"))
 	}
 }
 
@@ -242,8 +247,7 @@ func (w *rolloutWatch) see(ctx context.Context, object *unstructured.Unstructure
 	}
 	workload, err := w.kind.ReadWorkload(object)
 	if err != nil {
-		delete(w.left, a.Key)
-		w.failed[a.Target] = err
+		w.end(a, err)
 		return
 	}
 	state := Of(w.kind, object, workload).Confirm(ctx, w.Client, workload)
@@ -251,12 +255,14 @@ func (w *rolloutWatch) see(ctx context.Context, object *unstructured.Unstructure
 		a.podLabels = workload.Template.Labels
 	}
 	if a.progress != state.Text && state.Phase == Updating {
-		w.Waiting(ctx, a.Target, state.Text)
+		for _, t := range a.targets {
+			w.Waiting(ctx, t, state.Text)
+		}
 	}
 	a.progress = state.Text
 	switch state.Phase {
 	case Ready:
-		delete(w.left, a.Key)
+		w.end(a, nil)
 	case Stalled, Paused:
 		w.fail(ctx, a, errors.New(state.Text))
 	case Updating:
@@ -266,13 +272,23 @@ func (w *rolloutWatch) see(ctx context.Context, object *unstructured.Unstructure
 // fail ends the wait for a, with what its pods say unless look, the context for asking
 // them, is nil.
 func (w *rolloutWatch) fail(look context.Context, a *awaited, err error) {
-	delete(w.left, a.Key)
 	if look != nil {
 		if reasons := w.podTrouble(look, a); len(reasons) > 0 {
 			err = fmt.Errorf("%w; pods: %s", err, strings.Join(reasons, "; "))
 		}
 	}
-	w.failed[a.Target] = redact.Error(err)
+	w.end(a, redact.Error(err))
+}
+
+// end ends the wait for a, which is rolled out unless err says why not.
+func (w *rolloutWatch) end(a *awaited, err error) {
+	delete(w.left, a.key)
+	if err == nil {
+		return
+	}
+	for _, t := range a.targets {
+		w.failed[t] = err
+	}
 }
 
 // podTroubleLimit bounds the time for a look at pods. It is what the reader of the error
@@ -288,7 +304,7 @@ func (w *rolloutWatch) podTrouble(ctx context.Context, a *awaited) []string {
 	defer cancel()
 	pods := &corev1.PodList{}
 	options := metav1.ListOptions{LabelSelector: labels.SelectorFromSet(a.podLabels).String(), Limit: api.PageSize}
-	at := api.Target{GroupVersionResource: corev1.SchemeGroupVersion.WithResource("pods"), Namespace: a.Key.Namespace}
+	at := api.Target{GroupVersionResource: corev1.SchemeGroupVersion.WithResource("pods"), Namespace: a.key.Namespace}
 	if err := w.Client.List(ctx, at, options, pods); err != nil {
 		return nil // it only adds to an error that is there already
 	}
