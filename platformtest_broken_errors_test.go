@@ -3,7 +3,6 @@ package platform
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/platformbus/platform/flux"
@@ -302,13 +301,9 @@ func brokenErrors() []brokenTransport {
 			brokenTransport{ruleEntries, "adds a summary to the entries of " + method, method + "/reports a single failure", changeErrors(func(err error) error {
 				switch e := err.(type) {
 				case ApplyError:
-					e = maps.Clone(e)
 					e["all"] = errors.New("1 failed")
-					return e
 				case SyncError:
-					e = maps.Clone(e)
 					e["all"] = errors.New("1 failed")
-					return e
 				}
 				return err
 			}), []string{`map["all":"1 failed" "default/web":"the disk is full"]`}, 0, false},

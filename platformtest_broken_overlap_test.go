@@ -425,6 +425,11 @@ func brokenContexts() []brokenTransport {
 	}
 	endedIn := "WithContext/refuses Sync once the context has ended"
 	return append(rows,
+		brokenTransport{ruleView, "has a view that forgets the status, in place", "WithContext/passes on AllServices", func(mock Platform) Platform {
+			return viewer{mock, func(context.Context) Platform {
+				return changeServices(func(s *Service) { s.Status = "" })(mock)
+			}}
+		}, []string{"AllServices returned the services", `Status:""`}, 0, false},
 		brokenTransport{ruleView, "has a view for one call", "WithContext/passes on Sync", func(mock Platform) Platform {
 			return viewer{mock, func(context.Context) Platform {
 				closed := false

@@ -84,11 +84,12 @@ func (f *farEnd) answerWith(respond func(context.Context, request) answer) {
 	f.answer = respond
 }
 
-// set has calls of the method answered with a, and others with nothing, from now on.
+// set has calls of the method answered with copies of a, which belong to the transport, and
+// others with nothing, from now on.
 func (f *farEnd) set(method string, a answer) {
 	f.answerWith(func(_ context.Context, r request) answer {
 		if r.method == method {
-			return a
+			return a.clone()
 		}
 		return answer{}
 	})
@@ -174,7 +175,7 @@ func withError(failure, err error) error {
 
 // returns has the platform answer the call with want, which must arrive.
 func (pt *platformTest) returns(r request, want answer) error {
-	pt.far.set(r.method, want.clone())
+	pt.far.set(r.method, want)
 	return pt.send(r).diff(r, want)
 }
 
@@ -197,7 +198,7 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 		for _, earlier := range answered[r.method] {
 			if earlier.sameAs(r) {
 				mu.Unlock()
-				return earlier.a
+				return earlier.a.clone()
 			}
 		}
 		mu.Unlock()
@@ -211,7 +212,7 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 			mu.Lock()
 			defer mu.Unlock()
 			answered[r.method] = append(answered[r.method], answeredCall{r.clone(), a})
-			return a
+			return a.clone()
 		case <-ctx.Done():
 			return answer{err: context.Cause(ctx)}
 		case <-call.pass:

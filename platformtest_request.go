@@ -109,7 +109,7 @@ func (r request) clone() request {
 	return r
 }
 
-// clone returns an answer that shares nothing with a but the error.
+// clone returns an answer that shares nothing with a but errors that cannot be changed.
 func (a answer) clone() answer {
 	a.services = slices.Clone(a.services)
 	for i := range a.services {
@@ -117,6 +117,12 @@ func (a answer) clone() answer {
 		s.Metadata, s.Containers.Containers = maps.Clone(s.Metadata), slices.Clone(s.Containers.Containers)
 	}
 	a.export = bytes.Clone(a.export)
+	switch err := a.err.(type) {
+	case ApplyError:
+		a.err = maps.Clone(err)
+	case SyncError:
+		a.err = maps.Clone(err)
+	}
 	return a
 }
 

@@ -237,8 +237,10 @@ func TestLiberalTransportsPass(t *testing.T) {
 		"reads twice": intercept(func(next Platform, r request) answer {
 			if !writes(r.method) {
 				first := r.clone()
-				first.send(next)
+				unused := first.send(next)
 				first.erase()
+				clear(unused.services)
+				clear(unused.export)
 			}
 			return r.send(next)
 		}),
