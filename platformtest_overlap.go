@@ -247,6 +247,7 @@ func contextCases() []conformanceCase {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			view := WithContext(ctx, pt.p)
 			cancel(cause)
+			pt.setStep("%s of a view whose context had ended", method)
 			err := diffCause(method, sampleRequest(method).send(view).err, cause)
 			for _, made := range pt.far.seen() {
 				if made.method == method && method != "Ping" && method != "Version" { // which may be the transport's own
@@ -277,6 +278,7 @@ func obeysBoth(pt *platformTest) error {
 	cancel(cause)
 	live, release := context.WithCancel(context.Background())
 	defer release()
+	pt.setStep("Ping of a view of a view")
 	for _, p := range []Platform{
 		WithContext(live, WithContext(ended, pt.p)), WithContext(ended, WithContext(live, pt.p)),
 	} {
