@@ -18,7 +18,11 @@ type conformanceCase struct {
 // run checks the Platform that wrap returns. It returns nil if the rule holds.
 func (c conformanceCase) run(wrap func(Platform) Platform, options BatteryOptions) error {
 	pt := &platformTest{far: newFarEnd(), BatteryOptions: options.withDefaults()}
-	err := runBounded(&pt.progress, pt.Wait, func() error {
+	limit := pt.Wait
+	if c.rule == ruleDuration { // its calls take long by design
+		limit += pt.SlowCall
+	}
+	err := runBounded(&pt.progress, limit, func() error {
 		pt.setStep("wrap")
 		if pt.p = wrap(pt.far.platform()); pt.p == nil {
 			return errors.New("there is nothing to test: wrap returned nil")
