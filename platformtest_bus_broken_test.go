@@ -74,7 +74,7 @@ func brokenBuses() []brokenBus {
 		{ruleInFlight, "cuts calls short", faults{cuts: true}, 0,
 			"Kick/lets a call in progress finish", []string{"in progress", "kicked"}},
 		{ruleInFlight, "serves one call at a time", faults{calls: 1}, hasty,
-			"Kick/lets a call in progress finish", []string{"no call reached the platform within 300ms"}},
+			"Kick/lets a call in progress finish", []string{"hang: Sync, before it reached the platform, did not return within 600ms"}},
 		{ruleUnread, "waits for the subscriber", faults{blocks: true}, hasty,
 			"Channel/may stay unread", []string{"hang: Subscribe of the dying daemon did not return within 600ms"}},
 		{ruleUnread, "drops what nobody reads", faults{drops: true}, hasty,
@@ -143,7 +143,7 @@ func brokenBuses() []brokenBus {
 		{ruleFollows, "subscribes with the next Ping", faults{late: true}, 0,
 			"Handle/works once a daemon subscribes", []string{"not connected"}},
 		{ruleBusy, "serves one call at a time, of all instances", faults{calls: 1}, hasty,
-			"Busy/calls of one instance hold up no other", []string{"no call reached the platform"}},
+			"Busy/calls of one instance hold up no other", []string{"hang: Sync, before it reached the platform"}},
 		{ruleBusy, "has Subscribe wait for calls", faults{locksInstance: true}, hasty,
 			"Busy/a call holds up no Subscribe", []string{"hang: Subscribe of the newer daemon"}},
 		{ruleBusy, "sends the cause after the calls", faults{drains: true}, hasty,
@@ -234,8 +234,10 @@ func brokenBuses() []brokenBus {
 			"Busy/a call holds up no Subscribe", []string{"a call was answered by the daemon", `want "newer"`}},
 		{ruleBusy, "makes no call during a Ping", faults{pingLocksCalls: true}, hasty,
 			"Busy/a Ping holds up nothing", []string{"hang: a call during a Ping"}},
-		{ruleInFlight, "panics at a Sync", faults{panics: true}, hasty,
-			"Kick/lets a call in progress finish", []string{"no call reached the platform within"}},
+		{ruleInFlight, "panics at a Sync", faults{panicsAt: "Sync"}, 0,
+			"Kick/lets a call in progress finish", []string{"Sync returned, and had not reached the platform", "panic: Sync"}},
+		{ruleBusy, "panics at a Ping", faults{panicsAt: "Ping"}, 0,
+			"Busy/a Ping holds up nothing", []string{"Ping returned, and had not reached the platform", "panic: Ping"}},
 	}
 
 	for _, after := range []string{"FatalError", "refusal"} {

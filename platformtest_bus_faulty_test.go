@@ -96,7 +96,7 @@ type faults struct {
 	pingLocksCalls  bool                               // a call waits for the Pings of the bus
 	switchesLate    bool                               // a kick takes effect when the older daemon is idle
 	losesIDs        bool                               // SomeServices asks for nothing
-	panics          bool                               // Sync panics
+	panicsAt        string                             // this method panics
 	nilPanics       string                             // sends to a channel that is nil after this
 	atMost          int                                // the number of instances; further ones are lost
 	calls           int                                // the number of calls that are served at a time
@@ -292,8 +292,8 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	if b.losesIDs {
 		r.ids = nil
 	}
-	if b.panics && r.method == "Sync" {
-		panic("Sync")
+	if r.method == b.panicsAt {
+		panic(r.method)
 	}
 	if b.locksInstance || b.locksAll {
 		busy := b.lockOf(inst)

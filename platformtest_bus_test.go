@@ -43,6 +43,13 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 }
 
+// Without a handle, the cases of a Platform say why there is none.
+func TestBusBatteryNamesAFailureToConnect(t *testing.T) {
+	bus := newFaultyBus(t, faults{connectFails: true})
+	err := caseNamed("Ping/reaches the platform").run(through(bus), BatteryOptions{})
+	assert.ErrorContains(t, err, "the call returned the error: Connect: not connected")
+}
+
 // Without faults the bus passes: the battery finds the faults, not the bus.
 func TestFaultyBusWithoutFaultsBattery(t *testing.T) {
 	MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{}) })

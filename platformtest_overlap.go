@@ -74,8 +74,8 @@ func start(p Platform, r request) startedCall {
 
 // arrival waits until the far end holds the call, and lets pass what a transport asks for
 // itself.
-func (pt *platformTest) arrival(held <-chan heldCall, call startedCall) (heldCall, error) {
-	pt.setStep("%s, before it reached the platform,", call.method)
+func (p *progress) arrival(held <-chan heldCall, call startedCall) (heldCall, error) {
+	p.setStep("%s, before it reached the platform,", call.method)
 	for {
 		select {
 		case h := <-held:
