@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"time"
 )
@@ -126,7 +125,7 @@ func subscribesConcurrently(b *busTest) error {
 // awaitLast waits until all subscriptions but one have ended, takes their causes, and
 // returns that one.
 func (b *busTest) awaitLast(subscribers []*subscriber) (*subscriber, error) {
-	for begin := time.Now(); ; runtime.Gosched() {
+	for begin := time.Now(); ; time.Sleep(pollInterval) {
 		left := slices.DeleteFunc(slices.Clone(subscribers), func(s *subscriber) bool { return len(s.done) > 0 })
 		ended := len(subscribers) - len(left)
 		switch {

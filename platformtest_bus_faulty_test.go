@@ -96,7 +96,7 @@ type faults struct {
 	pingLocksCalls  bool                               // a call waits for the Pings of the bus
 	switchesLate    bool                               // a kick takes effect when the older daemon is idle
 	losesIDs        bool                               // SomeServices asks for nothing
-	panicsAt        string                             // this method panics
+	panicsAt        string                             // calls of this method panic
 	nilPanics       string                             // sends to a channel that is nil after this
 	atMost          int                                // the number of instances; further ones are lost
 	calls           int                                // the number of calls that are served at a time

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/platformbus/platform/flux"
@@ -159,9 +158,12 @@ func (b *busTest) endsOnce(s *subscriber) error {
 	return b.noMoreCauses(s)
 }
 
+// pollInterval is the pause between two attempts where a bus sends no notification.
+const pollInterval = time.Millisecond
+
 // awaitUnavailable waits until the bus knows no daemon for onlyInstance.
 func (b *busTest) awaitUnavailable() error {
-	for begin := time.Now(); ; runtime.Gosched() {
+	for begin := time.Now(); ; time.Sleep(pollInterval) {
 		err := b.ping(onlyInstance)
 		if errors.Is(err, ErrPlatformNotAvailable) {
 			return nil
