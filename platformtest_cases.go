@@ -126,8 +126,8 @@ func passesArguments(method, name string, r rule, requests ...request) conforman
 
 // passesOddArguments returns the case of a string that is not UTF-8.
 func passesOddArguments(method string, odd request) conformanceCase {
+	odd.method = method
 	return conformanceCase{method + "/passes on or refuses what is not UTF-8", ruleStrings, func(pt *platformTest) error {
-		odd.method = method
 		if a, err := pt.reaches(odd); err != nil && a.err == nil {
 			return err
 		}
