@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 )
 
@@ -170,11 +169,7 @@ func withError(failure, err error) error {
 	if failure == nil || err == nil {
 		return failure
 	}
-	text := err.Error()
-	if len(text) > showWhole {
-		text = strings.ToValidUTF8(text[:showWhole], "") + "…"
-	}
-	return fmt.Errorf("%w\nthe call returned the error: %s", failure, text)
+	return fmt.Errorf("%w\nthe call returned the error: %s", failure, shorten(textOf(err), showWhole))
 }
 
 // returns has the platform answer the call with want, which must arrive.

@@ -203,6 +203,10 @@ func TestBatteryShowsTheCallsError(t *testing.T) {
 	})
 	err := caseNamed("Sync/passes on 10,000 entries").run(refuses, BatteryOptions{})
 	assert.ErrorContains(t, err, "the call returned the error: "+assert.AnError.Error())
+
+	nilPointer := intercept(func(Platform, request) answer { return answer{err: (*FatalError)(nil)} })
+	err = caseNamed("Ping/reaches the platform").run(nilPointer, BatteryOptions{})
+	assert.ErrorContains(t, err, "the call returned the error: no cause given", "its method Error would panic")
 }
 
 // What the contract leaves open must pass.
