@@ -228,3 +228,45 @@ type answeredCall struct {
 	request
 	a answer
 }
+
+// A startedCall is a call in progress.
+type startedCall struct {
+	request
+	returned chan answer
+}
+
+// start makes a call on p in a goroutine, which ends with the call.
+func start(p Platform, r request) startedCall {
+	call := startedCall{r, make(chan answer, 1)}
+	go func() {
+		a := answer{err: errExited}
+		defer func() { call.returned <- a }()
+		defer recoverInto(&a.err)
+		a = r.send(p)
+	}()
+	return call
+}
+
+// arrival waits until the far end holds the call, and lets pass what a transport asks for
+// itself.
+func (p *progress) arrival(held <-chan heldCall, call startedCall) (heldCall, error) {
+	p.setStep("%s, before it reached the platform,", call.method)
+	for {
+		select {
+		case h := <-held:
+			if h.sameAs(call.request) {
+				return h, nil
+			}
+			close(h.pass)
+		case a := <-call.returned:
+			return heldCall{}, withError(fmt.Errorf("%s returned, and had not reached the platform", call.method), a.err)
+		}
+	}
+}
+
+// end has the far end answer a held call, and waits for the call to return the answer.
+func (pt *platformTest) end(h heldCall, call startedCall, with answer) error {
+	pt.setStep("%s, which the platform has answered,", call.method)
+	h.answer <- with
+	return (<-call.returned).diff(call.request, with)
+}
