@@ -200,6 +200,9 @@ func brokenErrors() []brokenTransport {
 			}
 			return err
 		}},
+		{"finds entries where there are none", "keeps a plain error plain", "in which errors.As finds a SyncError", func(err error) error {
+			return &decodedError{err.Error(), []error{SyncError{}}}
+		}},
 		{"does not know flux.ServerException", "keeps other helpful errors", "flux.ServerException", func(err error) error {
 			if _, ok := err.(flux.ServerException); ok {
 				return anyClusterError(err)

@@ -176,11 +176,11 @@ func (b *busTest) awaitUnavailable() error {
 
 // unavailable returns nil if err, which a call returned, reports that no daemon is connected.
 func unavailable(call string, err error) error {
-	var helpful flux.HelpfulError
+	_, helpful := errors.AsType[flux.HelpfulError](err)
 	switch {
 	case !errors.Is(err, ErrPlatformNotAvailable):
 		return mismatch(call+", with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable", err, ErrPlatformNotAvailable)
-	case !errors.As(err, &helpful):
+	case !helpful:
 		return mismatch(call+", with no daemon subscribed, returned an error in which errors.As finds no flux.HelpfulError", err, ErrPlatformNotAvailable)
 	}
 	return nil

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,8 +43,7 @@ func PlatformContractBattery(t *testing.T, open func(t *testing.T) Fixture) {
 	t.Helper()
 	for _, c := range contractCases() {
 		t.Run(c.name, func(t *testing.T) {
-			options := BatteryOptions{Wait: 2 * time.Minute}.before(t.Deadline())
-			if err := c.run(open(t), options); err != nil {
+			if err := c.run(open(t), BatteryOptions{Wait: 2 * time.Minute}.before(t.Deadline())); err != nil {
 				t.Error(err)
 			}
 		})
@@ -92,10 +92,10 @@ var (
 func contractCases() []contractCase {
 	return []contractCase{
 		{"Ping and Version answer", ruleAnswers, func(ct *contractTest) error {
-			return firstOf(ct.succeeds(request{method: "Version"}), ct.succeeds(request{method: "Ping"}))
+			return cmp.Or(ct.succeeds(request{method: "Version"}), ct.succeeds(request{method: "Ping"}))
 		}},
 		{"Sync/does nothing for nothing", ruleNil, func(ct *contractTest) error {
-			return firstOf(ct.sync(), ct.sync(SyncAction{ResourceID: "neither"}))
+			return cmp.Or(ct.sync(), ct.sync(SyncAction{ResourceID: "neither"}))
 		}},
 		{"Sync/applies, changes and deletes", ruleSyncs, syncs},
 		{"Sync/deletes before it applies", ruleSyncs, func(ct *contractTest) error {
@@ -198,7 +198,7 @@ func (ct *contractTest) runs(name, image string) error {
 func (ct *contractTest) unchanged(change func() error) error {
 	exported, err := ct.export()
 	before := bytes.Clone(exported)
-	if err := firstOf(err, change()); err != nil {
+	if err := cmp.Or(err, change()); err != nil {
 		return err
 	}
 	after, err := ct.export()

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func syncsTheRest(ct *contractTest) error {
 	if want := []string{"bad", "bad too", "both"}; !slices.Equal(ids, want) {
 		return mismatch("the SyncError has entries for", ids, want)
 	}
-	return firstOf(ct.exports("value-a", true), ct.exports("value-b", true))
+	return cmp.Or(ct.exports("value-a", true), ct.exports("value-b", true))
 }
 
 func syncsAgain(ct *contractTest) error {
@@ -58,7 +59,7 @@ func syncsAgain(ct *contractTest) error {
 }
 
 func listsAll(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+	if err := cmp.Or(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
 		return err
 	}
 	for _, tt := range []struct {
@@ -82,7 +83,7 @@ func listsAll(ct *contractTest) error {
 }
 
 func findsSome(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+	if err := cmp.Or(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
 		return err
 	}
 	a := ct.send(request{method: "SomeServices", ids: []flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web")}})
@@ -116,7 +117,7 @@ func rollsOut(ct *contractTest) error {
 }
 
 func appliesTheRest(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:1")); err != nil {
+	if err := cmp.Or(ct.service("web", "image:1"), ct.service("db", "image:1")); err != nil {
 		return err
 	}
 	_, next := ct.Service("web", "image:2")
@@ -151,7 +152,7 @@ func syncsItsExport(ct *contractTest) error {
 		return err
 	}
 	data, err := ct.export()
-	return firstOf(err, ct.unchanged(func() error { return ct.sync(SyncAction{ResourceID: "export", Apply: data}) }))
+	return cmp.Or(err, ct.unchanged(func() error { return ct.sync(SyncAction{ResourceID: "export", Apply: data}) }))
 }
 
 func leavesArguments(ct *contractTest) error {
@@ -227,7 +228,7 @@ func refusesEnded(ct *contractTest) error {
 	view := WithContext(ctx, ct.Platform)
 	ct.setStep("calls whose context has ended")
 	_, err := view.AllServices("", nil)
-	return firstOf(
+	return cmp.Or(
 		diffCause("AllServices", err, cause),
 		diffCause("Sync", view.Sync(SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: ct.Object("one", "value-a")}}}), cause),
 		ct.exports("value-a", false),

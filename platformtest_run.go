@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -103,17 +104,7 @@ func concurrently(n int, f func(i int) error) error {
 		})
 	}
 	all.Wait()
-	return firstOf(errs...)
-}
-
-// firstOf returns the first error that is not nil.
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...)
 }
 
 // firstError runs the checks in order and returns the first failure.
