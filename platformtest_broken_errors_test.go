@@ -237,20 +237,19 @@ func brokenErrors() []brokenTransport {
 		entry := func(r rule, name, in string, says string, change func(id string, err error) (string, error)) {
 			rows = append(rows, brokenTransport{r, name + " of " + method, method + "/" + in, changeEntries(change), []string{method, says}, 0, false})
 		}
-		dropped := errors.New("dropped")
 		same := func(err error) func(string, error) (string, error) {
 			return func(id string, _ error) (string, error) { return id, err }
 		}
 		entry(ruleEntries, "gives each entry the same text", "reports a single failure", `"default/web":"failed"`, same(errors.New("failed")))
 		entry(ruleEntries, "loses an entry without an ID", "reports every failure", "holding", func(id string, err error) (string, error) {
 			if id == "" {
-				return "", dropped
+				return "", errDropped
 			}
 			return id, err
 		})
 		entry(ruleEntries, "loses an entry without a text", "reports every failure", "holding", func(id string, err error) (string, error) {
 			if err != nil && err.Error() == "" {
-				return "", dropped
+				return "", errDropped
 			}
 			return id, err
 		})
@@ -276,7 +275,7 @@ func brokenErrors() []brokenTransport {
 		once := map[string]bool{}
 		entry(ruleEntries, "keeps one entry for each text", "reports every failure", "holding", func(id string, err error) (string, error) {
 			if once[err.Error()] {
-				return "", dropped
+				return "", errDropped
 			}
 			once[err.Error()] = true
 			return id, err
@@ -293,7 +292,7 @@ func brokenErrors() []brokenTransport {
 		n := 0
 		entry(ruleSize, "sends 9999 failures at most", "reports 10,000 failures", "holding", func(id string, err error) (string, error) {
 			if n++; n > 9999 {
-				return "", dropped
+				return "", errDropped
 			}
 			return id, err
 		})
@@ -356,28 +355,29 @@ func helpIn(err error) string {
 	return ""
 }
 
+// errDropped stands for an entry that is lost.
+var errDropped = errors.New("dropped")
+
 // changeEntries changes each entry of an ApplyError or SyncError, and drops those that
-// become the text "dropped".
+// become errDropped.
 func changeEntries(change func(id string, err error) (string, error)) func(Platform) Platform {
 	return changeErrors(func(err error) error {
 		switch e := err.(type) {
 		case ApplyError:
-			changed := ApplyError{}
-			for id, err := range e {
-				if to, err := change(string(id), err); err == nil || err.Error() != "dropped" {
-					changed[flux.ServiceID(to)] = err
-				}
-			}
-			return changed
+			return changedEntries(e, change)
 		case SyncError:
-			changed := SyncError{}
-			for id, err := range e {
-				if to, err := change(id, err); err == nil || err.Error() != "dropped" {
-					changed[to] = err
-				}
-			}
-			return changed
+			return changedEntries(e, change)
 		}
 		return err
 	})
+}
+
+func changedEntries[E ~map[ID]error, ID ~string](entries E, change func(string, error) (string, error)) E {
+	changed := E{}
+	for id, err := range entries {
+		if to, err := change(string(id), err); !errors.Is(err, errDropped) {
+			changed[ID(to)] = err
+		}
+	}
+	return changed
 }
