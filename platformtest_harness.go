@@ -182,12 +182,12 @@ func (pt *platformTest) returns(r request, want answer) error {
 type heldCall struct {
 	request
 	answer chan answer   // has room for the one answer
-	pass   chan struct{} // closed in place of an answer, for a call that is not the battery's
+	pass   chan struct{} // closed in place of an answer, for a call that the transport makes by itself
 }
 
-// hold has the far end hold calls for which which returns true, and send them to the channel
-// returned. Others are answered by echo, and those that repeat a call which has been answered
-// get its answer. A held call also ends with its context, and with the case.
+// hold has the far end hold the calls that which selects, and send them to the channel
+// returned. Others are answered by echo. A call that repeats one which has been answered gets
+// the same answer. A held call also ends with its context, and with the case.
 func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 	held := make(chan heldCall, 1024)
 	var mu sync.Mutex
@@ -247,8 +247,8 @@ func start(p Platform, r request) startedCall {
 	return call
 }
 
-// arrival waits until the far end holds the call, and lets pass what a transport asks for
-// itself.
+// arrival waits until the far end holds the call. Calls that the transport makes by itself
+// are answered with nothing.
 func (p *progress) arrival(held <-chan heldCall, call startedCall) (heldCall, error) {
 	p.setStep("%s, before it reached the platform,", call.method)
 	for {

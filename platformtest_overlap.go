@@ -167,8 +167,8 @@ func holdsUpNoOther(pt *platformTest, method string) error {
 	return nil
 }
 
-// keepsWhatIsRead holds a call, and makes others of the same size meanwhile: at the far end
-// its arguments must not change before it has ended.
+// keepsWhatIsRead holds a call, and makes others of the same size meanwhile: the arguments
+// that the far end received must not change before the call has ended.
 func keepsWhatIsRead(pt *platformTest, method string) error {
 	want := sampleRequest(method)
 	held := pt.far.hold(func(r request) bool { return r.sameAs(want) })
