@@ -226,7 +226,7 @@ func callCases() []conformanceCase {
 		}
 		cases = append(cases, answersAnew(method), keepsAnswers(method))
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		cases = append(cases, keepsArguments(method))
 	}
 	for _, method := range []string{"AllServices", "SomeServices", "Export"} {

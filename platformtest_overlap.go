@@ -47,7 +47,7 @@ func overlapCases() []conformanceCase {
 			return holdsUpNoOther(pt, method)
 		}})
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		cases = append(cases, conformanceCase{"Overlap/keeps the arguments of " + method, ruleCaller, func(pt *platformTest) error {
 			return keepsWhatIsRead(pt, method)
 		}})
@@ -61,7 +61,7 @@ func endsInReverse(pt *platformTest) error {
 	var calls []startedCall
 	var there []heldCall
 	for i := range 256 {
-		call := start(pt.p, numberedRequest([]string{"AllServices", "SomeServices", "Apply", "Sync"}[i%4], i))
+		call := start(pt.p, numberedRequest(withArguments[i%4], i))
 		h, err := pt.arrival(held, call)
 		if err != nil {
 			return err

@@ -33,7 +33,10 @@ type answer struct {
 }
 
 // methods are those of Platform; those that write change the cluster.
-var methods = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
+var (
+	methods       = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
+	withArguments = []string{"AllServices", "SomeServices", "Apply", "Sync"}
+)
 
 func writes(method string) bool { return method == "Apply" || method == "Sync" }
 
