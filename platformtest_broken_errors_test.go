@@ -111,7 +111,6 @@ func brokenErrors() []brokenTransport {
 		}), []string{"does errors.Is find", "got false"}, 0, false})
 	}
 
-	// What does a transport recognise that looks for FatalError by itself?
 	loses := func(form string, found func(error) bool) brokenTransport {
 		return brokenTransport{ruleFatal, "does not find a FatalError that is " + form, "FatalError/" + form, changeErrors(func(err error) error {
 			if found(err) {
@@ -120,20 +119,9 @@ func brokenErrors() []brokenTransport {
 			return errors.New(textOf(err))
 		}), []string{"AsFatal finds no FatalError"}, 0, false}
 	}
-	bare := func(err error) bool { _, ok := err.(FatalError); return ok }
-	byValue := func(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
-	chain := func(err error) bool { // goes through chains, and not through trees
-		for ; err != nil; err = errors.Unwrap(err) {
-			switch err.(type) {
-			case FatalError, *FatalError:
-				return true
-			}
-		}
-		return false
-	}
 	rows = append(rows,
-		loses("wrapped", bare), loses("in ClusterError", bare), loses("pointer", byValue),
-		loses("pointer wrapped", byValue), loses("joined", chain), loses("in an entry", chain),
+		loses("wrapped", isBareFatal), loses("in ClusterError", isBareFatal), loses("pointer", isFatalByValue),
+		loses("pointer wrapped", isFatalByValue), loses("joined", isFatalInChain), loses("in an entry", isFatalInChain),
 		loses("bare", func(error) bool { return false }),
 	)
 
@@ -340,6 +328,23 @@ func brokenErrors() []brokenTransport {
 		)
 	}
 	return rows
+}
+
+// These are ways to look for a FatalError that miss some, which AsFatal finds.
+
+func isBareFatal(err error) bool { _, ok := err.(FatalError); return ok }
+
+func isFatalByValue(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
+
+// isFatalInChain does not look into errors with several causes.
+func isFatalInChain(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		switch err.(type) {
+		case FatalError, *FatalError:
+			return true
+		}
+	}
+	return false
 }
 
 // asPlainText returns the error of a transport that sends only the text.
