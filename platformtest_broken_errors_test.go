@@ -3,7 +3,6 @@ package platform
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/platformbus/platform/flux"
@@ -112,7 +111,6 @@ func brokenErrors() []brokenTransport {
 		}), []string{"does errors.Is find", "got false"}, 0, false})
 	}
 
-	// What does a transport recognise that looks for FatalError by itself?
 	loses := func(form string, found func(error) bool) brokenTransport {
 		return brokenTransport{ruleFatal, "does not find a FatalError that is " + form, "FatalError/" + form, changeErrors(func(err error) error {
 			if found(err) {
@@ -121,20 +119,9 @@ func brokenErrors() []brokenTransport {
 			return errors.New(textOf(err))
 		}), []string{"AsFatal finds no FatalError"}, 0, false}
 	}
-	bare := func(err error) bool { _, ok := err.(FatalError); return ok }
-	byValue := func(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
-	chain := func(err error) bool { // goes through chains, and not through trees
-		for ; err != nil; err = errors.Unwrap(err) {
-			switch err.(type) {
-			case FatalError, *FatalError:
-				return true
-			}
-		}
-		return false
-	}
 	rows = append(rows,
-		loses("wrapped", bare), loses("in ClusterError", bare), loses("pointer", byValue),
-		loses("pointer wrapped", byValue), loses("joined", chain), loses("in an entry", chain),
+		loses("wrapped", isBareFatal), loses("in ClusterError", isBareFatal), loses("pointer", isFatalByValue),
+		loses("pointer wrapped", isFatalByValue), loses("joined", isFatalInChain), loses("in an entry", isFatalInChain),
 		loses("bare", func(error) bool { return false }),
 	)
 
@@ -201,6 +188,9 @@ func brokenErrors() []brokenTransport {
 			}
 			return err
 		}},
+		{"finds entries where there are none", "keeps a plain error plain", "in which errors.As finds a SyncError", func(err error) error {
+			return &decodedError{err.Error(), []error{SyncError{}}}
+		}},
 		{"does not know flux.ServerException", "keeps other helpful errors", "flux.ServerException", func(err error) error {
 			if _, ok := err.(flux.ServerException); ok {
 				return anyClusterError(err)
@@ -235,20 +225,19 @@ func brokenErrors() []brokenTransport {
 		entry := func(r rule, name, in string, says string, change func(id string, err error) (string, error)) {
 			rows = append(rows, brokenTransport{r, name + " of " + method, method + "/" + in, changeEntries(change), []string{method, says}, 0, false})
 		}
-		dropped := errors.New("dropped")
 		same := func(err error) func(string, error) (string, error) {
 			return func(id string, _ error) (string, error) { return id, err }
 		}
 		entry(ruleEntries, "gives each entry the same text", "reports a single failure", `"default/web":"failed"`, same(errors.New("failed")))
 		entry(ruleEntries, "loses an entry without an ID", "reports every failure", "holding", func(id string, err error) (string, error) {
 			if id == "" {
-				return "", dropped
+				return "", errDropped
 			}
 			return id, err
 		})
 		entry(ruleEntries, "loses an entry without a text", "reports every failure", "holding", func(id string, err error) (string, error) {
 			if err != nil && err.Error() == "" {
-				return "", dropped
+				return "", errDropped
 			}
 			return id, err
 		})
@@ -274,7 +263,7 @@ func brokenErrors() []brokenTransport {
 		once := map[string]bool{}
 		entry(ruleEntries, "keeps one entry for each text", "reports every failure", "holding", func(id string, err error) (string, error) {
 			if once[err.Error()] {
-				return "", dropped
+				return "", errDropped
 			}
 			once[err.Error()] = true
 			return id, err
@@ -291,7 +280,7 @@ func brokenErrors() []brokenTransport {
 		n := 0
 		entry(ruleSize, "sends 9999 failures at most", "reports 10,000 failures", "holding", func(id string, err error) (string, error) {
 			if n++; n > 9999 {
-				return "", dropped
+				return "", errDropped
 			}
 			return id, err
 		})
@@ -302,13 +291,9 @@ func brokenErrors() []brokenTransport {
 			brokenTransport{ruleEntries, "adds a summary to the entries of " + method, method + "/reports a single failure", changeErrors(func(err error) error {
 				switch e := err.(type) {
 				case ApplyError:
-					e = maps.Clone(e)
 					e["all"] = errors.New("1 failed")
-					return e
 				case SyncError:
-					e = maps.Clone(e)
 					e["all"] = errors.New("1 failed")
-					return e
 				}
 				return err
 			}), []string{`map["all":"1 failed" "default/web":"the disk is full"]`}, 0, false},
@@ -345,6 +330,23 @@ func brokenErrors() []brokenTransport {
 	return rows
 }
 
+// These are ways to look for a FatalError that miss some, which AsFatal finds.
+
+func isBareFatal(err error) bool { _, ok := err.(FatalError); return ok }
+
+func isFatalByValue(err error) bool { _, ok := errors.AsType[FatalError](err); return ok }
+
+// isFatalInChain does not look into errors with several causes.
+func isFatalInChain(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		switch err.(type) {
+		case FatalError, *FatalError:
+			return true
+		}
+	}
+	return false
+}
+
 // asPlainText returns the error of a transport that sends only the text.
 func asPlainText(err error) error { return errors.New(textOf(err)) }
 
@@ -358,28 +360,29 @@ func helpIn(err error) string {
 	return ""
 }
 
+// errDropped stands for an entry that is lost.
+var errDropped = errors.New("dropped")
+
 // changeEntries changes each entry of an ApplyError or SyncError, and drops those that
-// become the text "dropped".
+// become errDropped.
 func changeEntries(change func(id string, err error) (string, error)) func(Platform) Platform {
 	return changeErrors(func(err error) error {
 		switch e := err.(type) {
 		case ApplyError:
-			changed := ApplyError{}
-			for id, err := range e {
-				if to, err := change(string(id), err); err == nil || err.Error() != "dropped" {
-					changed[flux.ServiceID(to)] = err
-				}
-			}
-			return changed
+			return changedEntries(e, change)
 		case SyncError:
-			changed := SyncError{}
-			for id, err := range e {
-				if to, err := change(id, err); err == nil || err.Error() != "dropped" {
-					changed[to] = err
-				}
-			}
-			return changed
+			return changedEntries(e, change)
 		}
 		return err
 	})
+}
+
+func changedEntries[E ~map[ID]error, ID ~string](entries E, change func(string, error) (string, error)) E {
+	changed := E{}
+	for id, err := range entries {
+		if to, err := change(string(id), err); !errors.Is(err, errDropped) {
+			changed[ID(to)] = err
+		}
+	}
+	return changed
 }

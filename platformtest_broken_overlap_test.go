@@ -48,7 +48,7 @@ func brokenMemory() []brokenTransport {
 				return a
 			}), []string{"Sync left its arguments as", `{ResourceID:"" Delete:nil Apply:nil}`}, 0, false},
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		rows = append(rows, brokenTransport{ruleCaller, "writes to the arguments of an earlier " + method, method + "/leaves its arguments alone", func(mock Platform) Platform {
 			var earlier request
 			return &adapter{func(r request) answer {
@@ -334,7 +334,7 @@ func brokenOverlap() []brokenTransport {
 			return a
 		}), []string{"the number of times that a slow Apply was made", "got 2"}, 0, false},
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		rows = append(rows, brokenTransport{ruleConcurrent, "mixes answers of " + method + " up", "Overlap/gives each of 64 concurrent calls its own answer", onlyFor(method, func(mock Platform) Platform {
 			var mu sync.Mutex
 			var last *answer
@@ -425,6 +425,11 @@ func brokenContexts() []brokenTransport {
 	}
 	endedIn := "WithContext/refuses Sync once the context has ended"
 	return append(rows,
+		brokenTransport{ruleView, "has a view that forgets the status, in place", "WithContext/passes on AllServices", func(mock Platform) Platform {
+			return viewer{mock, func(context.Context) Platform {
+				return changeServices(func(s *Service) { s.Status = "" })(mock)
+			}}
+		}, []string{"AllServices returned the services", `Status:""`}, 0, false},
 		brokenTransport{ruleView, "has a view for one call", "WithContext/passes on Sync", func(mock Platform) Platform {
 			return viewer{mock, func(context.Context) Platform {
 				closed := false

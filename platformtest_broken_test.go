@@ -211,7 +211,7 @@ func brokenArguments() []brokenTransport {
 			}
 		}), []string{"Sync reached the platform with arguments"}, 0, false})
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		rows = append(rows, brokenTransport{ruleStrings, "loses its connection for " + method + " to a string that is not UTF-8", method + "/passes on or refuses what is not UTF-8",
 			func(mock Platform) Platform {
 				lost := false

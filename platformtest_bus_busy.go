@@ -157,8 +157,8 @@ func busyPing(b *busTest) error {
 	held := s.far.hold(func(r request) bool { return r.method == "Ping" })
 	defer s.far.close()
 	b.add(s)
-	go func() { _ = b.bus.Ping(onlyInstance) }() // ends with the case
-	if _, err := within(b, "the bus's Ping did not reach the platform", held); err != nil {
+	ping := &adapter{func(request) answer { return answer{err: b.bus.Ping(onlyInstance)} }}
+	if _, err := b.arrival(held, start(ping, request{method: "Ping"})); err != nil {
 		return err
 	}
 	b.setStep("a call during a Ping")

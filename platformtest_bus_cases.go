@@ -105,7 +105,7 @@ func refusesNilPlatform(b *busTest) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(cause.Error(), "nil") {
+	if !strings.Contains(textOf(cause), "nil") {
 		return fmt.Errorf("the cause does not say that the Platform is nil: %s", show(cause))
 	}
 	return firstError(

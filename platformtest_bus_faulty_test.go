@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -41,19 +38,13 @@ type faults struct {
 	firstWins      bool // refuses the newer subscription
 	keepsBoth      bool // ends no subscription
 	cuts           bool // ends the calls of a kicked subscription
-	bareFatal      bool // recognises only a FatalError that is not wrapped
-	noPointers     bool // recognises a FatalError by value, but not a pointer
 	syncFatal      bool // recognises a FatalError only from Sync
 	ignoresPing    bool // does not recognise a FatalError in its own Ping
-	anyErrorEnds   bool
 	fatalEndsNewer bool // a FatalError ends whichever subscription is current
 	fatalRepeats   bool // each FatalError is sent to the subscriber
 	swallowsFatal  bool // the caller gets another error
 	staysAfterDead bool // a subscription that has ended is still used
 	plainCause     bool // the subscriber receives only the text
-	trims          bool // trims spaces around IDs
-	folds          bool // ignores the case of IDs
-	truncates      bool // truncates IDs to 1 KiB less one
 	sharedKick     bool // ends the subscriptions of all instances
 	sharedDeath    bool // a FatalError ends the subscriptions of all instances
 
@@ -72,13 +63,8 @@ type faults struct {
 	oneSender      bool   // sends causes in turn, one after the other
 	drains         bool   // sends the cause after the calls in progress have ended
 	late           bool   // a subscription takes effect with the next Ping of the bus
-	noTrees        bool   // looks for a FatalError in a chain of causes only
 	cachesPing     bool   // Ping answers from memory
 	plainPing      bool   // the error of Ping is a text
-	cutsAtNUL      bool   // IDs are C strings
-	cleans         bool   // IDs are paths
-	unescapes      bool   // IDs are URL-encoded
-	unicode        bool   // IDs lose their accents
 	pinsMethod     string // calls of this method go to the first platform
 	presentFor     string // without a daemon this method succeeds
 	ignoresFatalOf string // does not look at what this method returns
@@ -96,14 +82,15 @@ type faults struct {
 	pingLocksCalls  bool                               // a call waits for the Pings of the bus
 	switchesLate    bool                               // a kick takes effect when the older daemon is idle
 	losesIDs        bool                               // SomeServices asks for nothing
-	panics          bool                               // Sync panics
+	panicsAt        string                             // calls of this method panic
 	nilPanics       string                             // sends to a channel that is nil after this
 	atMost          int                                // the number of instances; further ones are lost
 	calls           int                                // the number of calls that are served at a time
 	matches         func(inst, id string) bool         // whether an ID stands for another
 	keys            func(id string) string             // IDs that are the same after this are the same
 	loses           func(id string) bool               // subscriptions of these IDs are lost
-	endsAt          func(error) bool                   // errors that end a subscription
+	finds           func(error) bool                   // errors that are recognised as a FatalError
+	endsAt          func(error) bool                   // further errors that end a subscription
 	forgets         func(ended, other *faultySub) bool // subscriptions that are lost when one ends
 }
 
@@ -155,32 +142,10 @@ func newFaultyBus(t *testing.T, f faults) *faultyBus {
 }
 
 func (b *faultyBus) key(inst flux.InstanceID) flux.InstanceID {
-	if b.trims {
-		inst = flux.InstanceID(strings.TrimSpace(string(inst)))
+	if b.keys == nil {
+		return inst
 	}
-	if b.folds {
-		inst = flux.InstanceID(strings.ToLower(string(inst)))
-	}
-	if b.truncates {
-		inst = inst[:min(len(inst), 1023)]
-	}
-	if b.cutsAtNUL {
-		before, _, _ := strings.Cut(string(inst), "\x00")
-		inst = flux.InstanceID(before)
-	}
-	if b.cleans && inst != "" {
-		inst = flux.InstanceID(strings.TrimPrefix(path.Clean("/"+string(inst)), "/"))
-	}
-	if plain, err := url.QueryUnescape(string(inst)); b.unescapes && err == nil {
-		inst = flux.InstanceID(plain)
-	}
-	if b.keys != nil {
-		inst = flux.InstanceID(b.keys(string(inst)))
-	}
-	if b.unicode {
-		inst = flux.InstanceID(strings.NewReplacer("ü", "u", "u\u0308", "u").Replace(string(inst)))
-	}
-	return inst
+	return flux.InstanceID(b.keys(string(inst)))
 }
 
 func (b *faultyBus) find(inst flux.InstanceID) *faultySub {
@@ -292,8 +257,8 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	if b.losesIDs {
 		r.ids = nil
 	}
-	if b.panics && r.method == "Sync" {
-		panic("Sync")
+	if r.method == b.panicsAt {
+		panic(r.method)
 	}
 	if b.locksInstance || b.locksAll {
 		busy := b.lockOf(inst)
@@ -325,23 +290,11 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 		a = r.send(s.p)
 	}
 	_, fatal := AsFatal(a.err)
-	if b.bareFatal {
-		_, fatal = a.err.(FatalError)
-	}
-	if b.noPointers {
-		_, fatal = errors.AsType[FatalError](a.err)
-	}
-	if b.noTrees {
-		fatal = false
-		for err := a.err; err != nil && !fatal; err = errors.Unwrap(err) {
-			switch err.(type) {
-			case FatalError, *FatalError:
-				fatal = true
-			}
-		}
+	if b.finds != nil {
+		fatal = b.finds(a.err)
 	}
 	fatal = fatal && r.method != b.ignoresFatalOf
-	fatal = fatal && (r.method == "Sync" || !b.syncFatal) || b.anyErrorEnds && a.err != nil
+	fatal = fatal && (r.method == "Sync" || !b.syncFatal)
 	fatal = fatal || b.endsAt != nil && a.err != nil && b.endsAt(a.err)
 	if fatal {
 		b.endFatal(inst, s, a.err)

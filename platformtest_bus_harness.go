@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/platformbus/platform/flux"
@@ -18,10 +17,20 @@ const (
 // through returns a wrap in which a Platform is reached through the bus.
 func through(bus MessageBus) func(Platform) Platform {
 	return func(mock Platform) Platform {
-		handle, _ := bus.Connect("battery") // which has cases of its own
+		handle := connect(bus, "battery")
 		bus.Subscribe("battery", mock, make(chan error, 1))
 		return handle
 	}
+}
+
+// connect returns a handle. If there is none, each call on what it returns fails with the
+// reason.
+func connect(bus MessageBus, inst flux.InstanceID) Platform {
+	handle, err := bus.Connect(inst)
+	if err != nil {
+		return &adapter{func(request) answer { return answer{err: fmt.Errorf("Connect: %w", err)} }}
+	}
+	return handle
 }
 
 // A busCase checks one rule of the contract of MessageBus.
@@ -84,15 +93,10 @@ func (b *busTest) add(s *subscriber) *subscriber {
 	return s
 }
 
-// connect returns a handle. If there is none, each call on what it returns fails with the
-// reason.
+// connect returns a handle, see connect.
 func (b *busTest) connect(inst flux.InstanceID) Platform {
 	b.setStep("Connect(%q)", excerptOf(inst))
-	handle, err := b.bus.Connect(inst)
-	if err != nil {
-		return &adapter{func(request) answer { return answer{err: fmt.Errorf("Connect: %w", err)} }}
-	}
-	return handle
+	return connect(b.bus, inst)
 }
 
 // ping pings the instance.
@@ -154,9 +158,12 @@ func (b *busTest) endsOnce(s *subscriber) error {
 	return b.noMoreCauses(s)
 }
 
+// pollInterval is the pause between two attempts where a bus sends no notification.
+const pollInterval = time.Millisecond
+
 // awaitUnavailable waits until the bus knows no daemon for onlyInstance.
 func (b *busTest) awaitUnavailable() error {
-	for begin := time.Now(); ; runtime.Gosched() {
+	for begin := time.Now(); ; time.Sleep(pollInterval) {
 		err := b.ping(onlyInstance)
 		if errors.Is(err, ErrPlatformNotAvailable) {
 			return nil
@@ -169,11 +176,11 @@ func (b *busTest) awaitUnavailable() error {
 
 // unavailable returns nil if err, which a call returned, reports that no daemon is connected.
 func unavailable(call string, err error) error {
-	var helpful flux.HelpfulError
+	_, helpful := errors.AsType[flux.HelpfulError](err)
 	switch {
 	case !errors.Is(err, ErrPlatformNotAvailable):
 		return mismatch(call+", with no daemon subscribed, returned an error that does not match ErrPlatformNotAvailable", err, ErrPlatformNotAvailable)
-	case !errors.As(err, &helpful):
+	case !helpful:
 		return mismatch(call+", with no daemon subscribed, returned an error in which errors.As finds no flux.HelpfulError", err, ErrPlatformNotAvailable)
 	}
 	return nil
@@ -186,51 +193,32 @@ const callsInFlight = 4
 
 // heldCalls are calls of Sync that block at one daemon.
 type heldCalls struct {
-	s        *subscriber
-	held     []heldCall
-	returned chan error // receives the error of each call
+	s       *subscriber
+	held    []heldCall
+	started []startedCall
 }
 
-// hold subscribes a daemon and calls its Sync, which blocks. The caller must release the
-// calls.
+// hold subscribes a daemon and calls its Sync, which blocks. The caller must close the far
+// end of the daemon.
 func (b *busTest) hold(inst flux.InstanceID, handle Platform) (*heldCalls, error) {
-	h := &heldCalls{s: newSubscriber(inst, "older"), returned: make(chan error, callsInFlight)}
+	h := &heldCalls{s: newSubscriber(inst, "older")}
 	there := h.s.far.hold(func(r request) bool { return r.method == "Sync" })
 	b.add(h.s)
 	for range callsInFlight {
-		go func() { // ends with the call, which release ends
-			failed := errExited
-			defer func() { h.returned <- failed }()
-			defer recoverInto(&failed)
-			failed = sampleRequest("Sync").send(handle).err
-		}()
-	}
-	for range callsInFlight {
-		call, err := within(b, "no call reached the platform", there)
+		call := start(handle, sampleRequest("Sync"))
+		held, err := b.arrival(there, call)
 		if err != nil {
 			h.s.far.close()
 			return nil, err
 		}
-		h.held = append(h.held, call)
+		h.started, h.held = append(h.started, call), append(h.held, held)
 	}
 	return h, nil
 }
 
-// release has the calls answered.
+// release has the platform answer the calls with err.
 func (h *heldCalls) release(err error) {
 	for _, call := range h.held {
 		call.answer <- answer{err: err}
-	}
-}
-
-// within receives a value. If none arrives within the wait, the error begins with failure.
-func within[T any](b *busTest, failure string, c <-chan T) (v T, err error) {
-	timer := time.NewTimer(b.Wait)
-	defer timer.Stop()
-	select {
-	case v = <-c:
-		return v, nil
-	case <-timer.C:
-		return v, fmt.Errorf("%s within %v", failure, b.Wait)
 	}
 }

@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -22,10 +21,10 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 		require.NotContains(t, byName, c.name, "names tell cases apart")
 		byName[c.name] = c
 	}
-	named := map[string]bool{}
+	named, failed := map[string]bool{}, map[string]bool{}
 	for _, bus := range brokenBuses() {
 		require.False(t, named[bus.name], "two buses are called %q", bus.name)
-		named[bus.name] = true
+		named[bus.name], failed[bus.in] = true, true
 		t.Run(bus.name, func(t *testing.T) {
 			t.Parallel() // many wait until a limit passes
 			c, ok := byName[bus.in]
@@ -39,8 +38,15 @@ func TestBusBatteryFailsBrokenBuses(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, len(named), 75)
 	for name := range byName {
-		assert.True(t, slices.ContainsFunc(brokenBuses(), func(b brokenBus) bool { return b.in == name }), "no broken bus fails %q", name)
+		assert.True(t, failed[name], "no broken bus fails %q", name)
 	}
+}
+
+// Without a handle, the cases of a Platform say why there is none.
+func TestBusBatteryNamesAFailureToConnect(t *testing.T) {
+	bus := newFaultyBus(t, faults{connectFails: true})
+	err := caseNamed("Ping/reaches the platform").run(through(bus), BatteryOptions{})
+	assert.ErrorContains(t, err, "the call returned the error: Connect: not connected")
 }
 
 // Without faults the bus passes: the battery finds the faults, not the bus.

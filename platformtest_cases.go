@@ -48,6 +48,9 @@ var everyByte = func() []byte {
 	return all
 }()
 
+// largeBytes returns a definition, or an export.
+func largeBytes() []byte { return bytes.Repeat(everyByte, large/len(everyByte)+1) }
+
 // oddStrings are valid UTF-8, and what encodings, file names, URLs and SQL trip over.
 var oddStrings = []string{
 	"", "größe/λ", "u\u0308/ü", " a ", "a\nb", "a\x00b", "\ufeffbom", "\u2028", "\"", "'", "\\u0041", "%2f", "..", "$ref", "<&>",
@@ -88,7 +91,6 @@ func argumentCases() []conformanceCase {
 		manyActions = append(manyActions, SyncAction{ResourceID: name, Delete: ResourceDef("old " + name), Apply: ResourceDef("new " + name)})
 	}
 	manySet.Add(manyIDs)
-	weight := bytes.Repeat(everyByte, large/len(everyByte)+1)
 
 	return []conformanceCase{
 		passesArguments("AllServices", "passes on its arguments", ruleArguments,
@@ -101,8 +103,8 @@ func argumentCases() []conformanceCase {
 		passesArguments("SomeServices", "passes on 10,000 entries", ruleSize, request{ids: manyIDs}),
 		passesArguments("Apply", "passes on 10,000 entries", ruleSize, request{defs: manyDefs}),
 		passesArguments("Sync", "passes on 10,000 entries", ruleSize, request{def: SyncDef{Actions: manyActions}}),
-		passesArguments("Apply", "passes on 4 MiB", ruleSize, request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: weight}}}),
-		passesArguments("Sync", "passes on 4 MiB", ruleSize, request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: weight}}}}),
+		passesArguments("Apply", "passes on 4 MiB", ruleSize, request{defs: []ServiceDefinition{{ServiceID: "a/1", NewDefinition: largeBytes()}}}),
+		passesArguments("Sync", "passes on 4 MiB", ruleSize, request{def: SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: largeBytes()}}}}),
 
 		passesOddArguments("AllServices", request{namespace: "a\xff\xfeb"}),
 		passesOddArguments("SomeServices", request{ids: []flux.ServiceID{"a/\xff"}}),
@@ -126,8 +128,8 @@ func passesArguments(method, name string, r rule, requests ...request) conforman
 
 // passesOddArguments returns the case of a string that is not UTF-8.
 func passesOddArguments(method string, odd request) conformanceCase {
+	odd.method = method
 	return conformanceCase{method + "/passes on or refuses what is not UTF-8", ruleStrings, func(pt *platformTest) error {
-		odd.method = method
 		if a, err := pt.reaches(odd); err != nil && a.err == nil {
 			return err
 		}
@@ -160,7 +162,6 @@ func resultCases() []conformanceCase {
 		s.Status = strings.Repeat("0123456789abcdef", 64)
 		heavy = append(heavy, s)
 	}
-	weight := bytes.Repeat(everyByte, large/len(everyByte)+1)
 	forbidden := errors.New("namespace kube-system: forbidden")
 
 	var cases []conformanceCase
@@ -174,7 +175,7 @@ func resultCases() []conformanceCase {
 			conformanceCase{method + "/returns or refuses what is not UTF-8", ruleStrings, func(pt *platformTest) error {
 				r := sampleRequest(method)
 				odd := answer{services: []Service{{ID: "a/\xff", Status: "\xff\xfe"}}}
-				pt.far.set(method, odd.clone())
+				pt.far.set(method, odd)
 				if a := pt.send(r); a.err == nil {
 					if err := a.diff(r, odd); err != nil {
 						return err
@@ -189,7 +190,7 @@ func resultCases() []conformanceCase {
 			answer{}, answer{version: " größe \"\\u0041\"\r\n"}),
 		returnsResults("Version", "returns 64 KiB", ruleSize, answer{version: strings.Repeat("0123456789abcdef", 4096)}),
 		returnsResults("Export", "returns every byte", ruleResults, answer{export: everyByte}, answer{}),
-		returnsResults("Export", "returns 4 MiB", ruleSize, answer{export: weight}),
+		returnsResults("Export", "returns 4 MiB", ruleSize, answer{export: largeBytes()}),
 		returnsResults("Export", "keeps a result beside an error", rulePartial,
 			answer{export: everyByte, err: forbidden}),
 	)
@@ -225,7 +226,7 @@ func callCases() []conformanceCase {
 		}
 		cases = append(cases, answersAnew(method), keepsAnswers(method))
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		cases = append(cases, keepsArguments(method))
 	}
 	for _, method := range []string{"AllServices", "SomeServices", "Export"} {
@@ -254,18 +255,11 @@ func writesOnce(method string) conformanceCase {
 
 // answersAnew returns the case in which answers of different sizes and errors alternate.
 func answersAnew(method string) conformanceCase {
-	return conformanceCase{method + "/answers each call anew", ruleLast, func(pt *platformTest) error {
-		long, short := numberedAnswer(method, 1), numberedAnswer(method, 2)
-		for i := range short.services {
-			short.services[i] = Service{ID: short.services[i].ID}
-		}
-		for _, want := range []answer{long, {err: errors.New("boom")}, short, {}} {
-			if err := pt.returns(sampleRequest(method), want); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}
+	long, short := numberedAnswer(method, 1), numberedAnswer(method, 2)
+	for i := range short.services {
+		short.services[i] = Service{ID: short.services[i].ID}
+	}
+	return returnsResults(method, "answers each call anew", ruleLast, long, answer{err: errors.New("boom")}, short, answer{})
 }
 
 // keepsAnswers returns the case in which an answer is looked at again after later calls.

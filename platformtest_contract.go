@@ -2,6 +2,7 @@ package platform
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,8 +43,7 @@ func PlatformContractBattery(t *testing.T, open func(t *testing.T) Fixture) {
 	t.Helper()
 	for _, c := range contractCases() {
 		t.Run(c.name, func(t *testing.T) {
-			options := BatteryOptions{Wait: 2 * time.Minute}.before(t.Deadline())
-			if err := c.run(open(t), options); err != nil {
+			if err := c.run(open(t), BatteryOptions{Wait: 2 * time.Minute}.before(t.Deadline())); err != nil {
 				t.Error(err)
 			}
 		})
@@ -92,11 +92,10 @@ var (
 func contractCases() []contractCase {
 	return []contractCase{
 		{"Ping and Version answer", ruleAnswers, func(ct *contractTest) error {
-			_, err := ct.Platform.Version()
-			return firstOf(mustSucceed("Version", err), mustSucceed("Ping", ct.Platform.Ping()))
+			return cmp.Or(ct.succeeds(request{method: "Version"}), ct.succeeds(request{method: "Ping"}))
 		}},
 		{"Sync/does nothing for nothing", ruleNil, func(ct *contractTest) error {
-			return firstOf(ct.sync(), ct.sync(SyncAction{ResourceID: "neither"}))
+			return cmp.Or(ct.sync(), ct.sync(SyncAction{ResourceID: "neither"}))
 		}},
 		{"Sync/applies, changes and deletes", ruleSyncs, syncs},
 		{"Sync/deletes before it applies", ruleSyncs, func(ct *contractTest) error {
@@ -112,16 +111,15 @@ func contractCases() []contractCase {
 		{"Sync/changes nothing the second time", ruleAgain, syncsAgain},
 		{"AllServices/lists", ruleLists, listsAll},
 		{"AllServices/refuses a namespace that does not exist", ruleNamespace, func(ct *contractTest) error {
-			ct.setStep("AllServices")
-			if services, err := ct.Platform.AllServices(ct.Namespace+"-missing", nil); err == nil {
-				return mismatch("AllServices of a namespace that does not exist returned no error, and the services", services, nil)
+			if a := ct.send(request{method: "AllServices", namespace: ct.Namespace + "-missing"}); a.err == nil {
+				return mismatch("AllServices of a namespace that does not exist returned no error, and the services", a.services, nil)
 			}
 			return nil
 		}},
 		{"SomeServices/finds what exists", ruleLists, findsSome},
 		{"Apply/rolls out", ruleApplies, rollsOut},
 		{"Apply/does nothing for nothing", ruleNil, func(ct *contractTest) error {
-			return mustSucceed("Apply of nothing", ct.Platform.Apply(nil))
+			return mustSucceed("Apply of nothing", ct.send(request{method: "Apply"}).err)
 		}},
 		{"Apply/reports every failure, and does the rest", ruleApplyFails, appliesTheRest},
 		{"Export/is the same for the same state", ruleExports, exportsTheSame},
@@ -140,10 +138,18 @@ func mustSucceed(call string, err error) error {
 	return nil
 }
 
+// send makes the call.
+func (ct *contractTest) send(r request) answer {
+	ct.setStep("%s", r.method)
+	return r.send(ct.Platform)
+}
+
+// succeeds makes the call, which must return no error.
+func (ct *contractTest) succeeds(r request) error { return mustSucceed(r.method, ct.send(r).err) }
+
 // sync has the actions executed, all of which must succeed.
 func (ct *contractTest) sync(actions ...SyncAction) error {
-	ct.setStep("Sync")
-	return mustSucceed("Sync", ct.Platform.Sync(SyncDef{Actions: actions}))
+	return ct.succeeds(request{method: "Sync", def: SyncDef{Actions: actions}})
 }
 
 // service has a service with its pod controller made, and waits for the rollout.
@@ -160,14 +166,12 @@ func (ct *contractTest) service(name, image string) error {
 func (ct *contractTest) id(name string) flux.ServiceID { return flux.MakeServiceID(ct.Namespace, name) }
 
 func (ct *contractTest) apply(defs ...ServiceDefinition) error {
-	ct.setStep("Apply")
-	return mustSucceed("Apply", ct.Platform.Apply(defs))
+	return ct.succeeds(request{method: "Apply", defs: defs})
 }
 
 func (ct *contractTest) export() ([]byte, error) {
-	ct.setStep("Export")
-	data, err := ct.Platform.Export()
-	return data, mustSucceed("Export", err)
+	a := ct.send(request{method: "Export"})
+	return a.export, mustSucceed("Export", a.err)
 }
 
 // exports checks whether the value is in the Export.
@@ -181,21 +185,20 @@ func (ct *contractTest) exports(value string, want bool) error {
 
 // runs checks which image the service has.
 func (ct *contractTest) runs(name, image string) error {
-	ct.setStep("SomeServices")
-	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id(name)})
-	for _, s := range services {
+	a := ct.send(request{method: "SomeServices", ids: []flux.ServiceID{ct.id(name)}})
+	for _, s := range a.services {
 		if len(s.ContainersOrNil()) == 1 && s.ID == ct.id(name) && s.ContainersOrNil()[0].Image == image {
 			return nil
 		}
 	}
-	return withError(mismatch(fmt.Sprintf("SomeServices of %s, whose only container runs %s, returned", ct.id(name), image), services, image), err)
+	return withError(mismatch(fmt.Sprintf("SomeServices of %s, whose only container runs %s, returned", ct.id(name), image), a.services, image), a.err)
 }
 
 // unchanged checks that the Export is the same before and after.
 func (ct *contractTest) unchanged(change func() error) error {
 	exported, err := ct.export()
 	before := bytes.Clone(exported)
-	if err := firstOf(err, change()); err != nil {
+	if err := cmp.Or(err, change()); err != nil {
 		return err
 	}
 	after, err := ct.export()

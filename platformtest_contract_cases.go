@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,14 +28,13 @@ func syncs(ct *contractTest) error {
 }
 
 func syncsTheRest(ct *contractTest) error {
-	ct.setStep("Sync")
-	err := ct.Platform.Sync(SyncDef{Actions: []SyncAction{
+	err := ct.send(request{method: "Sync", def: SyncDef{Actions: []SyncAction{
 		{ResourceID: "bad", Apply: ct.Invalid},
 		{ResourceID: "good", Apply: ct.Object("good", "value-a")},
 		{ResourceID: "both", Apply: ct.Object("both", "value-b")},
 		{ResourceID: "both", Apply: ct.Invalid},
 		{ResourceID: "bad too", Apply: ct.Invalid},
-	}})
+	}}}).err
 	failed, ok := err.(SyncError)
 	if !ok {
 		return mismatch("Sync, some of whose actions fail, returned", err, SyncError{})
@@ -47,7 +47,7 @@ func syncsTheRest(ct *contractTest) error {
 	if want := []string{"bad", "bad too", "both"}; !slices.Equal(ids, want) {
 		return mismatch("the SyncError has entries for", ids, want)
 	}
-	return firstOf(ct.exports("value-a", true), ct.exports("value-b", true))
+	return cmp.Or(ct.exports("value-a", true), ct.exports("value-b", true))
 }
 
 func syncsAgain(ct *contractTest) error {
@@ -59,7 +59,7 @@ func syncsAgain(ct *contractTest) error {
 }
 
 func listsAll(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+	if err := cmp.Or(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
 		return err
 	}
 	for _, tt := range []struct {
@@ -71,12 +71,11 @@ func listsAll(ct *contractTest) error {
 		{ct.Namespace, flux.ServiceIDSet{ct.id("db"): {}}, []flux.ServiceID{ct.id("web")}},
 		{"", flux.ServiceIDSet{ct.id("web"): {}}, []flux.ServiceID{ct.id("db")}},
 	} {
-		ct.setStep("AllServices")
-		services, err := ct.Platform.AllServices(tt.namespace, tt.ignored)
-		if err := mustSucceed("AllServices", err); err != nil {
+		a := ct.send(request{method: "AllServices", namespace: tt.namespace, ignored: tt.ignored})
+		if err := mustSucceed("AllServices", a.err); err != nil {
 			return err
 		}
-		if got := ct.own(services); !slices.Equal(got, tt.want) {
+		if got := ct.own(a.services); !slices.Equal(got, tt.want) {
 			return mismatch(fmt.Sprintf("AllServices(%q, %v) returned, of the namespace, the services", tt.namespace, tt.ignored), got, tt.want)
 		}
 	}
@@ -84,23 +83,21 @@ func listsAll(ct *contractTest) error {
 }
 
 func findsSome(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
+	if err := cmp.Or(ct.service("web", "image:1"), ct.service("db", "image:2")); err != nil {
 		return err
 	}
-	ct.setStep("SomeServices")
-	services, err := ct.Platform.SomeServices([]flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web")})
-	if err := mustSucceed("SomeServices", err); err != nil {
+	a := ct.send(request{method: "SomeServices", ids: []flux.ServiceID{ct.id("web"), ct.id("missing"), ct.id("web")}})
+	if err := mustSucceed("SomeServices", a.err); err != nil {
 		return err
 	}
-	if got, want := ct.own(services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
+	if got, want := ct.own(a.services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
 		return mismatch("SomeServices, of one service twice and one that does not exist, returned the services", got, want)
 	}
-	ct.setStep("SomeServices of none")
-	services, err = ct.Platform.SomeServices(nil)
-	if len(services) > 0 {
-		return mismatch("SomeServices of none returned the services", services, nil)
+	a = ct.send(request{method: "SomeServices"})
+	if len(a.services) > 0 {
+		return mismatch("SomeServices of none returned the services", a.services, nil)
 	}
-	return mustSucceed("SomeServices of none", err)
+	return mustSucceed("SomeServices of none", a.err)
 }
 
 func rollsOut(ct *contractTest) error {
@@ -120,17 +117,16 @@ func rollsOut(ct *contractTest) error {
 }
 
 func appliesTheRest(ct *contractTest) error {
-	if err := firstOf(ct.service("web", "image:1"), ct.service("db", "image:1")); err != nil {
+	if err := cmp.Or(ct.service("web", "image:1"), ct.service("db", "image:1")); err != nil {
 		return err
 	}
 	_, next := ct.Service("web", "image:2")
 	_, missing := ct.Service("missing", "image:2")
-	ct.setStep("Apply")
-	err := ct.Platform.Apply([]ServiceDefinition{
+	err := ct.send(request{method: "Apply", defs: []ServiceDefinition{
 		{ServiceID: ct.id("missing"), NewDefinition: missing},
 		{ServiceID: ct.id("db"), NewDefinition: ct.Invalid},
 		{ServiceID: ct.id("web"), NewDefinition: next},
-	})
+	}}).err
 	failed, ok := err.(ApplyError)
 	if !ok {
 		return mismatch("Apply, two of whose definitions fail, returned", err, ApplyError{})
@@ -156,7 +152,7 @@ func syncsItsExport(ct *contractTest) error {
 		return err
 	}
 	data, err := ct.export()
-	return firstOf(err, ct.unchanged(func() error { return ct.sync(SyncAction{ResourceID: "export", Apply: data}) }))
+	return cmp.Or(err, ct.unchanged(func() error { return ct.sync(SyncAction{ResourceID: "export", Apply: data}) }))
 }
 
 func leavesArguments(ct *contractTest) error {
@@ -171,14 +167,13 @@ func leavesArguments(ct *contractTest) error {
 		{method: "AllServices", namespace: ct.Namespace, ignored: flux.ServiceIDSet{ct.id("web"): {}}},
 	} {
 		want := r.clone()
-		ct.setStep("%s", r.method)
-		if err := mustSucceed(r.method, r.send(ct.Platform).err); err != nil {
+		if err := ct.succeeds(r); err != nil {
 			return err
 		}
 		if show(r.arguments()) != show(want.arguments()) {
 			return mismatch(r.method+" left its arguments as", r.arguments(), want.arguments())
 		}
-		// What has been passed is the caller's again.
+		// The caller may overwrite its arguments once the call has returned.
 		for _, action := range r.def.Actions {
 			clear(action.Apply)
 		}
@@ -195,28 +190,26 @@ func givesResults(ct *contractTest) error {
 	}
 	return ct.unchanged(func() error {
 		for _, r := range []request{{method: "Export"}, {method: "AllServices", namespace: ct.Namespace}, {method: "SomeServices", ids: []flux.ServiceID{ct.id("web")}}} {
-			ct.setStep("%s", r.method)
-			a := r.send(ct.Platform)
+			a := ct.send(r)
 			clear(a.export)
 			for _, s := range a.services {
 				clear(s.Containers.Containers)
 			}
 			clear(a.services)
 		}
-		services, err := ct.Platform.AllServices(ct.Namespace, nil)
-		if got, want := ct.own(services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
-			return withError(mismatch("AllServices, after its caller had cleared an earlier result, returned the services", got, want), err)
+		a := ct.send(request{method: "AllServices", namespace: ct.Namespace})
+		if got, want := ct.own(a.services), []flux.ServiceID{ct.id("web")}; !slices.Equal(got, want) {
+			return withError(mismatch("AllServices, after its caller had cleared an earlier result, returned the services", got, want), a.err)
 		}
 		return ct.runs("web", "image:1")
 	})
 }
 
 func overlaps(ct *contractTest) error {
-	ct.setStep("8 calls of Sync")
 	if err := concurrently(8, func(i int) error {
 		name := fmt.Sprintf("object-%d", i)
 		def := SyncDef{Actions: []SyncAction{{ResourceID: name, Apply: ct.Object(name, "value-"+name)}}}
-		return mustSucceed("a Sync at the same time as others", ct.Platform.Sync(def))
+		return mustSucceed("a Sync at the same time as others", ct.send(request{method: "Sync", def: def}).err)
 	}); err != nil {
 		return err
 	}
@@ -235,7 +228,7 @@ func refusesEnded(ct *contractTest) error {
 	view := WithContext(ctx, ct.Platform)
 	ct.setStep("calls whose context has ended")
 	_, err := view.AllServices("", nil)
-	return firstOf(
+	return cmp.Or(
 		diffCause("AllServices", err, cause),
 		diffCause("Sync", view.Sync(SyncDef{Actions: []SyncAction{{ResourceID: "a", Apply: ct.Object("one", "value-a")}}}), cause),
 		ct.exports("value-a", false),

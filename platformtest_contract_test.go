@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -570,4 +572,19 @@ func TestContractBatteryFailsBrokenPlatforms(t *testing.T) {
 		unproven = slices.DeleteFunc(unproven, func(name string) bool { return name == b.in })
 	}
 	assert.Empty(t, unproven, "no broken platform fails these cases")
+}
+
+// The failure of a case that hangs names the call that did not return.
+func TestContractBatteryNamesAHang(t *testing.T) {
+	for _, name := range platform.ContractCases() {
+		synctest.Test(t, func(t *testing.T) {
+			stuck := make(chan struct{})
+			defer close(stuck)
+			fixture := toyFixture(t, func(p platform.Platform) platform.Platform {
+				return platform.Observe(p, func(context.Context, string) error { <-stuck; return errBroken })
+			})
+			_, failure := platform.RunContractCase(name, fixture)
+			assert.Regexp(t, "^hang: ("+strings.Join(methods, "|")+") did not return within", failure, name)
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,7 +58,7 @@ func diffError(method string, got, want error) error {
 	if w := switched(want); w != "" && switched(got) != w {
 		return mismatch(method+" returned an error of another type", got, want)
 	}
-	if err := firstOf(
+	if err := cmp.Or(
 		diffEntries[ApplyError](method, "an ApplyError", got, want),
 		diffEntries[SyncError](method, "a SyncError", got, want),
 	); err != nil {
@@ -101,9 +102,13 @@ func diffEntries[E interface {
 	error
 }, ID ~string](method, kind string, got, want error) error {
 
-	var g, w E
-	if isGot, isWant := errors.As(got, &g), errors.As(want, &w); isWant && !isGot {
+	g, isGot := errors.AsType[E](got)
+	w, isWant := errors.AsType[E](want)
+	switch {
+	case isWant && !isGot:
 		return mismatch(fmt.Sprintf("%s returned an error in which errors.As finds no %T", method, w), got, want)
+	case isGot && !isWant:
+		return mismatch(fmt.Sprintf("%s returned an error in which errors.As finds %s", method, kind), got, want)
 	}
 	gotTexts, wantTexts := texts(g), texts(w)
 	for id, text := range wantTexts {
@@ -139,13 +144,10 @@ func diffText(method string, got, want error) error {
 	case ApplyError, SyncError:
 		return nil
 	}
-	var (
-		applying ApplyError
-		syncing  SyncError
-	)
-	entries := errors.As(want, &applying) || errors.As(want, &syncing)
+	_, applying := errors.AsType[ApplyError](want)
+	_, syncing := errors.AsType[SyncError](want)
 	g, w := textOf(got), textOf(want)
-	if w != "" && g != w && (!entries || !strings.Contains(g, w)) {
+	if w != "" && g != w && (!applying && !syncing || !strings.Contains(g, w)) {
 		return mismatch(method+" returned an error with the text", g, w)
 	}
 	if switched(want) == "" {

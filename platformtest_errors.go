@@ -28,16 +28,13 @@ var (
 // plainText contains characters that transports split, trim or quote.
 const plainText = " cannot reach \"web\":\n\tdial tcp [::1]:80: connection refused; größer als 100 % of %d\n"
 
-// oddTexts are the texts of plain errors that something in between could take for its own.
-var oddTexts = []string{
-	"EOF", "<nil>", "null", "context canceled", "connection is shut down", "rpc error: code = Unknown desc = boom",
-	"a\x00b\x1b[2J", "{\"kind\":\"sync\"}", ErrPlatformNotAvailable.Error(), ErrNoMatching.Error(), strings.Repeat(plainText, 64<<10/len(plainText)),
-}
-
 // errorCases check the errors of every method, and the entries of ApplyError and SyncError.
 func errorCases() []conformanceCase {
 	var plain []error
-	for _, text := range oddTexts {
+	for _, text := range []string{ // that something in between could take for its own
+		"EOF", "<nil>", "null", "context canceled", "connection is shut down", "rpc error: code = Unknown desc = boom",
+		"a\x00b\x1b[2J", "{\"kind\":\"sync\"}", ErrPlatformNotAvailable.Error(), ErrNoMatching.Error(), strings.Repeat(plainText, 64<<10/len(plainText)),
+	} {
 		plain = append(plain, errors.New(text))
 	}
 	var known []error
@@ -64,7 +61,9 @@ func errorCases() []conformanceCase {
 	}
 	forms := fatalForms(boom)
 	for _, form := range slices.Sorted(maps.Keys(forms)) {
-		cases = append(cases, returnsErrors("FatalError", form, ruleFatal, forms[form]))
+		c := returnsErrors("Sync", form, ruleFatal, forms[form])
+		c.name = "FatalError/" + form
+		cases = append(cases, c)
 	}
 
 	entries := map[string]error{
@@ -129,18 +128,11 @@ func fatalForms(cause error) map[string]error {
 }
 
 // returnsErrors returns the case in which the platform answers calls of the method with one
-// error after another; "FatalError" stands for Sync.
+// error after another.
 func returnsErrors(method, name string, r rule, errs ...error) conformanceCase {
-	called := method
-	if method == "FatalError" {
-		called = "Sync"
+	var answers []answer
+	for _, err := range errs {
+		answers = append(answers, answer{err: err})
 	}
-	return conformanceCase{method + "/" + name, r, func(pt *platformTest) error {
-		for _, err := range errs {
-			if err := pt.returns(sampleRequest(called), answer{err: err}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}
+	return returnsResults(method, name, r, answers...)
 }

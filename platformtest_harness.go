@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 )
 
@@ -18,7 +17,11 @@ type conformanceCase struct {
 // run checks the Platform that wrap returns. It returns nil if the rule holds.
 func (c conformanceCase) run(wrap func(Platform) Platform, options BatteryOptions) error {
 	pt := &platformTest{far: newFarEnd(), BatteryOptions: options.withDefaults()}
-	err := runBounded(&pt.progress, pt.Wait, func() error {
+	limit := pt.Wait
+	if c.rule == ruleDuration { // its calls take long by design
+		limit += pt.SlowCall
+	}
+	err := runBounded(&pt.progress, limit, func() error {
 		pt.setStep("wrap")
 		if pt.p = wrap(pt.far.platform()); pt.p == nil {
 			return errors.New("there is nothing to test: wrap returned nil")
@@ -84,11 +87,12 @@ func (f *farEnd) answerWith(respond func(context.Context, request) answer) {
 	f.answer = respond
 }
 
-// set has calls of the method answered with a, and others with nothing, from now on.
+// set has calls of the method answered with copies of a, which belong to the transport, and
+// others with nothing, from now on.
 func (f *farEnd) set(method string, a answer) {
 	f.answerWith(func(_ context.Context, r request) answer {
 		if r.method == method {
-			return a
+			return a.clone()
 		}
 		return answer{}
 	})
@@ -165,16 +169,12 @@ func withError(failure, err error) error {
 	if failure == nil || err == nil {
 		return failure
 	}
-	text := err.Error()
-	if len(text) > showWhole {
-		text = strings.ToValidUTF8(text[:showWhole], "") + "…"
-	}
-	return fmt.Errorf("%w\nthe call returned the error: %s", failure, text)
+	return fmt.Errorf("%w\nthe call returned the error: %s", failure, shorten(textOf(err), showWhole))
 }
 
 // returns has the platform answer the call with want, which must arrive.
 func (pt *platformTest) returns(r request, want answer) error {
-	pt.far.set(r.method, want.clone())
+	pt.far.set(r.method, want)
 	return pt.send(r).diff(r, want)
 }
 
@@ -182,12 +182,12 @@ func (pt *platformTest) returns(r request, want answer) error {
 type heldCall struct {
 	request
 	answer chan answer   // has room for the one answer
-	pass   chan struct{} // closed in place of an answer, for a call that is not the battery's
+	pass   chan struct{} // closed in place of an answer, for a call that the transport makes by itself
 }
 
-// hold has the far end hold calls for which which returns true, and send them to the channel
-// returned. Others are answered by echo, and those that repeat a call which has been answered
-// get its answer. A held call also ends with its context, and with the case.
+// hold has the far end hold the calls that which selects, and send them to the channel
+// returned. Others are answered by echo. A call that repeats one which has been answered gets
+// the same answer. A held call also ends with its context, and with the case.
 func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 	held := make(chan heldCall, 1024)
 	var mu sync.Mutex
@@ -197,7 +197,7 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 		for _, earlier := range answered[r.method] {
 			if earlier.sameAs(r) {
 				mu.Unlock()
-				return earlier.a
+				return earlier.a.clone()
 			}
 		}
 		mu.Unlock()
@@ -211,7 +211,7 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 			mu.Lock()
 			defer mu.Unlock()
 			answered[r.method] = append(answered[r.method], answeredCall{r.clone(), a})
-			return a
+			return a.clone()
 		case <-ctx.Done():
 			return answer{err: context.Cause(ctx)}
 		case <-call.pass:
@@ -227,4 +227,46 @@ func (f *farEnd) hold(which func(request) bool) <-chan heldCall {
 type answeredCall struct {
 	request
 	a answer
+}
+
+// A startedCall is a call in progress.
+type startedCall struct {
+	request
+	returned chan answer
+}
+
+// start makes a call on p in a goroutine, which ends with the call.
+func start(p Platform, r request) startedCall {
+	call := startedCall{r, make(chan answer, 1)}
+	go func() {
+		a := answer{err: errExited}
+		defer func() { call.returned <- a }()
+		defer recoverInto(&a.err)
+		a = r.send(p)
+	}()
+	return call
+}
+
+// arrival waits until the far end holds the call. Calls that the transport makes by itself
+// are answered with nothing.
+func (p *progress) arrival(held <-chan heldCall, call startedCall) (heldCall, error) {
+	p.setStep("%s, before it reached the platform,", call.method)
+	for {
+		select {
+		case h := <-held:
+			if h.sameAs(call.request) {
+				return h, nil
+			}
+			close(h.pass)
+		case a := <-call.returned:
+			return heldCall{}, withError(fmt.Errorf("%s returned, and had not reached the platform", call.method), a.err)
+		}
+	}
+}
+
+// end has the far end answer a held call, and waits for the call to return the answer.
+func (pt *platformTest) end(h heldCall, call startedCall, with answer) error {
+	pt.setStep("%s, which the platform has answered,", call.method)
+	h.answer <- with
+	return (<-call.returned).diff(call.request, with)
 }

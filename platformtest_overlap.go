@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,54 +47,12 @@ func overlapCases() []conformanceCase {
 			return holdsUpNoOther(pt, method)
 		}})
 	}
-	for _, method := range []string{"AllServices", "SomeServices", "Apply", "Sync"} {
+	for _, method := range withArguments {
 		cases = append(cases, conformanceCase{"Overlap/keeps the arguments of " + method, ruleCaller, func(pt *platformTest) error {
 			return keepsWhatIsRead(pt, method)
 		}})
 	}
 	return cases
-}
-
-// A startedCall is a call in progress.
-type startedCall struct {
-	request
-	returned chan answer
-}
-
-// start makes a call on p in a goroutine, which ends with the call.
-func start(p Platform, r request) startedCall {
-	call := startedCall{r, make(chan answer, 1)}
-	go func() {
-		a := answer{err: errExited}
-		defer func() { call.returned <- a }()
-		defer recoverInto(&a.err)
-		a = r.send(p)
-	}()
-	return call
-}
-
-// arrival waits until the far end holds the call, and lets pass what a transport asks for
-// itself.
-func (pt *platformTest) arrival(held <-chan heldCall, call startedCall) (heldCall, error) {
-	pt.setStep("%s, before it reached the platform,", call.method)
-	for {
-		select {
-		case h := <-held:
-			if h.sameAs(call.request) {
-				return h, nil
-			}
-			close(h.pass)
-		case a := <-call.returned:
-			return heldCall{}, withError(fmt.Errorf("%s returned, and had not reached the platform", call.method), a.err)
-		}
-	}
-}
-
-// end has the far end answer a held call, and waits for the call to return the answer.
-func (pt *platformTest) end(h heldCall, call startedCall, with answer) error {
-	pt.setStep("%s, which the platform has answered,", call.method)
-	h.answer <- with
-	return (<-call.returned).diff(call.request, with)
 }
 
 // endsInReverse holds 256 calls, and has the platform answer them from the last to the first.
@@ -102,7 +61,7 @@ func endsInReverse(pt *platformTest) error {
 	var calls []startedCall
 	var there []heldCall
 	for i := range 256 {
-		call := start(pt.p, numberedRequest([]string{"AllServices", "SomeServices", "Apply", "Sync"}[i%4], i))
+		call := start(pt.p, numberedRequest(withArguments[i%4], i))
 		h, err := pt.arrival(held, call)
 		if err != nil {
 			return err
@@ -208,8 +167,8 @@ func holdsUpNoOther(pt *platformTest, method string) error {
 	return nil
 }
 
-// keepsWhatIsRead holds a call, and makes others of the same size meanwhile: at the far end
-// its arguments must not change before it has ended.
+// keepsWhatIsRead holds a call, and makes others of the same size meanwhile: the arguments
+// that the far end received must not change before the call has ended.
 func keepsWhatIsRead(pt *platformTest, method string) error {
 	want := sampleRequest(method)
 	held := pt.far.hold(func(r request) bool { return r.sameAs(want) })
@@ -237,7 +196,7 @@ func contextCases() []conformanceCase {
 				r, want := numberedRequest(method, n), numberedAnswer(method, n)
 				pt.far.set(method, want)
 				a, err := pt.reaches(r)
-				if err := firstOf(err, a.diff(r, want)); err != nil {
+				if err := cmp.Or(err, a.diff(r, want)); err != nil {
 					return err
 				}
 			}
@@ -247,6 +206,7 @@ func contextCases() []conformanceCase {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			view := WithContext(ctx, pt.p)
 			cancel(cause)
+			pt.setStep("%s of a view whose context had ended", method)
 			err := diffCause(method, sampleRequest(method).send(view).err, cause)
 			for _, made := range pt.far.seen() {
 				if made.method == method && method != "Ping" && method != "Version" { // which may be the transport's own
@@ -277,6 +237,7 @@ func obeysBoth(pt *platformTest) error {
 	cancel(cause)
 	live, release := context.WithCancel(context.Background())
 	defer release()
+	pt.setStep("Ping of a view of a view")
 	for _, p := range []Platform{
 		WithContext(live, WithContext(ended, pt.p)), WithContext(ended, WithContext(live, pt.p)),
 	} {

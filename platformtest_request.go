@@ -33,7 +33,10 @@ type answer struct {
 }
 
 // methods are those of Platform; those that write change the cluster.
-var methods = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
+var (
+	methods       = []string{"AllServices", "SomeServices", "Apply", "Ping", "Version", "Export", "Sync"}
+	withArguments = []string{"AllServices", "SomeServices", "Apply", "Sync"}
+)
 
 func writes(method string) bool { return method == "Apply" || method == "Sync" }
 
@@ -109,7 +112,7 @@ func (r request) clone() request {
 	return r
 }
 
-// clone returns an answer that shares nothing with a but the error.
+// clone returns an answer that shares nothing with a but errors that cannot be changed.
 func (a answer) clone() answer {
 	a.services = slices.Clone(a.services)
 	for i := range a.services {
@@ -117,6 +120,12 @@ func (a answer) clone() answer {
 		s.Metadata, s.Containers.Containers = maps.Clone(s.Metadata), slices.Clone(s.Containers.Containers)
 	}
 	a.export = bytes.Clone(a.export)
+	switch err := a.err.(type) {
+	case ApplyError:
+		a.err = maps.Clone(err)
+	case SyncError:
+		a.err = maps.Clone(err)
+	}
 	return a
 }
 

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -33,8 +34,9 @@ func (o BatteryOptions) withDefaults() BatteryOptions {
 	return o
 }
 
-// before returns the options for a case of a test with the deadline given: even if each
-// case waits in vain, an eighth of the time that is left at its beginning is enough.
+// before returns the options for a case of a test that has the deadline given, or none if it
+// is not limited. A case may wait for an eighth of the time that is left, so that the battery
+// ends before the deadline even if every case waits in vain.
 func (o BatteryOptions) before(deadline time.Time, limited bool) BatteryOptions {
 	o = o.withDefaults()
 	if limited {
@@ -54,12 +56,9 @@ func (r rule) broken(err error) error {
 	return fmt.Errorf("%w\nrule: %s\nhint: %s", err, r.says, r.hint)
 }
 
-var (
-	errHang   = errors.New("hang")
-	errExited = errors.New("the goroutine of the call exited: was t.FailNow called in it?")
-)
+var errExited = errors.New("the goroutine of the call exited: was t.FailNow called in it?")
 
-// A progress knows what a case began last, for the message if it hangs.
+// A progress records what a case began last, to name it in the failure if the case hangs.
 type progress struct{ step atomic.Value }
 
 func (p *progress) setStep(format string, args ...any) { p.step.Store(fmt.Sprintf(format, args...)) }
@@ -79,7 +78,7 @@ func runBounded(p *progress, limit time.Duration, f func() error) error {
 	case err := <-returned:
 		return err
 	case <-time.After(limit):
-		return fmt.Errorf("%w: %s did not return within %v", errHang, p.step.Load(), limit)
+		return fmt.Errorf("hang: %s did not return within %v", p.step.Load(), limit)
 	}
 }
 
@@ -103,17 +102,7 @@ func concurrently(n int, f func(i int) error) error {
 		})
 	}
 	all.Wait()
-	return firstOf(errs...)
-}
-
-// firstOf returns the first error that is not nil.
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...)
 }
 
 // firstError runs the checks in order and returns the first failure.

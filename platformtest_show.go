@@ -111,9 +111,12 @@ func excerpt(s string, at int) string {
 }
 
 // excerptOf shortens a long ID or text.
-func excerptOf[S ~string](s S) string {
-	if len(s) > 40 {
-		return string(s[:40]) + "…"
+func excerptOf[S ~string](s S) string { return shorten(string(s), 40) }
+
+// shorten cuts a text after the number of bytes given, with a mark.
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return string(s)
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -1,14 +1,16 @@
-// Package toy is a Platform in memory, to show how little one takes. Its language is JSON:
-// an object of a kind, with a name. A "service" selects the "controller" of the same name,
+// Package toy is a Platform in memory, as small as one can be. Its language is JSON: an
+// object of a kind, with a name. A "service" selects the "controller" of the same name,
 // which runs an image.
 package toy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -85,14 +87,9 @@ func (p Platform) AllServices(namespace string, ignored flux.ServiceIDSet) ([]pl
 	if _, ok := p.objects[key{"namespace", "", namespace}]; !ok && namespace != "" {
 		return nil, platform.ClusterError(fmt.Errorf("namespace %q: not found", namespace))
 	}
-	var services []platform.Service
-	for _, o := range p.objects {
-		s := p.serviceLocked(o)
-		if o.Kind == "service" && (namespace == "" || o.Namespace == namespace) && !ignored.Contains(s.ID) {
-			services = append(services, s)
-		}
-	}
-	return services, nil
+	return p.servicesLocked(func(o Object, id flux.ServiceID) bool {
+		return (namespace == "" || o.Namespace == namespace) && !ignored.Contains(id)
+	}), nil
 }
 
 // SomeServices returns the services named that exist.
@@ -104,24 +101,23 @@ func (p Platform) SomeServices(ids []flux.ServiceID) ([]platform.Service, error)
 	named.Add(ids)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	var services []platform.Service
-	for id := range named {
-		namespace, name := id.Components()
-		if o, ok := p.objects[key{"service", namespace, name}]; ok {
-			services = append(services, p.serviceLocked(o))
-		}
-	}
-	return services, nil
+	return p.servicesLocked(func(_ Object, id flux.ServiceID) bool { return named.Contains(id) }), nil
 }
 
-func (p Platform) serviceLocked(o Object) platform.Service {
-	s := platform.Service{ID: flux.MakeServiceID(o.Namespace, o.Name), Status: "ready"}
-	if controller, ok := p.objects[key{"controller", o.Namespace, o.Name}]; ok {
-		s.Containers.Containers = []platform.Container{{Name: "main", Image: controller.Image}}
-	} else {
-		s.Containers.Excuse = platform.ErrNoMatching.Error()
+func (p Platform) servicesLocked(wanted func(Object, flux.ServiceID) bool) (services []platform.Service) {
+	for _, o := range p.objects {
+		s := platform.Service{ID: flux.MakeServiceID(o.Namespace, o.Name), Status: "ready"}
+		if o.Kind != "service" || !wanted(o, s.ID) {
+			continue
+		}
+		if controller, ok := p.objects[key{"controller", o.Namespace, o.Name}]; ok {
+			s.Containers.Containers = []platform.Container{{Name: "main", Image: controller.Image}}
+		} else {
+			s.Containers.Excuse = platform.ErrNoMatching.Error()
+		}
+		services = append(services, s)
 	}
-	return s
+	return services
 }
 
 // Apply replaces the controllers of the services.
@@ -134,7 +130,7 @@ func (p Platform) Apply(defs []platform.ServiceDefinition) error {
 	failed := platform.ApplyError{}
 	for _, def := range defs {
 		if err := p.applyLocked(def); err != nil {
-			failed[def.ServiceID] = err
+			failed[def.ServiceID] = errors.Join(failed[def.ServiceID], err)
 		}
 	}
 	if len(failed) > 0 {
@@ -150,10 +146,10 @@ func (p Platform) applyLocked(def platform.ServiceDefinition) error {
 	controller := key{"controller", namespace, name}
 	_, isController := p.objects[controller]
 	switch {
-	case err != nil:
-		return err
 	case !isService:
 		return platform.ErrNoMatchingService
+	case err != nil:
+		return err
 	case !isController:
 		return platform.ErrNoMatching
 	case len(objects) != 1 || objects[0].key() != controller:
@@ -191,7 +187,7 @@ func (p Platform) Sync(def platform.SyncDef) error {
 	return nil
 }
 
-// Export returns all objects, one a line, in the order of their kinds and names.
+// Export returns all objects, one a line, in the order of their kinds, namespaces and names.
 func (p Platform) Export() ([]byte, error) {
 	if err := p.err(); err != nil {
 		return nil, err
@@ -200,7 +196,7 @@ func (p Platform) Export() ([]byte, error) {
 	defer p.mu.RUnlock()
 	var b bytes.Buffer
 	for _, k := range slices.SortedFunc(maps.Keys(p.objects), func(a, b key) int {
-		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
 	}) {
 		if err := json.NewEncoder(&b).Encode(p.objects[k]); err != nil {
 			return nil, err
@@ -211,15 +207,19 @@ func (p Platform) Export() ([]byte, error) {
 
 // parse reads the objects that a definition defines.
 func parse(definition []byte) (objects []Object, err error) {
-	for decoder := json.NewDecoder(bytes.NewReader(definition)); decoder.More(); {
+	decoder := json.NewDecoder(bytes.NewReader(definition))
+	for {
 		var o Object
-		if err := decoder.Decode(&o); err != nil {
+		switch err := decoder.Decode(&o); {
+		case errors.Is(err, io.EOF):
+			return objects, nil
+		case err != nil:
 			return nil, fmt.Errorf("parse: %w", err)
-		}
-		if o.Kind == "" || o.Name == "" {
+		case o.Kind == "" || o.Name == "":
 			return nil, errors.New("parse: an object needs a kind and a name")
+		case strings.Contains(o.Namespace+o.Name, "/"): // which divides them in the ID of a service
+			return nil, errors.New("parse: a namespace or name has a slash")
 		}
 		objects = append(objects, o)
 	}
-	return objects, nil
 }

@@ -30,7 +30,7 @@ func decorate(around func(Request, func(Request) Reply) Reply) func(*testing.T, 
 	}
 }
 
-// A sorter has logs and diffs of requests and replies that do not depend on chance.
+// A sorter orders IDs and services, so that logs of requests and replies can be compared.
 func TestSorting(t *testing.T) {
 	battery(t, decorate(func(r Request, next func(Request) Reply) Reply {
 		r.IDs = slices.Sorted(slices.Values(r.IDs))

@@ -71,9 +71,10 @@ func newClient(send roundTrip) *client { return &client{send, context.Background
 func (c *client) WithContext(ctx context.Context) platform.Platform {
 	both, cancel := context.WithCancelCause(ctx)
 	if err := context.Cause(c.ctx); err != nil {
-		cancel(err)
+		cancel(err) // at once, while AfterFunc starts a goroutine
 	}
-	context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
+	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
+	context.AfterFunc(both, func() { stop() }) // c.ctx, which may live on, forgets both
 	return &client{c.send, both}
 }
 

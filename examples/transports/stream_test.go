@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/assert"
@@ -92,6 +93,26 @@ func TestChildProcess(t *testing.T) {
 	})
 }
 
+func TestStreamRefusesAFrameThatIsTooLarge(t *testing.T) {
+	header := bytes.NewReader([]byte{0xff, 0xff, 0xff, 0xff})
+	w := &wire{encoding: inCBOR, conn: duplex{io.NopCloser(header), nil}}
+	_, err := w.read()
+	assert.ErrorContains(t, err, "the limit is")
+}
+
+// The far end learns that nobody reads what it writes.
+func TestStreamEndsAtAFrameThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		s := newStream(inCBOR, near)
+		defer s.close()
+		_, err := far.Write([]byte{0, 0, 0, 1, 0xff})
+		assert.NoError(t, err)
+		_, err = far.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+	})
+}
+
 const childVariable = "TRANSPORTS_CHILD"
 
 func TestMain(m *testing.M) {
@@ -131,7 +152,7 @@ func (w *wire) write(f frame) error {
 		return err
 	}
 	if len(data) > maxBody {
-		return fmt.Errorf("a message of %d bytes, and the limit is %d", len(data), maxBody)
+		return tooLarge(int64(len(data)))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,12 +165,19 @@ func (w *wire) read() (f frame, err error) {
 	if _, err := io.ReadFull(w.conn, size[:]); err != nil {
 		return f, err
 	}
+	n := int64(binary.BigEndian.Uint32(size[:]))
+	if n > maxBody {
+		return f, tooLarge(n)
+	}
 	var data bytes.Buffer // grows as data arrives, not as the size declares
-	n := min(int64(binary.BigEndian.Uint32(size[:])), maxBody)
 	if _, err := io.CopyN(&data, w.conn, n); err != nil {
 		return f, err
 	}
 	return f, w.unmarshal(data.Bytes(), &f)
+}
+
+func tooLarge(size int64) error {
+	return fmt.Errorf("a message of %d bytes, and the limit is %d", size, maxBody)
 }
 
 // serveStream serves p until the stream ends, and all calls have.
@@ -196,6 +224,7 @@ func (s *stream) close() {
 
 func (s *stream) receive() {
 	defer close(s.done)
+	defer s.w.conn.Close() // the far end would wait for its replies to be read
 	for {
 		f, err := s.w.read()
 		if err != nil || f.Reply == nil {
