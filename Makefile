@@ -1,4 +1,4 @@
-# A machine needs Go, make, git and a C compiler (for the race detector).
+# A machine needs Go, make, git, curl and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
 .PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo recording demo-standalone fleet bench bench-bus fuzz simulate

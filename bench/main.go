@@ -42,6 +42,11 @@ func (o options) sizesOr(usual []int) []int {
 	return usual
 }
 
+// includes reports whether a contender is to be measured.
+func (o options) includes(c syncContender) bool {
+	return len(o.only) == 0 || slices.Contains(o.only, c.who)
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx)
@@ -59,7 +64,7 @@ func run(ctx context.Context) error {
 		page   = flag.String("page", "", "measure nothing, and put the table of the results into this `file`")
 		sizes  = flag.String("sizes", "", "`numbers` of objects instead of those of the case; above 1,000 only this library and the floor apply them, once")
 		others = flag.String("others", "0,5000,20000,2000-shared", "`numbers` of others' objects in the case large-cluster, with -shared if they are in the same namespaces")
-		who    = flag.String("who", "", "the only contenders to measure, as the results call them: `names`, with commas")
+		who    = flag.String("who", "", "the only contenders to measure in cases that apply manifests, as the results call them: `names`, with commas")
 		which  = flag.String("case", "", "the only case to measure, beside whose results those of the others stay in the file: "+strings.Join(caseNames(), ", "))
 	)
 	flag.IntVar(&o.runs, "runs", 5, "how often to measure")

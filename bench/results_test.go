@@ -115,6 +115,19 @@ func TestMeasureAllKeepsTheOtherCases(t *testing.T) {
 	assert.Equal(t, []row{one}, rows(), "what was measured before is written down")
 }
 
+// A name that no contender of a case has must not replace what was measured.
+func TestWhoNamesContenders(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	here, err := describeMachine()
+	require.NoError(t, err)
+	before := results{Machine: here, Rows: []row{{Case: "sync", Size: 100, Who: "platform", Runs: 1}}}
+	require.NoError(t, before.write(file))
+	require.EqualError(t, measureAll(t.Context(), options{only: []string{"nobody"}}, "sync", file), `sync: -who: none of ["nobody"] takes part`)
+	after, err := readResults(file)
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
+}
+
 func TestOnlyRowsBesideOthersSayHowManyThereAre(t *testing.T) {
 	for _, test := range []struct {
 		others *neighbours

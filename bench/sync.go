@@ -119,6 +119,9 @@ var ofFar = syncCase{
 func (c syncCase) name() string { return c.what }
 
 func (c syncCase) run(ctx context.Context, o options) (rows []row, err error) {
+	if !slices.ContainsFunc(c.contenders, o.includes) { // no rows would replace those of an earlier run
+		return nil, fmt.Errorf("-who: none of %q takes part", o.only)
+	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return nil, err
@@ -216,7 +219,7 @@ type syncRun struct {
 func (r *syncRun) measure(ctx context.Context, o options, size int) ([]row, error) {
 	var taking []syncContender
 	for _, c := range r.contenders {
-		if (len(o.only) == 0 || slices.Contains(o.only, c.who)) && (c.largest == 0 || size <= c.largest) {
+		if o.includes(c) && (c.largest == 0 || size <= c.largest) {
 			taking = append(taking, c)
 		}
 	}

@@ -109,13 +109,11 @@ func largeClusterTargets() (all []target) {
 
 // reading is like ratio, for times at 10,000 services.
 func reading(name, who, phase string, want float64, most bool) target {
-	t := ratio(who, phase, want, most)
-	t.text = fmt.Sprintf("%s: %s takes how many times as long as we", name, who)
+	text := fmt.Sprintf("%s: %s takes how many times as long as we", name, who)
 	if most {
-		t.text = fmt.Sprintf("%s: we take how many times as long as the %s", name, who)
+		text = fmt.Sprintf("%s: we take how many times as long as the %s", name, who)
 	}
-	t.value = compare(name, 10_000, phase, who, most)
-	return t
+	return target{text: text, want: want, most: most, value: compare(name, 10_000, phase, who, most)}
 }
 
 // ratio compares times at 1,000 objects: ours divided by the other's if want is an upper

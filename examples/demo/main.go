@@ -167,7 +167,7 @@ func (s *story) run() error {
 	if err := s.setup.sync(s.ctx, east, def); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
-	if err := s.showReport(true); err != nil {
+	if err := s.showReport(); err != nil {
 		return err
 	}
 
@@ -295,10 +295,10 @@ func (s *story) run() error {
 	return s.replaceKilled(service, serviceWest, second)
 }
 
-// showReport takes the report of the daemons, and shows it if show is set.
-func (s *story) showReport(show bool) error {
+// showReport takes the report of the daemons, and shows it.
+func (s *story) showReport() error {
 	text, err := s.setup.takeReport()
-	if show && err == nil {
+	if err == nil {
 		s.say("%s", text)
 	}
 	return err

@@ -70,7 +70,7 @@ func (f *fleet) guide() string {
 	}
 	line("\nThe logs:")
 	line("    tail %s/*.log", f.Dir())
-	line("\nThe daemon of east killed; and another one, which takes its place, or that of one that lives:")
+	line("\nKill the daemon of east; start another one, which also takes over from one that still runs:")
 	line("    kill -KILL %d", f.daemons[0].PID())
 	line("    %s daemon --listen 127.0.0.1:0 --instance east --kubeconfig %s %s",
 		f.Binary(), f.clusters[0].Kubeconfig(), strings.Join(f.natsFlags("daemon-of-east", "east"), " "))

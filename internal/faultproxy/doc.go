@@ -7,12 +7,13 @@
 //
 // # Concurrency
 //
-// A Proxy may be used by many goroutines at once. It has one goroutine for its
-// listener, one for each connection, and one for each direction of it, or two where it delays
+// A Proxy may be used by many goroutines at once. It has one goroutine for its listener, one for
+// CutEvery, one for each connection, and one for each direction of it, or two where it delays
 // bytes; Close waits for all.
 //
 // # Bounds
 //
-// It buffers at most 16 KiB per direction of a connection (64 KiB where it drops
-// messages, and up to 16 MiB where it delays bytes), and serves 1024 connections at a time; further connections are reset.
+// For each direction of a connection it buffers at most 16 KiB, 64 KiB where it drops messages,
+// and 16 MiB where it delays bytes, or 32 where it does both. It serves 1024 connections at a time;
+// further connections are reset.
 package faultproxy

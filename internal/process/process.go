@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -37,6 +38,8 @@ type Process struct {
 
 	exited chan struct{} // closed when the program has ended and Ended has returned
 	state  error         // why it ended; read it after exited is closed
+
+	stop func() error // the body of Stop, once
 }
 
 // A Program configures a Process.
@@ -69,6 +72,7 @@ func Start(program Program) (*Process, error) {
 		log:    filepath.Join(program.Dir, program.Name+".log"),
 		exited: make(chan struct{}),
 	}
+	p.stop = sync.OnceValue(p.end)
 	if err := p.start(program); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
@@ -133,9 +137,12 @@ func (p *Process) start(program Program) error {
 }
 
 // Stop ends the process and its group: it asks the program to end, and kills the group
-// after a time limit. It returns an error only if a process does not end. It may be called
-// again, and also after the program has ended by itself.
-func (p *Process) Stop() error {
+// after a time limit. It returns an error only if a process does not end. It may also be
+// called after the program has ended by itself. Later calls wait for the first one, and
+// return its result.
+func (p *Process) Stop() error { return p.stop() }
+
+func (p *Process) end() error {
 	defer p.group.Close()
 	terminate(p.cmd.Process)
 	if !p.waitExit(termLimit) {
@@ -148,9 +155,7 @@ func (p *Process) Stop() error {
 		return fmt.Errorf("stop %s: process %d does not end", p.name, p.cmd.Process.Pid)
 	}
 	// Every process of the group holds the other end of this pipe.
-	if err := p.group.SetReadDeadline(time.Now().Add(killLimit)); errors.Is(err, os.ErrClosed) {
-		return nil // it was stopped before
-	} else if err != nil {
+	if err := p.group.SetReadDeadline(time.Now().Add(killLimit)); err != nil {
 		return fmt.Errorf("stop %s: %w", p.name, err)
 	}
 	if _, err := p.group.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -239,8 +244,8 @@ const (
 	logBytes   = 4 << 20
 )
 
-// AwaitLine waits until the log matches a pattern, and returns the first match with its
-// groups. It fails if ctx or the program ends before.
+// AwaitLine waits until the complete lines of the log match a pattern, and returns the first
+// match with its groups. It fails if ctx or the program ends before.
 func (p *Process) AwaitLine(ctx context.Context, pattern *regexp.Regexp) ([]string, error) {
 	tick := time.NewTicker(linePeriod)
 	defer tick.Stop()
@@ -254,6 +259,9 @@ func (p *Process) AwaitLine(ctx context.Context, pattern *regexp.Regexp) ([]stri
 		text, err := p.Log()
 		if err != nil {
 			return nil, err
+		}
+		if !ended { // the last line may be written in parts
+			text = text[:strings.LastIndexByte(text, '\n')+1]
 		}
 		if match := pattern.FindStringSubmatch(text); match != nil {
 			return match, nil

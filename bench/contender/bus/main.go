@@ -213,8 +213,11 @@ func pingsDuring(ctx context.Context, e end, size int) (contender.Measurement, e
 			took = append(took, time.Since(begin))
 		}
 	})
-	if err != nil || len(took) == 0 {
-		return m, errors.Join(err, errors.New("no ping was made"))
+	if err == nil && len(took) == 0 {
+		err = errors.New("no ping was made")
+	}
+	if err != nil {
+		return m, err
 	}
 	slices.Sort(took)
 	m.MS = contender.Milliseconds(took[len(took)*99/100])

@@ -112,6 +112,26 @@ func renderValues(t *testing.T, values map[string]any) {
 	require.NoError(t, err)
 }
 
+var allowFlag = regexp.MustCompile(`--role (\w+) --allow-pub '(.*)' --allow-sub '(.*)'`)
+
+// The permissions that docs/deploy.md has for an operator's JWTs are those of users.conf, for the
+// user called a.
+func TestDocsPermitWhatIsPermitted(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(tree, "docs/deploy.md"))
+	require.NoError(t, err)
+	users, err := os.ReadFile("../../nats/users.conf")
+	require.NoError(t, err)
+	scopes := allowFlag.FindAllStringSubmatch(string(page), -1)
+	require.Len(t, scopes, 2)
+	for _, scope := range scopes {
+		user := map[string]string{"daemon": "daemon-of-a", "service": "service"}[scope[1]]
+		list := func(subjects string) string {
+			return `\["` + strings.ReplaceAll(regexp.QuoteMeta(strings.ReplaceAll(subjects, "{{name()}}", "a")), ",", `", "`) + `"\]`
+		}
+		assert.Regexp(t, `user: `+user+`,.*\n\s*publish:\s+`+list(scope[2])+`\n\s*subscribe: `+list(scope[3]), string(users))
+	}
+}
+
 // argsOfDockerfile returns the names of all arguments.
 func argsOfDockerfile(t *testing.T) (names []string) {
 	t.Helper()

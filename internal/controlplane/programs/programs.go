@@ -42,15 +42,15 @@ type Program struct {
 
 // All returns the programs in the order in which they are built.
 func All() []Program {
-	// Without a version the server reports "v0.0.0-master+$Format:%H$", which kubectl
-	// cannot parse. The symbol tables are half of each file.
+	// The symbol tables are half of each file. Without a version the server reports
+	// "v0.0.0-master+$Format:%H$", which kubectl cannot parse.
 	const (
 		strip      = "-s -w"
 		kubernetes = strip + " -X k8s.io/component-base/version.gitVersion=" + KubernetesVersion
 		module     = "hack/controlplane"
 	)
 	return []Program{
-		{"etcd", EtcdVersion, module, "go.etcd.io/etcd/server/v3", kubernetes, 40 * time.Second},
+		{"etcd", EtcdVersion, module, "go.etcd.io/etcd/server/v3", strip, 40 * time.Second},
 		{"kube-apiserver", KubernetesVersion, module, "k8s.io/kubernetes/cmd/kube-apiserver", kubernetes, 4 * time.Minute},
 		{"kube-controller-manager", KubernetesVersion, module, "k8s.io/kubernetes/cmd/kube-controller-manager", kubernetes, 100 * time.Second},
 		{"kube-scheduler", KubernetesVersion, module, "k8s.io/kubernetes/cmd/kube-scheduler", kubernetes, 10 * time.Second},
