@@ -21,7 +21,6 @@ type Server struct {
 	server *http.Server
 	bodies *bodyLimiter
 	addr   net.Addr
-	log    *slog.Logger
 	failed chan error // receives one error if the server stops before Close
 }
 
@@ -38,10 +37,10 @@ func Serve(addr string, handler http.Handler, limits Limits, log *slog.Logger) (
 
 func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog.Logger) *Server {
 	limits = limits.orDefaults()
-	in := newBodyLimiter(handler, limits)
+	bodies := &bodyLimiter{next: handler, limits: limits, pending: make(map[*limitedBody]bool)}
 	s := &Server{
 		server: &http.Server{
-			Handler:           in,
+			Handler:           bodies,
 			ReadHeaderTimeout: 10 * time.Second,
 			WriteTimeout:      limits.Body + limits.Call,
 			IdleTimeout:       2 * time.Minute,
@@ -50,9 +49,8 @@ func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog
 			// The general handler would read the body of OPTIONS * without a time limit.
 			DisableGeneralOptionsHandler: true,
 		},
-		bodies: in,
+		bodies: bodies,
 		addr:   listener.Addr(),
-		log:    log,
 		failed: make(chan error, 1),
 	}
 	log.Info("serving HTTP", "addr", s.addr.String())
@@ -75,8 +73,7 @@ func (s *Server) Failed() <-chan error { return s.failed }
 // ends their contexts, and returns an error.
 func (s *Server) Close(ctx context.Context) error {
 	s.bodies.abortPending()
-	err := s.server.Shutdown(ctx)
-	if err != nil {
+	if err := s.server.Shutdown(ctx); err != nil {
 		s.server.Close()
 		return fmt.Errorf("HTTP requests in progress were aborted: %w", err)
 	}
