@@ -111,11 +111,14 @@ func HelpOf(err error) string {
 const maxInstance = 253
 
 // InstanceID validates an instance ID that a user has entered. A bus accepts any string, but
-// an ID that is empty, or contains a space or a line break, is most likely a mistake.
+// an ID that is empty, or contains a space or a line break, is most likely a mistake. So is a
+// dot or two, which in a URL stand for another path than that of the instance.
 func InstanceID(s string) (flux.InstanceID, error) {
 	switch {
 	case s == "":
 		return "", errors.New("the instance ID is empty")
+	case s == ".", s == "..":
+		return "", fmt.Errorf("the instance ID %q cannot be part of a URL", s)
 	case len(s) > maxInstance:
 		return "", fmt.Errorf("the instance ID %.20q… has %d bytes; want at most %d", s, len(s), maxInstance)
 	case !utf8.ValidString(s), strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformbus/platform/cmd/internal/program"
+	"github.com/platformbus/platform/flux"
 )
 
 type label string
@@ -33,4 +34,19 @@ func logger(t *testing.T, w io.Writer) *slog.Logger {
 	l, err := (&program.Log{Format: "text"}).Logger(w)
 	require.NoError(t, err)
 	return l
+}
+
+func TestInstanceID(t *testing.T) {
+	for _, id := range []string{"a", "a/b", "größe", "...", ".a", strings.Repeat("a", 253)} {
+		got, err := program.InstanceID(id)
+		require.NoError(t, err)
+		assert.Equal(t, flux.InstanceID(id), got)
+	}
+	for id, want := range map[string]string{
+		"": "is empty", ".": "cannot be part of a URL", "..": "cannot be part of a URL", strings.Repeat("a", 254): "want at most 253",
+		"a b": "contains a space", "a\n": "contains a space", "a\u202e": "unprintable", "a\xff": "unprintable",
+	} {
+		_, err := program.InstanceID(id)
+		require.ErrorContains(t, err, want, "%q", id)
+	}
 }

@@ -171,6 +171,7 @@ func TestBadRequests(t *testing.T) {
 	}{
 		{"GET", "/v1/instances/a%0a", "", "", 400, `contains a space`},
 		{"GET", "/v1/instances/" + strings.Repeat("a", 300), "", "", 400, "at most 253"},
+		{"GET", "/v1/instances/%2e%2e", "", "", 400, "cannot be part of a URL"},
 		{"GET", "/v1/instances/a/services?id=web", "", "", 400, `\"web\"`},
 		{"POST", "/v1/instances/a/sync", "", "", 400, "nothing to sync"},
 		{"POST", "/v1/instances/a/sync", `{"actions": 1}`, "application/json", 400, "read the request"},
