@@ -94,12 +94,12 @@ func NewRegistry() (*prometheus.Registry, http.Handler) {
 // and when it is again.
 func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 	const fresh, patience = time.Second, 5 * time.Second
-	turn := make(chan struct{}, 1) // full while last is in use
+	turn := make(chan struct{}, 1) // full while last and wasHealthy are in use
 	var last struct {
-		at      time.Time
-		err     error
-		healthy bool // at least once
+		at  time.Time
+		err error
 	}
+	wasHealthy := false // at least once
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
@@ -110,18 +110,17 @@ func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 			return
 		}
 		if time.Since(last.at) > fresh {
-			was := last.err
-			last.err = check(ctx)
-			last.at = time.Now()
-			switch {
-			case r.Context().Err() != nil: // the client has disconnected: the result is not valid
-				last.err, last.at = was, time.Time{}
-			case last.healthy && was == nil && last.err != nil:
-				log.Warn("not healthy", "err", last.err)
-			case last.healthy && was != nil && last.err == nil:
-				log.Info("healthy again")
+			err := check(ctx)
+			if r.Context().Err() == nil { // otherwise the client has disconnected, and the result is not valid
+				switch {
+				case wasHealthy && last.err == nil && err != nil:
+					log.Warn("not healthy", "err", err)
+				case wasHealthy && last.err != nil && err == nil:
+					log.Info("healthy again")
+				}
+				last.at, last.err = time.Now(), err
+				wasHealthy = wasHealthy || err == nil
 			}
-			last.healthy = last.healthy || last.err == nil
 		}
 		err := last.err
 		<-turn
