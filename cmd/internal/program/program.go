@@ -101,7 +101,7 @@ func exitCode(err error) int {
 // HelpOf returns the help text of an error, fit for a terminal, or nothing.
 func HelpOf(err error) string {
 	var helpful flux.HelpfulError
-	if !errors.As(err, &helpful) {
+	if !errors.As(err, &helpful) || helpful.Base() == nil {
 		return ""
 	}
 	return oneline.Lines(helpful.Base().Help)

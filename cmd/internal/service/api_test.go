@@ -95,6 +95,9 @@ func TestErrors(t *testing.T) {
 			assert.Contains(t, p.Help, tt.help, path)
 		}
 	}
+	code, text := ask(t, "GET", serve(t, &platform.MockPlatform{ExportError: flux.Missing{}}, "")+"/v1/instances/a/export", "")
+	assert.Equal(t, http.StatusBadGateway, code, "an error without a help text")
+	assert.JSONEq(t, `{"error": "no cause given"}`, text)
 }
 
 func TestFailuresByName(t *testing.T) {
