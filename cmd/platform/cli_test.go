@@ -239,6 +239,10 @@ func TestCommandsCalledWrongly(t *testing.T) {
 		`unknown command "service" for`:           {"get", "service"},
 		"want get instances or get services":      {"get"},
 		`unknown command "nosuch" for`:            {"completion", "nosuch"},
+		`unknown command "none" for "platform" (`: {"help", "none"},
+		`"none" for "platform get"`:               {"help", "get", "none"},
+		"did you mean export? (see":               {"expor"},
+		"did you mean sync? (see":                 {"help", "synk"},
 		"want the name of a shell":                {"completion"},
 		"the instance ID is empty":                {"ping", "--server", "http://127.0.0.1:1"},
 		"want something like http://":             {"ping", "-i", "a", "--server", "localhost:8080"},
@@ -258,7 +262,11 @@ func TestCommandsCalledWrongly(t *testing.T) {
 		assert.NotContains(t, failed, "hidden")
 		assert.Empty(t, out)
 	}
-	code, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://127.0.0.1:1")
+	code, _, failed := cli{t, []string{"PLATFORM_TIMEOUT=soon", "PLATFORM_VERBOSE=x"}}.run("ping")
+	assert.Equal(t, program.ExitUsage, code)
+	assert.Contains(t, failed, `--timeout (from PLATFORM_TIMEOUT): must be a duration like "30s" or "5m"; --verbose (from PLATFORM_VERBOSE): `)
+	assert.Contains(t, cli{t, []string{"PLATFORM_CONFIG=/nowhere"}}.ok("help", "get", "services"), "platform get services [NAMESPACE/NAME ...]")
+	code, _, failed = cli{t, nil}.run("ping", "-i", "a", "--server", "http://127.0.0.1:1")
 	assert.Equal(t, program.ExitUnavailable, code)
 	assert.Contains(t, failed, "the service does not answer")
 	assert.Contains(t, failed, "\n\nNo service answers at 127.0.0.1:1: is --server (or PLATFORM_SERVER) right, and does the service run?\n")
@@ -521,6 +529,7 @@ func TestCompletion(t *testing.T) {
 	assert.NotContains(t, c.ok("__complete", "daemon", "--"), "`")
 	assert.Contains(t, c.ok("daemon", "--help"), "--watch duration ")
 	assert.Equal(t, none, cli{t, []string{"PLATFORM_SERVER=http://127.0.0.1:1"}}.ok("__complete", "get", "instances", ""))
+	assert.Equal(t, none, cli{t, []string{"PLATFORM_CONFIG=/nowhere"}}.ok("__complete", "get", "instances", ""))
 }
 
 // A set-image that ends before the rollout does says why, once, and that the rollout is not undone.

@@ -56,23 +56,26 @@ func Main(root *cobra.Command) int {
 	begun := false
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := LoadSettings(cmd); err != nil {
-			return err
+		if !isBuiltin(cmd) {
+			if err := LoadSettings(cmd); err != nil {
+				return err
+			}
 		}
 		begun = true
 		return nil
 	}
-	addCompletion(root)
+	addBuiltins(root)
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], cobra.ShellCompRequestCmd) { // the hidden commands that the scripts run
 		prepareCompletion(root)
 	}
 	err := root.ExecuteContext(ctx)
-	if err != nil && !begun && !errors.Is(err, ErrUsage) { // cobra's own errors
-		err = Usage("%w", err)
+	if err != nil && !begun && !errors.Is(err, ErrUsage) {
+		err = cobraError(err)
 	}
 	code := exitCode(err)
 	if err != nil && code != ExitDiffers {
-		fmt.Fprintf(os.Stderr, "platform: %s\n", oneline.Line(err.Error()))
+		causes := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }) // such as those of errors.Join
+		fmt.Fprintf(os.Stderr, "platform: %s\n", oneline.Line(strings.Join(causes, "; ")))
 		if help := HelpOf(err); help != "" && code != ExitUsage {
 			fmt.Fprintf(os.Stderr, "\n%s\n", strings.TrimSpace(help))
 		}
