@@ -77,7 +77,7 @@ func TestSettings(t *testing.T) {
 	write("a-name: &a x\nlist: [*a]\n")
 	got, _ = run("one")
 	assert.Equal(t, []string{"x"}, got.list)
-	write("a-name: of the file\n")
+	write("---\na-name: of the file\n---\n# nothing\n") // documents without settings do not count
 
 	// An empty variable, as a manifest may have it, sets nothing.
 	t.Setenv("PLATFORM_A_NAME", "")
@@ -98,6 +98,8 @@ func TestSettings(t *testing.T) {
 		"a-name: x\na-name: y\n": "a name twice",
 		"- a\n":                  "no map",
 		"a: b: c\n":              "no YAML",
+
+		"a-name: x\n---\nyes: true\n": "a second document",
 	} {
 		write(text)
 		got, code := run("one")
