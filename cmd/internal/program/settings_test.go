@@ -170,6 +170,19 @@ func TestSettingsErrors(t *testing.T) {
 	}
 }
 
+// The space around a token is no part of it: a Secret may end in a line break.
+func TestToken(t *testing.T) {
+	t.Setenv(program.TokenVariable, "0123456789abcdef\n")
+	token, err := program.Token("")
+	require.NoError(t, err)
+	assert.Equal(t, "0123456789abcdef", token)
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("fedcba9876543210\n"), 0o600))
+	token, err = program.Token(file)
+	require.NoError(t, err)
+	assert.Equal(t, "fedcba9876543210", token)
+}
+
 // The source of a value is the highest that has one.
 func TestSourceOf(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
