@@ -303,6 +303,9 @@ func TestHostileServer(t *testing.T) {
 			fmt.Fprintf(w, `{"instances": [{"instance": %q, "connected": false, "error": %q}]}`, "a"+steering, "b"+steering)
 		case strings.HasSuffix(r.URL.Path, "/services"):
 			fmt.Fprint(w, `{"services": [], "continue": "again"}`)
+		case strings.HasSuffix(r.URL.Path, "/busy"):
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, `{"error": "64 requests are in progress; try again"}`)
 		default:
 			w.WriteHeader(http.StatusBadGateway)
 			fmt.Fprintf(w, `{"error": %q, "help": %q, "failures": {%[1]q: %[1]q}}`, "a"+steering, "b"+steering)
@@ -320,6 +323,9 @@ func TestHostileServer(t *testing.T) {
 	code, _, failed := c.run("get", "services")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "a list does not end")
+	code, _, failed = c.run("ping", "-i", "busy")
+	assert.Equal(t, program.ExitUnavailable, code)
+	assert.Equal(t, "platform: 64 requests are in progress; try again\n", failed, "no help about a daemon")
 }
 
 // Whatever else answers at the URL, a page or a redirect, is not taken for a service: nothing is
@@ -410,7 +416,7 @@ func TestSetImageOverHTTP(t *testing.T) {
 	}{
 		"no daemon":    {service + "---\n" + deployment, false, `{"error": "gone"}`, 503, program.ExitUnavailable, "gone"},
 		"refused":      {service + "---\n" + deployment, false, `{"error": "busy"}`, 429, program.ExitFailed, "busy"},
-		"not rolled":   {service + "---\n" + deployment, false, `{"error": "x", "failures": {"default/web": "stalled"}}`, 502, program.ExitPartly, "stalled"},
+		"not rolled":   {service + "---\n" + deployment, false, `{"error": "x", "help": "y", "failures": {"default/web": "stalled"}}`, 502, program.ExitPartly, "platform: default/web: stalled\n\ny\n"},
 		"incomplete":   {service, true, "", 0, program.ExitFailed, "the export is not complete: Deployments: forbidden"},
 		"still enough": {service + "---\n" + deployment, true, `{"applied": "default/web"}`, 200, 0, ""},
 	} {
