@@ -320,6 +320,14 @@ func TestHostileServer(t *testing.T) {
 		assert.NotContains(t, out+failed, "\x1b", "%q", args)
 		assert.NotContains(t, out+failed, "\u202e", "%q", args)
 	}
+	// On a terminal that holds for every result; elsewhere a program gets it as it is.
+	assert.Contains(t, c.ok("export"), "\u202e")
+	for _, args := range [][]string{{"export"}, {"get", "instances", "-o", "json"}, {"get", "instances", "-o", "yaml"}} {
+		shown, code := c.onTerminal("", args...)
+		assert.Zero(t, code, "%q", args)
+		assert.Contains(t, shown, `\u202e`, "%q", args)
+		assert.NotContains(t, shown, "\u202e", "%q", args)
+	}
 	code, _, failed := c.run("get", "services")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "a list does not end")

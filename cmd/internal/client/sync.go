@@ -104,13 +104,7 @@ func plan(t *target, p platform.Platform, dir string, options manifest.PlanOptio
 }
 
 func writeReport(w io.Writer, report manifest.Report) error {
-	var printable strings.Builder // a diff shows what a cluster holds
-	for line := range strings.Lines(report.String()) {
-		body := strings.TrimSuffix(line, "\n")
-		printable.WriteString(oneline.Line(strings.ReplaceAll(body, "\t", "    ")))
-		printable.WriteString(line[len(body):])
-	}
-	text := printable.String()
+	text := escaped(report.String()) // a diff shows what a cluster holds
 	if hasColor(w) {
 		text = colored(text)
 	}
