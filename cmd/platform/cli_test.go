@@ -191,8 +191,10 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "none.yaml"), []byte("apiVersion: none.example/v1\nkind: Nothing\nmetadata: {name: a, namespace: "+namespace+"}\n"), 0o600))
 	code, out, failed := c.run("sync", dir)
 	assert.Equal(t, program.ExitPartly, code)
-	assert.Contains(t, out, "Nothing")
+	assert.Regexp(t, `(?m)^`+namespace+`:nothing\.none\.example/a: none\.yaml:1: .*Nothing`, out)
 	assert.Contains(t, failed, "platform: 1 of 4 objects failed")
+	_, out, _ = c.run(with("sync", dir, "--prune", "-o", "json")...)
+	assert.Contains(t, out, `nothing.none.example/a": "none.yaml:1: `)
 	assert.Contains(t, c.ok("export"), "name: settings\n  namespace: "+namespace)
 
 	code, _, failed = c.run("ping", "--instance", "bank")
