@@ -375,6 +375,7 @@ func TestCalledWrongly(t *testing.T) {
 		{"daemon", nil, []string{"--instance", "a", "--kubeconfig", cp.Kubeconfig()}, 2, "--nats is not set, nor is PLATFORM_NATS"},
 		{"daemon", nil, []string{"--nats", url, "--kubeconfig", cp.Kubeconfig()}, 2, "--instance: the instance ID is empty"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a b"}, 2, `"a b" contains a space`},
+		{"daemon", nil, []string{"--nats", url, "--instance", "a", "--drain-timeout=-1s"}, 2, "--drain-timeout is -1s"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a"}, 2, "this is not a pod, and neither --kubeconfig nor $KUBECONFIG"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a", "--kubeconfig", "/nowhere"}, 1, "find the cluster: stat /nowhere: no such file"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a", "--kubeconfig", nonsense}, 1, "find the cluster: error loading config file"},
