@@ -343,13 +343,12 @@ func TestServiceToken(t *testing.T) {
 	for _, path := range []string{"/metrics", "/v1/instances", shop, "/nothing"} {
 		assert.Equal(t, http.StatusUnauthorized, service.get(path).code, path)
 	}
-	ctx := context.WithValue(t.Context(), tokenKey{}, token)
 	for path, code := range map[string]int{"/metrics": 200, "/v1/instances": 200, shop: 503, "/nothing": 404} {
-		a, err := service.ask(ctx, "GET", path, "")
+		a, err := service.ask(t.Context(), "GET", path, "", "Authorization", "Bearer "+token)
 		require.NoError(t, err)
 		assert.Equal(t, code, a.code, path)
 	}
-	a, err := service.ask(ctx, "POST", shop+"/sync", strings.Repeat("#", 101))
+	a, err := service.ask(t.Context(), "POST", shop+"/sync", strings.Repeat("#", 101), "Authorization", "Bearer "+token)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusRequestEntityTooLarge, a.code, a.text)
 	log, err := service.Log()
