@@ -34,7 +34,7 @@ type cli struct {
 
 func (c cli) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(c.t.Context(), binary(c.t), args...)
-	cmd.Env = c.env
+	cmd.Env = append([]string{}, c.env...) // never nil, which would be the environment of the test
 	return cmd
 }
 
@@ -191,8 +191,10 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "none.yaml"), []byte("apiVersion: none.example/v1\nkind: Nothing\nmetadata: {name: a, namespace: "+namespace+"}\n"), 0o600))
 	code, out, failed := c.run("sync", dir)
 	assert.Equal(t, program.ExitPartly, code)
-	assert.Contains(t, out, "Nothing")
+	assert.Regexp(t, `(?m)^`+namespace+`:nothing\.none\.example/a: none\.yaml:1: .*Nothing`, out)
 	assert.Contains(t, failed, "platform: 1 of 4 objects failed")
+	_, out, _ = c.run(with("sync", dir, "--prune", "-o", "json")...)
+	assert.Contains(t, out, `nothing.none.example/a": "none.yaml:1: `)
 	assert.Contains(t, c.ok("export"), "name: settings\n  namespace: "+namespace)
 
 	code, _, failed = c.run("ping", "--instance", "bank")
@@ -239,6 +241,10 @@ func TestCommandsCalledWrongly(t *testing.T) {
 		`unknown command "service" for`:           {"get", "service"},
 		"want get instances or get services":      {"get"},
 		`unknown command "nosuch" for`:            {"completion", "nosuch"},
+		`unknown command "none" for "platform" (`: {"help", "none"},
+		`"none" for "platform get"`:               {"help", "get", "none"},
+		"did you mean export? (see":               {"expor"},
+		"did you mean sync? (see":                 {"help", "synk"},
 		"want the name of a shell":                {"completion"},
 		"the instance ID is empty":                {"ping", "--server", "http://127.0.0.1:1"},
 		"want something like http://":             {"ping", "-i", "a", "--server", "localhost:8080"},
@@ -258,46 +264,43 @@ func TestCommandsCalledWrongly(t *testing.T) {
 		assert.NotContains(t, failed, "hidden")
 		assert.Empty(t, out)
 	}
-	code, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://127.0.0.1:1")
+	code, _, failed := cli{t, []string{"PLATFORM_TIMEOUT=soon", "PLATFORM_VERBOSE=x"}}.run("ping")
+	assert.Equal(t, program.ExitUsage, code)
+	assert.Contains(t, failed, `--timeout (from PLATFORM_TIMEOUT): must be a duration like "30s" or "5m"; --verbose (from PLATFORM_VERBOSE): `)
+	assert.Contains(t, cli{t, []string{"PLATFORM_CONFIG=/nowhere"}}.ok("help", "get", "services"), "platform get services [NAMESPACE/NAME ...]")
+	code, _, failed = cli{t, nil}.run("ping", "-i", "a", "--server", "http://127.0.0.1:1")
 	assert.Equal(t, program.ExitUnavailable, code)
 	assert.Contains(t, failed, "the service does not answer")
 	assert.Contains(t, failed, "\n\nNo service answers at 127.0.0.1:1: is --server (or PLATFORM_SERVER) right, and does the service run?\n")
 	code, _, failed = cli{t, nil}.run("plan", "/nowhere", "-i", "a", "--server", "http://127.0.0.1:1")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "/nowhere")
-
-	// A server that is not a service of platform is told from one.
-	s := &http.Server{Addr: freeAddr(t), Handler: http.NotFoundHandler(), ReadHeaderTimeout: limit}
-	served := make(chan error, 1)
-	go func() { served <- s.ListenAndServe() }()
-	t.Cleanup(func() { s.Close(); <-served })
-	require.Eventually(t, func() bool {
-		_, _, failed := cli{t, nil}.run("ping", "-i", "a", "--server", "http://"+s.Addr)
-		return strings.Contains(failed, "not as a service of platform does")
-	}, limit, 50*time.Millisecond)
 }
 
 // What a server or a cluster says cannot steer a terminal, and a list that does not end is an error.
 func TestHostileServer(t *testing.T) {
-	const steering = "\x1b[2J\u202e"
+	const steering = `\u001b[2J\u202e` // in JSON
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/unwell"):
 			w.WriteHeader(http.StatusBadGateway)
-			fmt.Fprintf(w, `{"instance": "unwell", "connected": true, "version": %q, "error": "b"}`, "1"+steering)
+			fmt.Fprint(w, `{"instance": "unwell", "connected": true, "version": "1`+steering+`", "error": "b"}`)
 		case strings.HasSuffix(r.URL.Path, "/well"):
-			fmt.Fprintf(w, `{"instance": "well", "connected": true, "version": %q}`, "1"+steering)
+			fmt.Fprint(w, `{"instance": "well", "connected": true, "version": "1`+steering+`"}`)
 		case strings.HasSuffix(r.URL.Path, "/export"):
 			w.Header().Set("Content-Type", "application/yaml")
 			fmt.Fprintf(w, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\ndata: {a: \"b\u202e\"}\n")
 		case strings.HasSuffix(r.URL.Path, "/instances"):
-			fmt.Fprintf(w, `{"instances": [{"instance": %q, "connected": false, "error": %q}]}`, "a"+steering, "b"+steering)
+			fmt.Fprint(w, `{"instances": [{"instance": "a`+steering+`", "connected": false, "error": "b`+steering+`"}]}`)
 		case strings.HasSuffix(r.URL.Path, "/services"):
 			fmt.Fprint(w, `{"services": [], "continue": "again"}`)
+		case strings.HasSuffix(r.URL.Path, "/busy"):
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, `{"error": "64 requests are in progress; try again"}`)
 		default:
 			w.WriteHeader(http.StatusBadGateway)
-			fmt.Fprintf(w, `{"error": %q, "help": %q, "failures": {%[1]q: %[1]q}}`, "a"+steering, "b"+steering)
+			fmt.Fprint(w, strings.ReplaceAll(`{"error": "a%", "help": "b%", "failures": {"a%": "a%"}}`, "%", steering))
 		}
 	}))
 	t.Cleanup(s.Close)
@@ -305,13 +308,24 @@ func TestHostileServer(t *testing.T) {
 	dir := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\ndata: {a: c}\n"})
 	for _, args := range [][]string{{"get", "instances"}, {"ping"}, {"ping", "-i", "well"}, {"get", "instances", "unwell"}, {"plan", dir}, {"sync", dir}} {
 		_, out, failed := c.run(args...)
-		assert.NotEmpty(t, out+failed)
+		assert.Contains(t, out+failed, `\u202e`, "%q", args)
 		assert.NotContains(t, out+failed, "\x1b", "%q", args)
 		assert.NotContains(t, out+failed, "\u202e", "%q", args)
+	}
+	// On a terminal that holds for every result; elsewhere a program gets it as it is.
+	assert.Contains(t, c.ok("export"), "\u202e")
+	for _, args := range [][]string{{"export"}, {"get", "instances", "-o", "json"}, {"get", "instances", "-o", "yaml"}} {
+		shown, code := c.onTerminal("", args...)
+		assert.Zero(t, code, "%q", args)
+		assert.Contains(t, shown, `\u202e`, "%q", args)
+		assert.NotContains(t, shown, "\u202e", "%q", args)
 	}
 	code, _, failed := c.run("get", "services")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.Contains(t, failed, "a list does not end")
+	code, _, failed = c.run("ping", "-i", "busy")
+	assert.Equal(t, program.ExitUnavailable, code)
+	assert.Equal(t, "platform: 64 requests are in progress; try again\n", failed, "no help about a daemon")
 }
 
 // Whatever else answers at the URL, a page or a redirect, is not taken for a service: nothing is
@@ -326,6 +340,7 @@ func TestNotAService(t *testing.T) {
 	t.Cleanup(other.Close)
 	dir := folder(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n"})
 	for name, handler := range map[string]http.HandlerFunc{
+		"nothing":        http.NotFound,
 		"page":           func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>log in</html>") },
 		"moved":          http.RedirectHandler(other.URL, http.StatusFound).ServeHTTP,
 		"moved for good": http.RedirectHandler(other.URL, http.StatusPermanentRedirect).ServeHTTP,
@@ -402,7 +417,7 @@ func TestSetImageOverHTTP(t *testing.T) {
 	}{
 		"no daemon":    {service + "---\n" + deployment, false, `{"error": "gone"}`, 503, program.ExitUnavailable, "gone"},
 		"refused":      {service + "---\n" + deployment, false, `{"error": "busy"}`, 429, program.ExitFailed, "busy"},
-		"not rolled":   {service + "---\n" + deployment, false, `{"error": "x", "failures": {"default/web": "stalled"}}`, 502, program.ExitPartly, "stalled"},
+		"not rolled":   {service + "---\n" + deployment, false, `{"error": "x", "help": "y", "failures": {"default/web": "stalled"}}`, 502, program.ExitPartly, "platform: default/web: stalled\n\ny\n"},
 		"incomplete":   {service, true, "", 0, program.ExitFailed, "the export is not complete: Deployments: forbidden"},
 		"still enough": {service + "---\n" + deployment, true, `{"applied": "default/web"}`, 200, 0, ""},
 	} {
@@ -521,6 +536,7 @@ func TestCompletion(t *testing.T) {
 	assert.NotContains(t, c.ok("__complete", "daemon", "--"), "`")
 	assert.Contains(t, c.ok("daemon", "--help"), "--watch duration ")
 	assert.Equal(t, none, cli{t, []string{"PLATFORM_SERVER=http://127.0.0.1:1"}}.ok("__complete", "get", "instances", ""))
+	assert.Equal(t, none, cli{t, []string{"PLATFORM_CONFIG=/nowhere"}}.ok("__complete", "get", "instances", ""))
 }
 
 // A set-image that ends before the rollout does says why, once, and that the rollout is not undone.

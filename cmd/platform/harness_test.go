@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -123,8 +122,9 @@ func (a answer) json(t *testing.T) (v map[string]any) {
 	return v
 }
 
-// ask sends a request to the program. It returns an error only if there was no response.
-func (r *testProcess) ask(ctx context.Context, method, path, body string) (answer, error) {
+// ask sends a request to the program, with a header of names and values. It returns an error only
+// if there was no response.
+func (r *testProcess) ask(ctx context.Context, method, path, body string, header ...string) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, r.url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -132,11 +132,8 @@ func (r *testProcess) ask(ctx context.Context, method, path, body string) (answe
 	if strings.HasPrefix(body, "{") {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if token := ctx.Value(tokenKey{}); token != nil {
-		request.Header.Set("Authorization", "Bearer "+token.(string))
-	}
-	if header, ok := ctx.Value(headerKey{}).(http.Header); ok {
-		maps.Copy(request.Header, header)
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -147,26 +144,22 @@ func (r *testProcess) ask(ctx context.Context, method, path, body string) (answe
 	return answer{resp.StatusCode, string(text)}, err
 }
 
-// tokenKey is the key of a bearer token in a context, and headerKey that of a header.
-type (
-	tokenKey  struct{}
-	headerKey struct{}
-)
-
 func (r *testProcess) get(path string) answer {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	a, err := r.ask(ctx, "GET", path, "")
-	require.NoError(r.t, err)
-	return a
+	return r.answered("GET", path, "")
 }
 
 func (r *testProcess) post(path, body string) answer {
 	r.t.Helper()
+	return r.answered("POST", path, body)
+}
+
+// answered sends a request that has to be answered.
+func (r *testProcess) answered(method, path, body string) answer {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	a, err := r.ask(ctx, "POST", path, body)
+	a, err := r.ask(ctx, method, path, body)
 	require.NoError(r.t, err)
 	return a
 }
@@ -248,13 +241,4 @@ func secretOf(name string) string { return "not-a-secret-of-" + name }
 // credentials returns the environment of a program that connects as that user.
 func credentials(name string, server net.Addr) []string {
 	return []string{"PLATFORM_NATS=nats://" + server.String(), "PLATFORM_NATS_USER=" + name, "PLATFORM_NATS_PASSWORD=" + secretOf(name)}
-}
-
-// freeAddr returns an address of loopback on which nobody listens now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -343,13 +343,12 @@ func TestServiceToken(t *testing.T) {
 	for _, path := range []string{"/metrics", "/v1/instances", shop, "/nothing"} {
 		assert.Equal(t, http.StatusUnauthorized, service.get(path).code, path)
 	}
-	ctx := context.WithValue(t.Context(), tokenKey{}, token)
 	for path, code := range map[string]int{"/metrics": 200, "/v1/instances": 200, shop: 503, "/nothing": 404} {
-		a, err := service.ask(ctx, "GET", path, "")
+		a, err := service.ask(t.Context(), "GET", path, "", "Authorization", "Bearer "+token)
 		require.NoError(t, err)
 		assert.Equal(t, code, a.code, path)
 	}
-	a, err := service.ask(ctx, "POST", shop+"/sync", strings.Repeat("#", 101))
+	a, err := service.ask(t.Context(), "POST", shop+"/sync", strings.Repeat("#", 101), "Authorization", "Bearer "+token)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusRequestEntityTooLarge, a.code, a.text)
 	log, err := service.Log()
@@ -375,6 +374,7 @@ func TestCalledWrongly(t *testing.T) {
 		{"daemon", nil, []string{"--instance", "a", "--kubeconfig", cp.Kubeconfig()}, 2, "--nats is not set, nor is PLATFORM_NATS"},
 		{"daemon", nil, []string{"--nats", url, "--kubeconfig", cp.Kubeconfig()}, 2, "--instance: the instance ID is empty"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a b"}, 2, `"a b" contains a space`},
+		{"daemon", nil, []string{"--nats", url, "--instance", "a", "--drain-timeout=-1s"}, 2, "--drain-timeout is -1s"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a"}, 2, "this is not a pod, and neither --kubeconfig nor $KUBECONFIG"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a", "--kubeconfig", "/nowhere"}, 1, "find the cluster: stat /nowhere: no such file"},
 		{"daemon", nil, []string{"--nats", url, "--instance", "a", "--kubeconfig", nonsense}, 1, "find the cluster: error loading config file"},

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -98,8 +97,7 @@ func TestTraceOfARequest(t *testing.T) {
 	const secret = "not-to-be-traced"
 	manifest := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: traced, namespace: %s}\ndata: {a: %s}\n", namespace, secret)
 	const traceID, parentID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-	ctx := context.WithValue(t.Context(), headerKey{}, http.Header{"Traceparent": {"00-" + traceID + "-" + parentID + "-01"}})
-	a, err := b.service.ask(ctx, "POST", shop+"/sync", manifest)
+	a, err := b.service.ask(t.Context(), "POST", shop+"/sync", manifest, "Traceparent", "00-"+traceID+"-"+parentID+"-01")
 	require.NoError(t, err)
 	require.Equal(t, 200, a.code, a.text)
 	for _, p := range []*testProcess{b.service, b.daemon} { // sends what is left
@@ -153,14 +151,14 @@ func TestTracesNeedTheToken(t *testing.T) {
 	receiver := startTraceReceiver(t)
 	const token = "not-a-secret-of-clients"
 	service := start(t, "service", []string{"PLATFORM_TOKEN=" + token}, "--embedded-nats=127.0.0.1:0", "--trace-endpoint", receiver.url, "--trace-ratio=0")
-	sampled := context.WithValue(t.Context(), headerKey{}, http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}})
+	sampled := []string{"Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	for _, path := range []string{"/v1/instances", "/healthz", "/nothing"} {
-		_, err := service.ask(sampled, "GET", path, "")
+		_, err := service.ask(t.Context(), "GET", path, "", sampled...)
 		require.NoError(t, err)
 	}
-	trusted := context.WithValue(sampled, tokenKey{}, token)
+	trusted := slices.Concat(sampled, []string{"Authorization", "Bearer " + token})
 	for _, path := range []string{"/metrics", "/openapi.json"} {
-		a, err := service.ask(trusted, "GET", path, "")
+		a, err := service.ask(t.Context(), "GET", path, "", trusted...)
 		require.NoError(t, err)
 		assert.Equal(t, 200, a.code, path)
 	}

@@ -44,8 +44,8 @@ func (c *config) addFlags(flags *pflag.FlagSet) {
 	c.log.AddFlags(flags)
 }
 
-// newCommand returns a command with the settings that all have. Its run is called with
-// what the settings lead to, under a context that ends after --timeout.
+// newCommand returns a command with the settings that all have. It calls run with a connection
+// as the settings say, and a context that ends after --timeout.
 func (c *config) newCommand(cmd *cobra.Command, run func(ctx context.Context, t *target, args []string) error) *cobra.Command {
 	c.addFlags(cmd.Flags())
 	c.flags = cmd.Flags()

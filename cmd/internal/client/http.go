@@ -61,7 +61,8 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		return nil, c.unavailable(fmt.Errorf("the service does not answer: %w", err))
+		help := fmt.Sprintf("No service answers at %s: is --server (or %s) right, and does the service run?", c.base.Host, program.EnvName("server"))
+		return nil, notAvailable(help, fmt.Errorf("the service does not answer: %w", err))
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -80,14 +81,10 @@ func (c *httpClient) ask(ctx context.Context, method, path string, query url.Val
 	return nil, errNoService(resp.StatusCode) // such as the page of a login
 }
 
-// unavailable returns the error that no service answers. It matches platform.ErrPlatformNotAvailable,
-// but its help is not about a daemon, since none was asked.
-func (c *httpClient) unavailable(err error) error {
-	problem := flux.UserConfigProblem{BaseError: &flux.BaseError{
-		Help: fmt.Sprintf("No service answers at %s: is --server (or %s) right, and does the service run?", c.base.Host, program.EnvName("server")),
-		Err:  err,
-	}}
-	return flux.UserConfigProblem{BaseError: problem.Matching(platform.ErrPlatformNotAvailable)}
+// notAvailable returns an error that matches platform.ErrPlatformNotAvailable. The help of a
+// platform.UnavailableError would be about a daemon, also where none is missing.
+func notAvailable(help string, err error) error {
+	return flux.UserConfigProblem{BaseError: flux.BaseError{Help: help, Err: err}.Matching(platform.ErrPlatformNotAvailable)}
 }
 
 // errNoService returns the error about an answer that is not one of a service.
@@ -95,8 +92,8 @@ func errNoService(status int) error {
 	return fmt.Errorf("the service answers %d %s, and not as a service of platform does; is the URL right?", status, http.StatusText(status))
 }
 
-// errorOf returns the error that an answer tells of. It has the type that a bus would give
-// it, as far as the answer tells that.
+// errorOf returns the error in an answer, with the type and the help text that it would have from
+// a bus.
 func errorOf(status int, answer []byte) error {
 	var told apiError
 	if err := json.Unmarshal(answer, &told); err != nil || told.Error == "" {
@@ -105,7 +102,7 @@ func errorOf(status int, answer []byte) error {
 	err := errors.New(oneline.Line(told.Error))
 	switch status {
 	case http.StatusServiceUnavailable:
-		return platform.UnavailableError(err)
+		return notAvailable(told.Help, err) // which has no help if the service is only busy
 	case http.StatusNotImplemented:
 		return platform.UpgradeNeededError(err)
 	case http.StatusUnauthorized:
@@ -241,13 +238,17 @@ func (p *httpPlatform) Apply(defs []platform.ServiceDefinition) error {
 	for i, def := range defs {
 		query := url.Values{"service": {string(def.ServiceID)}, "async": {strconv.FormatBool(def.Async)}}
 		_, err := p.ask(p.ctx, http.MethodPost, p.path+"/apply", query, "application/yaml", def.NewDefinition)
-		var told platform.SyncError // the failures of an answer
-		switch {
-		case err != nil && i == 0 && !errors.As(err, &told):
-			return err // it is not about the definition
-		case err != nil:
-			failed[def.ServiceID] = err
+		if err == nil {
+			continue
 		}
+		var told platform.SyncError // the failures in the answer
+		if !errors.As(err, &told) && i == 0 {
+			return err // it is not about the definition
+		}
+		if cause := told[string(def.ServiceID)]; cause != nil { // without the name, which the ApplyError adds
+			err = flux.UserConfigProblem{BaseError: &flux.BaseError{Help: program.HelpOf(err), Err: cause}}
+		}
+		failed[def.ServiceID] = err
 	}
 	if len(failed) > 0 {
 		return failed

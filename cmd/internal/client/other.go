@@ -29,7 +29,7 @@ there is is written, and the error says what is missing.`,
 		done := waiting(t.err, "exporting the cluster")
 		manifests, err := p.Export()
 		done()
-		if _, err1 := t.out.Write(manifests); err1 != nil {
+		if err1 := writeText(t.out, string(manifests)); err1 != nil {
 			return fmt.Errorf("write the export: %w", err1)
 		}
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -46,10 +47,36 @@ func (o *output) write(w io.Writer, v any, forPeople func(io.Writer) error) erro
 	case "yaml":
 		text, err = yaml.Marshal(v)
 	}
-	if err == nil {
-		_, err = w.Write(text)
+	if err != nil {
+		return err
 	}
+	return writeText(w, string(text))
+}
+
+// writeText writes a text that a cluster may have made a part of: to a terminal escaped, and
+// elsewhere as it is, for programs.
+func writeText(w io.Writer, text string) error {
+	if isTerminal(w) {
+		text = escaped(text)
+	}
+	_, err := io.WriteString(w, text)
 	return err
+}
+
+// escaped escapes the characters that could steer a terminal. Unlike oneline.Lines it leaves tabs,
+// and cuts nothing.
+func escaped(text string) string {
+	var b strings.Builder
+	for text != "" {
+		_, size := utf8.DecodeRuneInString(text)
+		if text[0] == '\t' {
+			b.WriteByte('\t')
+		} else {
+			b.WriteString(oneline.Lines(text[:size]))
+		}
+		text = text[size:]
+	}
+	return b.String()
 }
 
 // writeTable writes rows in aligned columns. What comes from a cluster is made fit for a
@@ -94,11 +121,8 @@ func colored(text string) string {
 			b.WriteString(line)
 			continue
 		}
-		body, end := strings.TrimSuffix(line, "\n"), ""
-		if body != line {
-			end = "\n"
-		}
-		b.WriteString(color + body + "\x1b[0m" + end)
+		body := strings.TrimSuffix(line, "\n")
+		b.WriteString(color + body + "\x1b[0m" + line[len(body):])
 	}
 	return b.String()
 }

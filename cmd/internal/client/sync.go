@@ -88,29 +88,22 @@ func load(t *target, dir string) ([]manifest.Object, error) {
 }
 
 // plan compares a folder with the cluster.
-func plan(t *target, p platform.Platform, dir string, options manifest.PlanOptions) (platform.SyncDef, manifest.Report, error) {
-	var none platform.SyncDef
+func plan(t *target, p platform.Platform, dir string, options manifest.PlanOptions) (def platform.SyncDef, report manifest.Report, err error) {
 	desired, err := load(t, dir)
 	if err != nil {
-		return none, manifest.Report{}, err
+		return def, report, err
 	}
 	done := waiting(t.err, "exporting the cluster")
 	current, err := p.Export()
 	done()
 	if err != nil {
-		return none, manifest.Report{}, fmt.Errorf("export the cluster, which a plan needs as a whole: %w", err)
+		return def, report, fmt.Errorf("export the cluster, which a plan needs as a whole: %w", err)
 	}
 	return manifest.Plan(current, desired, options)
 }
 
 func writeReport(w io.Writer, report manifest.Report) error {
-	var printable strings.Builder // a diff shows what a cluster holds
-	for line := range strings.Lines(report.String()) {
-		body := strings.TrimSuffix(line, "\n")
-		printable.WriteString(oneline.Line(strings.ReplaceAll(body, "\t", "    ")))
-		printable.WriteString(line[len(body):])
-	}
-	text := printable.String()
+	text := escaped(report.String()) // a diff shows what a cluster holds
 	if hasColor(w) {
 		text = colored(text)
 	}
@@ -142,63 +135,58 @@ longer has: it shows the plan, and asks before it deletes anything. Scripts give
 		if err != nil {
 			return err
 		}
-		def, planned, err := t.toSync(ctx, p, args[0], options, prune, yes)
+		def, report, err := t.toSync(ctx, p, args[0], options, prune, yes)
 		if err != nil {
 			return err
 		}
 		done := waiting(t.err, fmt.Sprintf("syncing %d objects", len(def.Actions)))
 		err = p.Sync(def)
 		done()
-		return c.report(t, def, planned, err)
+		return c.writeOutcome(t.out, def, report, prune, err)
 	})
 	c.addInstance(cmd)
 	c.output.addFlag(cmd)
 	addPlanFlags(cmd.Flags(), &options)
 	cmd.Flags().BoolVar(&prune, "prune", false, "also delete what the set had and the folder no longer has")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "delete without asking")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "with --prune: delete without asking")
 	return cmd
 }
 
-// toSync returns what to sync: all objects of the folder, or with prune what a plan says,
-// once a person has confirmed its deletions. The report is that of the plan, or nil.
-func (t *target) toSync(ctx context.Context, p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, *manifest.Report, error) {
-	var none platform.SyncDef
+// toSync returns what to sync, and the report about it: all objects of the folder, or with prune
+// what a plan says, once a person has confirmed its deletions.
+func (t *target) toSync(ctx context.Context, p platform.Platform, dir string, options manifest.PlanOptions, prune, yes bool) (platform.SyncDef, manifest.Report, error) {
 	if !prune {
 		desired, err := load(t, dir)
 		if err != nil {
-			return none, nil, err
+			return platform.SyncDef{}, manifest.Report{}, err
 		}
-		def, _, err := manifest.Plan(nil, desired, options) // of nothing: everything is to be added
-		return def, nil, err
+		return manifest.Plan(nil, desired, options) // of nothing: everything is to be added
 	}
 	def, report, err := plan(t, p, dir, options)
-	if err != nil {
-		return none, nil, err
+	if err == nil {
+		err = writeReport(t.err, report)
 	}
-	if err := writeReport(t.err, report); err != nil {
-		return none, nil, err
+	if err == nil && len(report.Delete) > 0 && !yes {
+		err = t.confirm(ctx, len(report.Delete))
 	}
-	if len(report.Delete) == 0 || yes {
-		return def, &report, nil
-	}
-	if !isTerminal(t.in) {
-		return none, nil, program.Usage("the plan deletes %d objects, and there is no terminal to ask at: give --yes", len(report.Delete))
-	}
-	switch answer, err := t.ask(ctx, fmt.Sprintf("\nDelete %d objects? [y/N] ", len(report.Delete))); {
-	case err != nil:
-		return none, nil, err
-	case answer != "y" && answer != "yes":
-		return none, nil, errNotConfirmed
-	}
-	return def, &report, nil
+	return def, report, err
 }
 
-var errNotConfirmed = errors.New("not confirmed: nothing is changed")
+// confirm returns nil if a person confirms the deletion of n objects.
+func (t *target) confirm(ctx context.Context, n int) error {
+	if !isTerminal(t.in) {
+		return program.Usage("the plan deletes %d objects, and there is no terminal to ask at: give --yes", n)
+	}
+	if answer := t.ask(ctx, fmt.Sprintf("\nDelete %d objects? [y/N] ", n)); answer != "y" && answer != "yes" {
+		return errors.New("not confirmed: nothing is changed")
+	}
+	return nil
+}
 
-// ask asks a person, and returns the answer in lower case, which is empty if there is none. When
-// ctx ends it returns an error. Its goroutine still reads then: nothing ends the read of a
-// terminal but the end of the process, which follows.
-func (t *target) ask(ctx context.Context, question string) (string, error) {
+// ask asks a person, and returns the answer in lower case. It is empty if there is none, or if
+// ctx ends. Its goroutine still reads then: nothing ends the read of a terminal but the end of
+// the process, which follows.
+func (t *target) ask(ctx context.Context, question string) string {
 	fmt.Fprint(t.err, question)
 	answers := make(chan string, 1)
 	go func() {
@@ -210,50 +198,61 @@ func (t *target) ask(ctx context.Context, question string) (string, error) {
 	}()
 	select {
 	case answer := <-answers:
-		return answer, nil
+		return answer
 	case <-ctx.Done():
 		fmt.Fprintln(t.err)
-		return "", errNotConfirmed
+		return ""
 	}
 }
 
-// report writes what came of a sync. The error of a SyncError's objects is in the result, and
-// the error that it returns only counts them. The report is that of the plan, or nil.
-func (c *config) report(t *target, def platform.SyncDef, planned *manifest.Report, err error) error {
+// writeOutcome writes what came of a sync. The errors of a SyncError's objects are in the result,
+// and the error that it returns only counts them.
+func (c *config) writeOutcome(w io.Writer, def platform.SyncDef, report manifest.Report, prune bool, err error) error {
 	var failed platform.SyncError
 	if err != nil && !errors.As(err, &failed) {
 		return err
 	}
-	failures := map[string]string{}
-	for id, cause := range failed {
-		failures[id] = "no cause given"
-		if cause != nil {
-			failures[id] = oneline.Line(cause.Error())
-		}
-	}
+	failures := failuresOf(failed, report)
 	result := map[string]any{"objects": len(def.Actions), "failures": failures}
-	if planned != nil { // objects of the folder that no action was needed for
-		result["unchanged"] = planned.Unchanged
+	var text strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(failures)) {
+		fmt.Fprintf(&text, "%s: %s\n", oneline.Line(id), failures[id])
 	}
-	if err := c.output.write(t.out, result, func(w io.Writer) error {
-		for _, id := range slices.Sorted(maps.Keys(failures)) {
-			fmt.Fprintf(w, "%s: %s\n", oneline.Line(id), failures[id])
-		}
-		switch {
-		case len(failed) > 0:
-		case planned == nil:
-			fmt.Fprintf(w, "%d objects are as the folder says\n", len(def.Actions))
-		default:
-			fmt.Fprintln(w, outcome(*planned))
-		}
-		return nil
-	}); err != nil {
+	if prune { // objects of the folder that no action was needed for
+		result["unchanged"] = report.Unchanged
+	}
+	switch {
+	case len(failed) > 0:
+	case prune:
+		fmt.Fprintln(&text, outcome(report))
+	default:
+		fmt.Fprintf(&text, "%d objects are as the folder says\n", len(def.Actions))
+	}
+	if err := c.output.write(w, result, func(w io.Writer) error { _, err := io.WriteString(w, text.String()); return err }); err != nil {
 		return err
 	}
 	if len(failed) == 0 {
 		return nil
 	}
 	return partly{fmt.Sprintf("%d of %d objects failed", len(failed), len(def.Actions)), err}
+}
+
+// failuresOf returns the error of each object that failed, after the file and the line of its
+// definition.
+func failuresOf(failed platform.SyncError, report manifest.Report) map[string]string {
+	locations := map[string]string{}
+	for _, e := range slices.Concat(report.Add, report.Change, report.Unseen) {
+		locations[e.ID] = fmt.Sprintf("%s:%d: ", e.Source, e.Line)
+	}
+	failures := make(map[string]string, len(failed))
+	for id, cause := range failed {
+		text := "no cause given"
+		if cause != nil {
+			text = cause.Error()
+		}
+		failures[id] = oneline.Line(locations[id] + text)
+	}
+	return failures
 }
 
 // outcome says what came of a plan that was carried out.

@@ -110,6 +110,8 @@ func (c *config) check() (flux.InstanceID, error) {
 		return "", program.Usage("--nats is not set, nor is %s: the URL of the NATS server that services use too", program.EnvName("nats"))
 	case err != nil:
 		return "", program.Usage("--instance: %w", err)
+	case c.drain < 0:
+		return "", program.Usage("--drain-timeout is %v; want a time that is not negative", c.drain)
 	}
 	return instance, nil
 }

@@ -223,7 +223,7 @@ func logUnseen[ID ~string](w *write, failed map[ID]error) {
 
 // end logs the audit record.
 func (w *write) end(err error) {
-	about := append([]any{}, w.what...)
+	about := append(w.about(w.method, w.begun, err), w.what...)
 	w.mu.Lock()
 	for _, result := range slices.Sorted(maps.Keys(w.results)) {
 		about = append(about, string(result), w.results[result])
@@ -233,7 +233,7 @@ func (w *write) end(err error) {
 	if err != nil {
 		level = slog.LevelWarn
 	}
-	w.log.Log(w.ctx, level, "audit", append(w.about(w.method, w.begun, err), about...)...)
+	w.log.Log(w.ctx, level, "audit", about...)
 }
 
 // shortened returns the error of a call's record: of entries that are logged one by one only

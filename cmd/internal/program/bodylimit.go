@@ -1,6 +1,7 @@
 package program
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,15 +33,7 @@ type Limits struct {
 }
 
 func (l Limits) orDefaults() Limits {
-	for _, one := range []struct {
-		limit    *time.Duration
-		fallback time.Duration
-	}{{&l.Call, time.Minute}, {&l.Body, time.Minute}, {&l.Rest, time.Second}} {
-		if *one.limit == 0 {
-			*one.limit = one.fallback
-		}
-	}
-	return l
+	return Limits{Call: cmp.Or(l.Call, time.Minute), Body: cmp.Or(l.Body, time.Minute), Rest: cmp.Or(l.Rest, time.Second)}
 }
 
 // A bodyLimiter is the outermost handler of a server. It limits the time until a request's
@@ -56,10 +49,6 @@ type bodyLimiter struct {
 	mu      sync.Mutex
 	ending  bool                  // guarded by mu
 	pending map[*limitedBody]bool // guarded by mu: the bodies that have not arrived
-}
-
-func newBodyLimiter(next http.Handler, limits Limits) *bodyLimiter {
-	return &bodyLimiter{next: next, limits: limits.orDefaults(), pending: make(map[*limitedBody]bool)}
 }
 
 func (in *bodyLimiter) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -21,7 +21,6 @@ type Server struct {
 	server *http.Server
 	bodies *bodyLimiter
 	addr   net.Addr
-	log    *slog.Logger
 	failed chan error // receives one error if the server stops before Close
 }
 
@@ -38,10 +37,10 @@ func Serve(addr string, handler http.Handler, limits Limits, log *slog.Logger) (
 
 func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog.Logger) *Server {
 	limits = limits.orDefaults()
-	in := newBodyLimiter(handler, limits)
+	bodies := &bodyLimiter{next: handler, limits: limits, pending: make(map[*limitedBody]bool)}
 	s := &Server{
 		server: &http.Server{
-			Handler:           in,
+			Handler:           bodies,
 			ReadHeaderTimeout: 10 * time.Second,
 			WriteTimeout:      limits.Body + limits.Call,
 			IdleTimeout:       2 * time.Minute,
@@ -50,9 +49,8 @@ func serve(listener net.Listener, handler http.Handler, limits Limits, log *slog
 			// The general handler would read the body of OPTIONS * without a time limit.
 			DisableGeneralOptionsHandler: true,
 		},
-		bodies: in,
+		bodies: bodies,
 		addr:   listener.Addr(),
-		log:    log,
 		failed: make(chan error, 1),
 	}
 	log.Info("serving HTTP", "addr", s.addr.String())
@@ -75,8 +73,7 @@ func (s *Server) Failed() <-chan error { return s.failed }
 // ends their contexts, and returns an error.
 func (s *Server) Close(ctx context.Context) error {
 	s.bodies.abortPending()
-	err := s.server.Shutdown(ctx)
-	if err != nil {
+	if err := s.server.Shutdown(ctx); err != nil {
 		s.server.Close()
 		return fmt.Errorf("HTTP requests in progress were aborted: %w", err)
 	}
@@ -97,12 +94,12 @@ func NewRegistry() (*prometheus.Registry, http.Handler) {
 // and when it is again.
 func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 	const fresh, patience = time.Second, 5 * time.Second
-	turn := make(chan struct{}, 1) // full while last is in use
+	turn := make(chan struct{}, 1) // full while last and wasHealthy are in use
 	var last struct {
-		at      time.Time
-		err     error
-		healthy bool // at least once
+		at  time.Time
+		err error
 	}
+	wasHealthy := false // at least once
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
@@ -113,18 +110,17 @@ func Health(check func(context.Context) error, log *slog.Logger) http.Handler {
 			return
 		}
 		if time.Since(last.at) > fresh {
-			was := last.err
-			last.err = check(ctx)
-			last.at = time.Now()
-			switch {
-			case r.Context().Err() != nil: // the client has disconnected: the result is not valid
-				last.err, last.at = was, time.Time{}
-			case last.healthy && was == nil && last.err != nil:
-				log.Warn("not healthy", "err", last.err)
-			case last.healthy && was != nil && last.err == nil:
-				log.Info("healthy again")
+			err := check(ctx)
+			if r.Context().Err() == nil { // otherwise the client has disconnected, and the result is not valid
+				switch {
+				case wasHealthy && last.err == nil && err != nil:
+					log.Warn("not healthy", "err", err)
+				case wasHealthy && last.err != nil && err == nil:
+					log.Info("healthy again")
+				}
+				last.at, last.err = time.Now(), err
+				wasHealthy = wasHealthy || err == nil
 			}
-			last.healthy = last.healthy || last.err == nil
 		}
 		err := last.err
 		<-turn

@@ -56,23 +56,26 @@ func Main(root *cobra.Command) int {
 	begun := false
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := LoadSettings(cmd); err != nil {
-			return err
+		if !isBuiltin(cmd) {
+			if err := LoadSettings(cmd); err != nil {
+				return err
+			}
 		}
 		begun = true
 		return nil
 	}
-	addCompletion(root)
+	addBuiltins(root)
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], cobra.ShellCompRequestCmd) { // the hidden commands that the scripts run
 		prepareCompletion(root)
 	}
 	err := root.ExecuteContext(ctx)
-	if err != nil && !begun && !errors.Is(err, ErrUsage) { // cobra's own errors
-		err = Usage("%w", err)
+	if err != nil && !begun && !errors.Is(err, ErrUsage) {
+		err = cobraError(err)
 	}
 	code := exitCode(err)
 	if err != nil && code != ExitDiffers {
-		fmt.Fprintf(os.Stderr, "platform: %s\n", oneline.Line(err.Error()))
+		causes := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }) // such as those of errors.Join
+		fmt.Fprintf(os.Stderr, "platform: %s\n", oneline.Line(strings.Join(causes, "; ")))
 		if help := HelpOf(err); help != "" && code != ExitUsage {
 			fmt.Fprintf(os.Stderr, "\n%s\n", strings.TrimSpace(help))
 		}
@@ -101,7 +104,7 @@ func exitCode(err error) int {
 // HelpOf returns the help text of an error, fit for a terminal, or nothing.
 func HelpOf(err error) string {
 	var helpful flux.HelpfulError
-	if !errors.As(err, &helpful) {
+	if !errors.As(err, &helpful) || helpful.Base() == nil {
 		return ""
 	}
 	return oneline.Lines(helpful.Base().Help)
@@ -111,11 +114,14 @@ func HelpOf(err error) string {
 const maxInstance = 253
 
 // InstanceID validates an instance ID that a user has entered. A bus accepts any string, but
-// an ID that is empty, or contains a space or a line break, is most likely a mistake.
+// an ID that is empty, or contains a space or a line break, is most likely a mistake. So is a
+// dot or two, which in a URL stand for another path than that of the instance.
 func InstanceID(s string) (flux.InstanceID, error) {
 	switch {
 	case s == "":
 		return "", errors.New("the instance ID is empty")
+	case s == ".", s == "..":
+		return "", fmt.Errorf("the instance ID %q cannot be part of a URL", s)
 	case len(s) > maxInstance:
 		return "", fmt.Errorf("the instance ID %.20q… has %d bytes; want at most %d", s, len(s), maxInstance)
 	case !utf8.ValidString(s), strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):

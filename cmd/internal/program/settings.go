@@ -1,8 +1,10 @@
 package program
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -119,10 +121,20 @@ func readSettings(name string) (settings map[string]yaml.Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := yaml.Unmarshal(text, &settings); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: withoutContent(err)}
+	for decoder := yaml.NewDecoder(bytes.NewReader(text)); ; {
+		var document map[string]yaml.Node
+		err := decoder.Decode(&document)
+		switch {
+		case errors.Is(err, io.EOF):
+			return settings, nil
+		case err != nil:
+			return nil, &fs.PathError{Op: "read", Path: name, Err: withoutContent(err)}
+		case len(settings) > 0 && len(document) > 0:
+			return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("there are settings in more than one document")}
+		case len(document) > 0:
+			settings = document
+		}
 	}
-	return settings, nil
 }
 
 var (
@@ -130,8 +142,7 @@ var (
 	yamlTwice = regexp.MustCompile(`^yaml: unmarshal errors:\n +line ([0-9]+): mapping key .* already defined at line ([0-9]+)(?:\n|$)`)
 )
 
-// withoutContent returns an error that says what an error of the YAML parser says, apart from what
-// that quotes, which may be a secret.
+// withoutContent returns an error of the YAML parser without what it quotes, which may be a secret.
 func withoutContent(err error) error {
 	if lines := yamlTwice.FindStringSubmatch(err.Error()); lines != nil {
 		return fmt.Errorf("line %s: a name that line %s has already", lines[1], lines[2])
@@ -142,8 +153,8 @@ func withoutContent(err error) error {
 	return errors.New("it is not YAML of names and values")
 }
 
-// hint returns a question whether the one flag was meant that the name nearly is, or nothing: it may
-// be written otherwise, such as nats_url, or be the beginning of the flag's, such as token.
+// hint returns a question whether a flag was meant, if there is just one with a name like this:
+// written otherwise, such as nats_creds, or with more words, such as token-file for token.
 func hint(root *cobra.Command, name string) string {
 	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 	meant := map[string]bool{}
@@ -225,11 +236,11 @@ func scalar(node *yaml.Node) (string, error) {
 // TokenVariable is the environment variable with the bearer token of a service. It has no flag.
 const TokenVariable = envPrefix + "TOKEN"
 
-// Token returns the bearer token of a file, or if it has no name, of the environment. It is
-// empty if there is none.
+// Token returns the bearer token of a file, or if it has no name, of the environment, without
+// the space around it: a header cannot have it. The token is empty if there is none.
 func Token(file string) (string, error) {
 	if file == "" {
-		return os.Getenv(TokenVariable), nil
+		return strings.TrimSpace(os.Getenv(TokenVariable)), nil
 	}
 	return ReadSecret(file)
 }

@@ -77,7 +77,7 @@ func TestSettings(t *testing.T) {
 	write("a-name: &a x\nlist: [*a]\n")
 	got, _ = run("one")
 	assert.Equal(t, []string{"x"}, got.list)
-	write("a-name: of the file\n")
+	write("---\na-name: of the file\n---\n# nothing\n") // documents without settings do not count
 
 	// An empty variable, as a manifest may have it, sets nothing.
 	t.Setenv("PLATFORM_A_NAME", "")
@@ -98,6 +98,8 @@ func TestSettings(t *testing.T) {
 		"a-name: x\na-name: y\n": "a name twice",
 		"- a\n":                  "no map",
 		"a: b: c\n":              "no YAML",
+
+		"a-name: x\n---\nyes: true\n": "a second document",
 	} {
 		write(text)
 		got, code := run("one")
@@ -166,6 +168,19 @@ func TestSettingsErrors(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 		assert.NotContains(t, strings.ReplaceAll(err.Error(), file, ""), "hidden")
 	}
+}
+
+// The space around a token is no part of it: a Secret may end in a line break.
+func TestToken(t *testing.T) {
+	t.Setenv(program.TokenVariable, "0123456789abcdef\n")
+	token, err := program.Token("")
+	require.NoError(t, err)
+	assert.Equal(t, "0123456789abcdef", token)
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("fedcba9876543210\n"), 0o600))
+	token, err = program.Token(file)
+	require.NoError(t, err)
+	assert.Equal(t, "fedcba9876543210", token)
 }
 
 // The source of a value is the highest that has one.

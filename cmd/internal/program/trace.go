@@ -28,9 +28,9 @@ func (t *Trace) AddFlags(flags *pflag.FlagSet) {
 	flags.Float64Var(&t.Ratio, "trace-ratio", 1, "`share` of the traces that begin here to send, from 0 to 1; of others the caller has decided")
 }
 
-// Provider returns what makes spans, and a function that sends the rest of them and ends it.
-// Spans have the attribute service.name, and the others given. That spans cannot be sent is
-// logged.
+// Provider returns a provider of tracers, and a function that sends the spans that are left and
+// shuts it down. Spans have the attribute service.name and the attributes given. A failure to
+// send spans is logged.
 func (t *Trace) Provider(ctx context.Context, log *slog.Logger, name string, attributes ...attribute.KeyValue) (trace.TracerProvider, func(context.Context) error, error) {
 	if t.Endpoint == "" {
 		return noop.NewTracerProvider(), func(context.Context) error { return nil }, nil

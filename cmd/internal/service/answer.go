@@ -13,7 +13,6 @@ import (
 
 	"github.com/platformbus/platform"
 	"github.com/platformbus/platform/cmd/internal/program"
-	"github.com/platformbus/platform/flux"
 	"github.com/platformbus/platform/internal/oneline"
 )
 
@@ -113,11 +112,7 @@ func withHelp(err error) error {
 }
 
 func problemOf(err error) *problem {
-	p := &problem{Error: oneline.Line(err.Error())}
-	var helpful flux.HelpfulError
-	if errors.As(err, &helpful) {
-		p.Help = oneline.Lines(helpful.Base().Help)
-	}
+	p := &problem{Error: oneline.Line(err.Error()), Help: program.HelpOf(err)}
 	var ofSync platform.SyncError
 	var ofApply platform.ApplyError
 	switch {

@@ -117,6 +117,8 @@ func TestLogHasNoSecrets(t *testing.T) {
 	}
 	_, _ = ask(t, "GET", url+"/v1/instances/a%0a%E2%80%AE", "", authorization...)
 	_, _ = ask(t, "GET", url+"/v1/instances", "", "Authorization", "Bearer hidden")
+	code, _ := ask(t, "GET", url+"/healthz?hidden=1", "") // without the token nothing is logged
+	assert.Equal(t, http.StatusBadRequest, code)
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	assert.Len(t, lines, 9, log.String())
 	for _, line := range lines {

@@ -95,6 +95,9 @@ func TestErrors(t *testing.T) {
 			assert.Contains(t, p.Help, tt.help, path)
 		}
 	}
+	code, text := ask(t, "GET", serve(t, &platform.MockPlatform{ExportError: flux.Missing{}}, "")+"/v1/instances/a/export", "")
+	assert.Equal(t, http.StatusBadGateway, code, "an error without a help text")
+	assert.JSONEq(t, `{"error": "no cause given"}`, text)
 }
 
 func TestFailuresByName(t *testing.T) {
@@ -171,6 +174,7 @@ func TestBadRequests(t *testing.T) {
 	}{
 		{"GET", "/v1/instances/a%0a", "", "", 400, `contains a space`},
 		{"GET", "/v1/instances/" + strings.Repeat("a", 300), "", "", 400, "at most 253"},
+		{"GET", "/v1/instances/%2e%2e", "", "", 400, "cannot be part of a URL"},
 		{"GET", "/v1/instances/a/services?id=web", "", "", 400, `\"web\"`},
 		{"POST", "/v1/instances/a/sync", "", "", 400, "nothing to sync"},
 		{"POST", "/v1/instances/a/sync", `{"actions": 1}`, "application/json", 400, "read the request"},

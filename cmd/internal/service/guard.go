@@ -23,8 +23,8 @@ func guard(token string, next http.Handler) http.Handler {
 			return
 		}
 		given, ok := bearer(r.Header)
-		is := sha256.Sum256([]byte(given)) // of equal length, so that the comparison takes equal time
-		if subtle.ConstantTimeCompare(wanted[:], is[:]) != 1 || !ok {
+		sum := sha256.Sum256([]byte(given)) // of equal length, so that the comparison takes equal time
+		if subtle.ConstantTimeCompare(wanted[:], sum[:]) != 1 || !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, "the request has no Authorization header with the right bearer token")
 			return

@@ -39,9 +39,14 @@ const healthPath = "/healthz"
 
 // handler returns the handler of all paths.
 func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
-	// Inside of the guard, so that only who has the token makes spans, and decides which are sent.
-	guarded := guard(token, traced(jsonErrors(a.mux(a.routes(metrics))), a.traces))
-	open := jsonErrors(a.mux([]route{{"GET", healthPath, nil, health}}))
+	mux := newMux(a.routes(metrics), func(w http.ResponseWriter, r *http.Request, err error) {
+		a.fail(w, r, badRequest{err}, nil)
+	})
+	openMux := newMux([]route{{"GET", healthPath, nil, health}}, func(w http.ResponseWriter, _ *http.Request, err error) {
+		refuse(w, http.StatusBadRequest, err.Error())
+	})
+	// The spans are made inside of the guard, so that only clients with the token cause any, and decide which are sent.
+	guarded, open := guard(token, traced(jsonErrors(mux), a.traces)), jsonErrors(openMux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == healthPath {
 			open.ServeHTTP(w, r)
@@ -51,13 +56,14 @@ func (a *api) handler(token string, metrics, health http.Handler) http.Handler {
 	})
 }
 
-// mux serves routes. Their handlers get only requests whose query they know.
-func (a *api) mux(routes []route) *http.ServeMux {
+// newMux serves routes. Their handlers get only requests whose query they know; badQuery answers
+// the others.
+func newMux(routes []route, badQuery func(w http.ResponseWriter, r *http.Request, err error)) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, one := range routes {
 		mux.HandleFunc(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) {
 			if err := one.checkQuery(r.URL.RawQuery); err != nil {
-				a.fail(w, r, badRequest{err}, nil)
+				badQuery(w, r, err)
 				return
 			}
 			one.handler.ServeHTTP(w, r)

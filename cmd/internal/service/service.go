@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,8 +150,11 @@ func (c *config) run(ctx context.Context) error {
 		return err
 	}
 
-	a := &api{bus: bus, instances: instances, measure: ofCalls, traces: provider, name: natsbus.ConnectionName("service"), maxBody: c.maxBody, bodies: newBudget(c.maxBodies),
-		slots: newSlots(maxRequests), probes: newSlots(0), limit: c.call, reading: make(chan struct{}, maxPlans), log: log}
+	a := &api{
+		bus: bus, instances: instances, measure: ofCalls, traces: provider, name: natsbus.ConnectionName("service"),
+		maxBody: c.maxBody, bodies: newBudget(c.maxBodies), slots: newSlots(maxRequests), probes: newSlots(0),
+		limit: c.call, reading: make(chan struct{}, maxPlans), log: log,
+	}
 	health := program.Health(func(context.Context) error {
 		if !conn.IsConnected() {
 			return fmt.Errorf("NATS cannot be reached: the connection is %v", conn.Status())
@@ -183,16 +187,13 @@ func (c *config) token() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	from := c.tokenFile
-	if from == "" {
-		from = program.TokenVariable
-	}
 	switch {
 	case token == "" && !isLoopback(c.listen):
 		return "", program.Usage("--listen %s can be reached from elsewhere, and its clients can change clusters: "+
 			"set --token-file or %s, or listen on 127.0.0.1", c.listen, program.TokenVariable)
 	case token != "" && len(token) < minToken:
-		return "", program.Usage("the token in %s has %d bytes, which can be guessed; want at least %d, such as from openssl rand -hex 32", from, len(token), minToken)
+		return "", program.Usage("the token in %s has %d bytes, which can be guessed; want at least %d, such as from openssl rand -hex 32",
+			cmp.Or(c.tokenFile, program.TokenVariable), len(token), minToken)
 	}
 	return token, nil
 }

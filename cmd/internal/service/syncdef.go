@@ -59,12 +59,9 @@ func syncDef(h http.Header, body *chunks) (def platform.SyncDef, err error) {
 	return def, nil
 }
 
-// addAction adds an action. It returns an error if there are too many or the action is empty.
+// addAction adds an action, or returns an error if it is empty.
 func addAction(def *platform.SyncDef, action platform.SyncAction) error {
-	switch {
-	case len(def.Actions) == maxActions:
-		return errTooManyActions
-	case len(action.Delete) == 0 && len(action.Apply) == 0:
+	if len(action.Delete) == 0 && len(action.Apply) == 0 {
 		return errors.New("it is empty: it has nothing to delete or to apply")
 	}
 	def.Actions = append(def.Actions, action)
