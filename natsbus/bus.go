@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -229,8 +230,12 @@ func (b *Bus) dispatch(m *nats.Msg, f *wire.Frame) {
 	}
 	e := protocol.Event{Kind: protocol.Nobody}
 	if !noResponders(m) {
+		data := m.Data
+		if m.Size() > len(m.Subject)+len(m.Reply)+len(data) { // NATS headers come before it in one array
+			data = bytes.Clone(data) // a chunk would keep them in memory, where only its own bytes are counted
+		}
 		var err error
-		if *f, err = wire.Parse(m.Data); err != nil {
+		if *f, err = wire.Parse(data); err != nil {
 			b.options.Logger.Debug("natsbus: frame left alone", "subject", m.Subject, "err", err)
 			return
 		}
