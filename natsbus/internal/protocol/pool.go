@@ -25,9 +25,11 @@ func NewPool(limit int64) Pool { return Pool{limit: limit, held: map[string]int6
 // Used returns how much of the pool is used.
 func (p *Pool) Used() int64 { return p.used }
 
-// Take takes n for an instance, and says whether there was that much for it.
+// Take takes n for an instance, and says whether there was that much for it: the last of the n is
+// what must not exceed its share. An instance that holds nothing may take what is there.
 func (p *Pool) Take(inst string, n int64) bool {
-	if p.used+n > p.limit || p.held[inst]+n > max(n, alpha*(p.limit-p.used)) {
+	free := p.limit - (p.used + n - 1) // when all but the last are taken
+	if free < 1 || p.held[inst]+n > max(n, alpha*free) {
 		return false
 	}
 	p.add(inst, n)

@@ -323,6 +323,11 @@ func TestPoolIsShared(t *testing.T) {
 	assert.Empty(t, p.held)
 	assert.True(t, p.Take("large", 900), "what is there may be taken at once")
 	assert.False(t, p.Take("large", 1))
+	p.Give("large", 900)
+	for p.Take("greedy", 300) {
+	}
+	assert.EqualValues(t, 600, p.Used(), "something is left, however much is taken at once")
+	assert.True(t, p.Take("other", 300))
 }
 
 // end returns one end of a call.
