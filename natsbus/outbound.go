@@ -71,24 +71,30 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: settle,
 	})
 	if outcome.Verdict != protocol.Answered {
-		return wire.Answer{}, o.lostError(ctx, inst, m, outcome)
+		return wire.Answer{}, o.lostError(inst, m, outcome)
 	}
 	var a wire.Answer
 	if err := outcome.Answer.Decode(&a, o.options.MaxBody, memory); err != nil {
 		outcome = protocol.Outcome{Verdict: protocol.Unknown, Err: fmt.Errorf("the answer cannot be read: %w", err)}
-		return wire.Answer{}, o.lostError(ctx, inst, m, outcome)
+		return wire.Answer{}, o.lostError(inst, m, outcome)
 	}
 	return a, wire.DecodeError(a.Err)
 }
 
+// contextEnded is why a call has no answer whose context has ended. The cause may be any error,
+// also one that cannot be compared.
+type contextEnded struct{ cause error }
+
+func (e contextEnded) Error() string { return e.cause.Error() }
+
 // lostError is what a call returns that has no answer.
-func (o *outbound) lostError(ctx context.Context, inst flux.InstanceID, m *method, outcome protocol.Outcome) error {
+func (o *outbound) lostError(inst flux.InstanceID, m *method, outcome protocol.Outcome) error {
 	reason, unknown := outcome.Err, m.write && outcome.Verdict == protocol.Unknown
-	if cause := context.Cause(ctx); cause != nil && errors.Is(reason, cause) {
+	if ended, ok := errors.AsType[contextEnded](reason); ok {
 		if unknown {
-			return fmt.Errorf("%s was begun, and its outcome is unknown: %w", m.name, cause)
+			return fmt.Errorf("%s was begun, and its outcome is unknown: %w", m.name, ended.cause)
 		}
-		return cause
+		return ended.cause
 	}
 	if t := o.recentTrouble(); t != nil {
 		reason = fmt.Errorf("%w (the NATS connection has reported: %w)", reason, t)
@@ -211,7 +217,7 @@ func (o *outbound) run(ctx context.Context, replies *nats.Subscription, call pro
 		case <-timer.C:
 			o.step(c, protocol.Event{Kind: protocol.Tick})
 		case <-ctx.Done():
-			o.step(c, protocol.Event{Kind: protocol.Cancelled, Err: context.Cause(ctx)})
+			o.step(c, protocol.Event{Kind: protocol.Cancelled, Err: contextEnded{context.Cause(ctx)}})
 		case <-o.base.Done():
 			o.step(c, protocol.Event{Kind: protocol.Cancelled, Err: ErrClosed})
 		}
