@@ -82,6 +82,7 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 				retired:       map[*registration]struct{}{},
 				lingering:     map[string]lingering{},
 				pending:       map[*registration]*pending{},
+				unread:        map[chan struct{}]struct{}{},
 			},
 			serving: map[*inboundCall]struct{}{},
 		},

@@ -123,8 +123,7 @@ func (r *registry) claimAgain() {
 	all := r.registrations.all()
 	each := time.Duration(len(all)) * perClaim
 	pause, spread := min(3*r.options.Beat, each/3), min(10*r.options.Beat, r.options.Beat/2+each)
-	first := r.claims.first
-	r.claims = claimQueue{first: first, tick: r.claims.tick}
+	clear(r.claims.wheel[:])
 	for _, of := range all {
 		if of.queued && !of.unclaimed {
 			r.claims.add(of, 1+int((pause+rand.N(spread))*ticks/r.options.Beat))

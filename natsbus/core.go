@@ -46,7 +46,7 @@ type core struct {
 	mu      sync.Mutex
 	shared  *protocol.Shared // guarded by mu, and so are all machines that it is shared by
 	closing bool             // guarded by mu
-	stopped bool             // guarded by mu; no goroutine is started any more
+	stopped bool             // guarded by mu; nothing is subscribed any more, and no error reported
 	trouble trouble          // guarded by mu
 	back    back             // guarded by mu
 	resent  int64            // guarded by mu; of shared.Resent, how much was counted

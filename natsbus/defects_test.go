@@ -70,6 +70,25 @@ func TestDeniedMethod(t *testing.T) {
 	require.NoError(t, within(t, returned, "the call that is under way"))
 }
 
+// A denial of what somebody else subscribes on the connection concerns no instance.
+func TestDenialOfAnothersSubscription(t *testing.T) {
+	noLeaks(t)
+	const inst = "any" // which is not what a wildcard stands for
+	s := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: inst, Password: inst, Permissions: permitted("daemon", inst)}}
+	})
+	said := make(chan error, 16)
+	conn := dial(t, s.ClientURL(), as(inst), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { said <- err }))
+	b, done := newBus(t, conn, brisk), make(chan error, 1)
+	b.Subscribe(inst, &platform.MockPlatform{}, done)
+	for _, subject := range []string{"flux.v1.any.>", "flux.v1.*.rpc.>", "flux.v1.any.other.subject"} {
+		_, err := conn.SubscribeSync(subject)
+		require.NoError(t, err)
+		require.ErrorIs(t, within(t, said, "the denial of "+subject), nats.ErrPermissionViolation)
+		require.Empty(t, done, subject)
+	}
+}
+
 // A limit of subscriptions reaches who has subscribed.
 func TestTooManySubscriptions(t *testing.T) {
 	noLeaks(t)

@@ -322,8 +322,9 @@ func TestCloseDrains(t *testing.T) {
 	require.NoError(t, within(t, returned, "the result"))
 	require.NoError(t, within(t, closed, "the end"))
 	require.ErrorIs(t, within(t, done, "the cause"), natsbus.ErrClosed)
-	daemons.Subscribe("a", p, done)
-	require.ErrorIs(t, within(t, done, "the cause"), natsbus.ErrClosed)
+	unready := make(chan error)
+	daemons.Subscribe("a", p, unready)
+	require.ErrorIs(t, within(t, unready, "the cause"), natsbus.ErrClosed)
 }
 
 func TestCloseCutsOff(t *testing.T) {

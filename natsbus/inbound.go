@@ -262,8 +262,12 @@ var errNotBegun = errors.New("not begun")
 // call makes the call itself.
 func (i *inbound) call(c *inboundCall) (a wire.Answer, err error) {
 	i.mu.Lock()
+	ready := c.State() == protocol.CalleeReady
 	body, err := c.Request()
 	i.mu.Unlock()
+	if !ready { // its caller has ended it
+		return a, errNotBegun
+	}
 	var req wire.Request
 	if err == nil {
 		err = body.Decode(&req, i.options.MaxBody, memory{i.core, c.Token()})

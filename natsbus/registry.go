@@ -1,6 +1,8 @@
 package natsbus
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -30,7 +32,7 @@ type registry struct {
 	batch         *batch                     // guarded by mu; of those that are subscribed next; nil if there is none
 	spare         []pendingSubscription      // guarded by mu; room for the subscriptions of a batch
 	batching      sync.Mutex                 // held while a batch is subscribed
-	deliveries    sync.WaitGroup             // causes that a subscriber is not ready to take
+	unread        map[chan struct{}]struct{} // guarded by mu; one for each cause that is not read yet, closed when it is
 }
 
 // A registration is an instance that is subscribed on this bus. Whoever subscribes takes it
@@ -116,11 +118,12 @@ func (r *registry) retireLocked(of *registration) []protocol.Message {
 	return out.Send
 }
 
-// lateReader is for how long Close waits for those who have not yet read why their
-// subscription has ended.
+// lateReader is for how long a subscriber that is not ready to read why its subscription has ended
+// is waited for when the bus is closed.
 const lateReader = time.Second
 
-// deliver sends the cause for which a subscription has ended, which may take a goroutine.
+// deliver sends the cause for which a subscription has ended. If the channel is full, a goroutine
+// does. It ends when the cause is read, or with the bus, but not sooner than after lateReader.
 func (r *registry) deliver(done chan<- error, cause error) {
 	if done == nil {
 		return
@@ -130,30 +133,38 @@ func (r *registry) deliver(done chan<- error, cause error) {
 		return
 	default:
 	}
+	read := make(chan struct{})
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped {
-		return
-	}
-	r.deliveries.Add(1)
-	r.workers.Go(func() {
-		defer r.deliveries.Done()
+	r.unread[read] = struct{}{}
+	r.mu.Unlock()
+	go func() {
+		late := time.After(lateReader)
 		select {
 		case done <- cause:
-		case <-r.stop: // nobody has read it while the bus was there
+		case <-r.stop:
+			select {
+			case done <- cause:
+			case <-late:
+			}
 		}
-	})
+		close(read)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.unread, read)
+	}()
 }
 
-// awaitReaders waits for those who are late, for a bounded time.
+// awaitReaders waits until the causes that are not read yet are, for lateReader at most.
 func (r *registry) awaitReaders() {
-	read := make(chan struct{})
-	r.workers.Go(func() { // ends with the last delivery, at the latest when the bus stops
-		r.deliveries.Wait()
-		close(read)
-	})
-	select {
-	case <-read:
-	case <-time.After(lateReader):
+	r.mu.Lock()
+	unread := slices.Collect(maps.Keys(r.unread))
+	r.mu.Unlock()
+	late := time.After(lateReader)
+	for _, read := range unread {
+		select {
+		case <-read:
+		case <-late:
+			return
+		}
 	}
 }

@@ -150,12 +150,10 @@ func (r *registry) install(n pendingSubscription) {
 	defer r.endInstallation(of)
 	claimant := r.claimant(of)
 	answers, err := r.conn.ChanSubscribe(r.subjects.Claimant(claimant.Token, claimant.Session), r.frames)
-	if err != nil {
-		r.end(of, fmt.Errorf("subscription ended: %w", r.connectionError(err)))
-		return
+	if err == nil { // otherwise reach fails too, and ends whoever has taken the place of this one meanwhile
+		defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
 	}
-	defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
-	up := r.conn.IsConnected()
+	up := err == nil && r.conn.IsConnected()
 	if up {
 		r.claimNow(of, protocol.Start)
 	}
