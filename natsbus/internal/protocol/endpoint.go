@@ -87,7 +87,7 @@ func (e *endpoint) silence() time.Duration { return max(e.shared.Silence, 5*e.pe
 
 // alive returns nil while the peer can be taken to be there, and how it was lost then.
 func (e *endpoint) alive(now time.Duration) error {
-	moving := e.out.state == SenderSending && e.out.size > e.peer.chunk && now-e.out.moved > e.shared.stall() ||
+	stalled := e.out.underWay() && e.out.size > e.peer.chunk && now-e.out.moved > e.shared.stall() ||
 		e.in.state == ReceiverPartial && now-e.in.moved > e.shared.stall()
 	switch {
 	case e.shared.Fault == NoTimeLimit:
@@ -96,7 +96,7 @@ func (e *endpoint) alive(now time.Duration) error {
 		return errors.New("its connection is lost")
 	case now-e.peer.heard > e.silence():
 		return fmt.Errorf("nothing was heard of it for %v", e.silence())
-	case moving:
+	case stalled:
 		return fmt.Errorf("no data came through for %v", e.shared.stall())
 	}
 	return nil

@@ -584,3 +584,26 @@ func TestTrickleIsAStall(t *testing.T) {
 	}
 	require.EqualError(t, e.alive(31*s.Beat), "no data came through for 30s")
 }
+
+// A receiver that has acknowledged all that it was sent is not to blame if there is no more room in
+// the window.
+func TestWaitingForRoomIsNoStall(t *testing.T) {
+	s := newShared()
+	s.window.base = 1
+	one, two := end(s, "a"), end(s, "a")
+	one.out.start(one, bodyOfSize(1<<20), 0)
+	two.out.start(two, bodyOfSize(1<<20), 0)
+	drain(one, 0)
+	sent := int64(size(drain(two, 0)))
+	two.onStream(&wire.Frame{Kind: wire.Ack, Offset: sent}, 0)
+	require.Empty(t, drain(two, 0), "the other call has the window")
+	now := 100 * s.Beat
+	two.hear(&wire.Frame{Kind: wire.Beat}, now)
+	require.NoError(t, two.alive(now))
+	one.close()
+	require.NotEmpty(t, drain(two, now))
+	now += 30 * s.Beat
+	two.hear(&wire.Frame{Kind: wire.Beat}, now)
+	require.NoError(t, two.alive(now))
+	require.EqualError(t, two.alive(now+1), "no data came through for 30s")
+}
