@@ -71,7 +71,7 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 	c.base, c.abort = context.WithCancelCause(context.Background())
 	b := &Bus{
 		core:     c,
-		outbound: outbound{core: c, calls: map[string]*outboundCall{}},
+		outbound: outbound{core: c, settle: c.settleTime, calls: map[string]*outboundCall{}},
 		inbound: inbound{
 			registry: &registry{
 				core:          c,

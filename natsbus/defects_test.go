@@ -121,31 +121,39 @@ func TestTooManySubscriptionsAfterReconnect(t *testing.T) {
 	}
 }
 
-// Right after Subscribe a call is answered, wherever the caller is.
+// Right after Subscribe a call is answered, wherever the caller is, if it asks for long enough.
+// How long servers take to tell each other is the machine's affair, so only for how long the bus
+// asks is compared with what is documented, and the calls are made by one that asks for longer.
 func TestRightAfterSubscribe(t *testing.T) {
 	noLeaks(t)
-	for name, start := range map[string]func(*testing.T) (daemons, callers *server.Server){
-		"in a cluster": func(t *testing.T) (daemons, callers *server.Server) {
+	for name, tt := range map[string]struct {
+		start  func(*testing.T) (daemons, callers *server.Server)
+		settle time.Duration
+	}{
+		"in a cluster": {func(t *testing.T) (daemons, callers *server.Server) {
 			servers := startCluster(t)
 			return servers[1], servers[2]
-		},
-		"beyond a leaf node, on a hub without a cluster": startLeafNode,
-		"beyond a gateway": startSuperCluster,
+		}, 250 * time.Millisecond},
+		"beyond a leaf node, on a hub without a cluster": {startLeafNode, 25 * time.Millisecond},
+		"beyond a gateway": {startSuperCluster, 250 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			at, of := start(t)
-			daemons, callers := newBus(t, dial(t, at.ClientURL()), natsbus.Options{}), newBus(t, dial(t, of.ClientURL()), natsbus.Options{})
+			at, of := tt.start(t)
+			daemons, callers := newBus(t, dial(t, at.ClientURL()), natsbus.Options{}), newBus(t, dial(t, of.ClientURL()), brisk)
+			require.Equal(t, tt.settle, natsbus.SettleTime(callers))
+			natsbus.SetSettleTime(callers, limit)
+			const n = 300
 			late := 0
-			for i := range 300 {
+			for i := range n {
 				inst := flux.InstanceID(fmt.Sprint("instance-", i))
 				daemons.Subscribe(inst, &platform.MockPlatform{}, nil)
-				if callers.Ping(inst) != nil {
+				asked := time.Now()
+				require.NoError(t, callers.Ping(inst))
+				if time.Since(asked) > tt.settle {
 					late++
-					require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, callers.Ping(inst)) }, limit, time.Millisecond)
 				}
 			}
-			t.Logf("%d of 300 were answered at once", 300-late)
-			assert.LessOrEqual(t, late, 100, "on a busy machine servers may tell each other later than callers ask again")
+			t.Logf("%d of %d were answered, %d of them after more than %v", n, n, late, tt.settle)
 		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 // tells it what comes.
 type outbound struct {
 	*core
+	settle  func() time.Duration     // see protocol.Call.Settle
 	calls   map[string]*outboundCall // guarded by mu; by the names that they have now
 	replies *nats.Subscription       // guarded by mu
 	denials int                      // guarded by mu; how often replies were denied
@@ -31,13 +32,15 @@ type outboundCall struct {
 	due     time.Duration    // guarded by mu; when it must look at the time
 }
 
-// For how long a server is asked again that knows of no daemon, of an instance that has not
-// been heard of here yet: its peers may have told it of a new subscription only just now. One
-// that is in no cluster may still have leaf nodes.
-const (
-	settleAlone   = 25 * time.Millisecond
-	settleCluster = 250 * time.Millisecond
-)
+// settleTime returns for how long a server is asked again that knows of no daemon, of an instance
+// that has not been heard of here yet: its peers may have told it of a new subscription only just
+// now. One that is in no cluster may still have leaf nodes.
+func (c *core) settleTime() time.Duration {
+	if c.conn.ConnectedClusterName() == "" {
+		return 25 * time.Millisecond
+	}
+	return 250 * time.Millisecond
+}
 
 // exchange makes a call, and again as long as it is certain that no daemon began it.
 func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method, req *wire.Request, origin wire.Origin, sizeHint int) (wire.Answer, error) {
@@ -63,12 +66,8 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 	o.counters.inFlight[made].Add(1)
 	defer o.counters.inFlight[made].Add(-1)
 
-	settle := settleAlone
-	if o.conn.ConnectedClusterName() != "" {
-		settle = settleCluster
-	}
 	outcome := o.run(ctx, replies, protocol.Call{
-		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: settle,
+		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: o.settle(),
 	})
 	if outcome.Verdict != protocol.Answered {
 		return wire.Answer{}, o.lostError(inst, m, outcome)
