@@ -504,7 +504,6 @@ func TestBlockedCallIsTold(t *testing.T) {
 	require.NotEmpty(t, drain(two, 0))
 }
 
-// The window grows with the path, and not with a queue on it.
 // The window is large from the first chunk on where both ends know how far away their servers are.
 func TestWindowOnAKnownPath(t *testing.T) {
 	s := newShared()
@@ -528,6 +527,7 @@ func TestWindowOnAKnownPath(t *testing.T) {
 	assert.Len(t, first.Body, wire.MinChunk, "the first shows how long the path is")
 }
 
+// The window grows with the path, and not with a queue on it.
 func TestWindowGrows(t *testing.T) {
 	p := path{growth: 1}
 	p.measure(time.Millisecond)

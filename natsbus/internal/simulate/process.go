@@ -244,7 +244,7 @@ func (p *process) receive(m parcel) {
 	case wire.Calls:
 		p.onCall(a, event)
 	case wire.Claims:
-		if r := p.registrations[a.Token]; r != nil && (a.Session == "all" || a.Session == r.session) {
+		if r := p.registrations[a.Token]; r != nil && (a.Session == wire.AllClaimants || a.Session == r.session) {
 			r.step(event)
 		}
 	}
