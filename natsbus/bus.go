@@ -75,9 +75,9 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 		inbound: inbound{
 			registry: &registry{
 				core:          c,
-				place:         wire.NewName(),
+				sessionPrefix: wire.NewName(),
 				registrations: newDirectory(),
-				desks:         map[*registration]*desk{},
+				daemons:       map[*registration]*daemon{},
 				sessions:      map[string]*registration{},
 				retired:       map[*registration]struct{}{},
 				lingering:     map[string]lingering{},
@@ -154,14 +154,14 @@ func (b *Bus) Close(ctx context.Context) error {
 	b.closing = true
 	registrations := in.registrations.all()
 	var gone []protocol.Message
-	for _, d := range in.desks {
-		gone = append(gone, d.daemon.End().Send...)
+	for _, d := range in.daemons {
+		gone = append(gone, d.End().Send...)
 	}
 	b.steppedLocked()
 	b.mu.Unlock()
 	defer close(b.closed)
 
-	_ = b.send(gone...) // who does not hear it is told by its own silence
+	_ = b.send(gone...) // a caller that misses it notices the silence
 	err := b.finishCalls(ctx)
 	for _, r := range registrations {
 		in.end(r, fmt.Errorf("subscription ended: %w", ErrClosed))

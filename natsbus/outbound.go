@@ -203,7 +203,7 @@ func (o *outbound) run(ctx context.Context, replies *nats.Subscription, call pro
 	timer := time.NewTimer(o.options.Beat)
 	defer timer.Stop()
 	for {
-		o.pump(c)
+		o.sendChunks(c)
 		o.mu.Lock()
 		outcome, due := c.outcome, c.due
 		o.mu.Unlock()
@@ -223,8 +223,8 @@ func (o *outbound) run(ctx context.Context, replies *nats.Subscription, call pro
 	}
 }
 
-// pump sends the chunks for which there is room.
-func (o *outbound) pump(c *outboundCall) {
+// sendChunks sends the chunks for which there is room.
+func (o *outbound) sendChunks(c *outboundCall) {
 	for {
 		o.mu.Lock()
 		m, ok := c.NextChunk(o.now())
@@ -274,7 +274,7 @@ func (o *outbound) unsent(c *outboundCall, err error) {
 	o.step(c, protocol.Event{Kind: kind, Err: o.connectionError(err)})
 }
 
-// onReply gives what came to the call that it is for.
+// onReply tells a call what came for it.
 func (o *outbound) onReply(a wire.Address, e protocol.Event) {
 	if a.Service != o.shared.Service || a.Bus != o.shared.Bus {
 		return
@@ -290,7 +290,7 @@ func (o *outbound) onReply(a wire.Address, e protocol.Event) {
 		return
 	}
 	// A daemon that has not heard that the call is over.
-	if m, ok := protocol.LetGo(o.shared, a.Token, a.Call, e.Frame); ok {
+	if m, ok := protocol.EndFor(o.shared, a.Token, a.Call, e.Frame); ok {
 		_ = o.send(m) // it says so again if it has not heard
 	}
 }

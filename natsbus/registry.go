@@ -18,12 +18,12 @@ import (
 // A registry has the instances that are subscribed on a bus.
 type registry struct {
 	*core
-	place string // which the names of its sessions begin with
+	sessionPrefix string // which the names of its sessions begin with
 
 	registrations directory                  // guarded by mu; those in force
 	numbers       uint32                     // guarded by mu; given to registrations
-	desks         map[*registration]*desk    // guarded by mu; of those that have had a call
-	sessions      map[string]*registration   // guarded by mu; of those that have a desk
+	daemons       map[*registration]*daemon  // guarded by mu; of those that have had a call
+	sessions      map[string]*registration   // guarded by mu; of those that have a daemon
 	retired       map[*registration]struct{} // guarded by mu; no longer in force, not yet taken down
 	lingering     map[string]lingering       // guarded by mu; subscriptions, by token, without a registration
 	pending       map[*registration]*pending // guarded by mu; those that wait for the answer to their claim
@@ -60,7 +60,7 @@ func (r *registration) token() string { return wire.Token(r.inst) }
 
 // session returns the name of a registration in subjects and claims.
 func (r *registry) session(of *registration) string {
-	return r.place + "-" + strconv.FormatUint(uint64(of.number), 36)
+	return r.sessionPrefix + "-" + strconv.FormatUint(uint64(of.number), 36)
 }
 
 func (r *registry) claimant(of *registration) protocol.Claimant {
@@ -85,9 +85,8 @@ func (r *registry) end(of *registration, cause error) {
 	finish()
 }
 
-// endLocked ends a registration that is in force, but for what is to be done without the
-// lock, which it returns. For as long as linger says, callers who still ask here are
-// told to ask again.
+// endLocked ends a registration that is in force. It returns what must be done without the lock.
+// For as long as linger says, callers who still ask here are told to ask again.
 func (r *registry) endLocked(of *registration, cause error, linger time.Duration) (finish func()) {
 	token, done, sub := of.token(), of.done, of.sub
 	of.over, of.sub = true, nil
@@ -100,20 +99,20 @@ func (r *registry) endLocked(of *registration, cause error, linger time.Duration
 		if sub != nil && linger == 0 {
 			_ = sub.Unsubscribe()
 		}
-		_ = r.send(gone...) // who does not hear it is told by its own silence
+		_ = r.send(gone...) // a caller that misses it notices the silence
 		r.options.Metrics.Subscriptions.Add(-1)
 		r.deliver(done, cause)
 	}
 }
 
-// retireLocked has nothing begin for a registration any more. It returns what tells callers so.
+// retireLocked has no call begin for a registration any more. It returns what tells callers so.
 func (r *registry) retireLocked(of *registration) []protocol.Message {
 	r.retired[of] = struct{}{}
-	d := r.desks[of]
+	d := r.daemons[of]
 	if d == nil {
 		return nil
 	}
-	out := d.daemon.End()
+	out := d.End()
 	r.steppedLocked()
 	return out.Send
 }

@@ -64,10 +64,10 @@ func TestRegistrationThatIsTakenDownListensNoMore(t *testing.T) {
 	b.inbound.forgetIfOver(c)
 	b.inbound.takeDown(time.Now(), false)
 	require.Zero(t, b.conn.NumSubscriptions())
-	require.Error(t, b.inbound.listen(c.desk))
+	require.Error(t, b.inbound.listen(c.daemon))
 	require.Zero(t, b.conn.NumSubscriptions())
 	require.Empty(t, b.inbound.sessions)
-	require.Empty(t, b.inbound.desks)
+	require.Empty(t, b.inbound.daemons)
 	require.Empty(t, b.inbound.retired)
 }
 
@@ -80,7 +80,7 @@ func TestCutOffBeforeItsCallerEnds(t *testing.T) {
 	c := accept(t, b)
 	c.ctx, c.cancel = context.WithCancelCause(t.Context()) // which does not hear yet of what follows
 	b.abort(ErrClosed)
-	b.inbound.carry(c, c.desk, protocol.CalleeOutput{Task: protocol.CancelRun, Err: protocol.ErrEnded})
+	b.inbound.carry(c, c.daemon, protocol.CalleeOutput{Task: protocol.CancelRun, Err: protocol.ErrEnded})
 	require.ErrorIs(t, context.Cause(c.ctx), ErrClosed)
 }
 

@@ -81,7 +81,7 @@ func (r *registry) replace(older *registration, p platform.Platform, done chan<-
 		installed = r.joinLocked() // the batch after that of the older
 	}
 	r.mu.Unlock()
-	_ = r.send(gone...)     // who does not hear it is told by its own silence
+	_ = r.send(gone...)     // a caller that misses it notices the silence
 	_ = r.send(out.Send...) // it is repeated
 	r.options.Metrics.IncrKicks(of.inst)
 	r.deliver(older.done, platform.ErrKicked)
@@ -242,7 +242,8 @@ func (r *registry) installBatch(b *batch) {
 	close(b.installed)
 }
 
-// reach has callers and daemons reach the subscriptions, or who has replaced them meanwhile.
+// reach subscribes to the calls and claims of registrations, or of those that have replaced them
+// meanwhile.
 func (r *registry) reach(subs ...pendingSubscription) {
 	for _, n := range subs {
 		sub, err := r.conn.ChanSubscribe(n.subject, r.frames)

@@ -50,9 +50,8 @@ func (p *Pool) Give(inst string, n int64) {
 	}
 }
 
-// A window is the bytes that are sent and not acknowledged. An instance of which none are
-// always has room for two chunks, whatever others hold: one that does not acknowledge costs
-// itself only.
+// A window is the bytes that are sent and not acknowledged. Each instance has room for two chunks
+// whatever others hold, so one that does not acknowledge costs itself only.
 type window struct {
 	Pool
 	base      int64

@@ -55,7 +55,7 @@ func from(kind wire.Kind, ticket wire.Ticket) Event {
 func TestCaller(t *testing.T) {
 	errOver := errors.New("over")
 	accept := from(wire.Accept, mine)
-	pump := Event{Kind: -1} // stands for NextChunk
+	nextChunk := Event{Kind: -1} // stands for NextChunk
 	for name, tt := range map[string]struct {
 		read    bool
 		events  []Event
@@ -84,19 +84,19 @@ func TestCaller(t *testing.T) {
 		"disconnected while sending":   {events: []Event{accept, {Kind: Disconnected, Err: errOver}}, state: CallerSending},
 		"cancelled while sending":      {events: []Event{accept, {Kind: Cancelled, Err: errOver}}, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "over"},
 		"gone while sending":           {events: []Event{accept, from(wire.Gone, mine)}, state: CallerPausing},
-		"sent":                         {events: []Event{accept, pump}, state: CallerWaiting, sent: []wire.Kind{wire.Data}},
-		"beats":                        {events: []Event{accept, pump, {Kind: Tick}}, after: time.Second, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
-		"lost":                         {events: []Event{accept, pump, {Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: nothing was heard of it for 5s"},
-		"nobody there":                 {events: []Event{accept, pump, {Kind: Nobody}, {Kind: Tick}}, after: 2500 * time.Millisecond, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: its connection is lost"},
-		"failed":                       {events: []Event{accept, pump, {Kind: Failed, Err: errOver}}, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "over"},
-		"gone":                         {events: []Event{accept, pump, from(wire.Gone, mine)}, state: CallerPausing},
-		"gone and gone":                {events: []Event{accept, pump, from(wire.Gone, mine), {Kind: Tick}, from(wire.Accept, mine), from(wire.Gone, mine)}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "its daemon is being replaced"},
-		"a forged gone":                {events: []Event{accept, pump, from(wire.Gone, other)}, state: CallerWaiting},
-		"a forged answer":              {events: []Event{accept, pump, from(wire.Data, other)}, state: CallerWaiting, sent: []wire.Kind{wire.End}},
-		"a forged refusal":             {events: []Event{accept, pump, from(wire.Refuse, wire.Ticket{})}, state: CallerWaiting},
-		"what a spy can say":           {events: []Event{accept, pump, from(wire.Gone, mine.Hash())}, state: CallerWaiting},
-		"answered":                     {events: []Event{accept, pump, from(wire.Data, mine)}, state: CallerOver, verdict: Answered, sent: []wire.Kind{wire.End}},
-		"back":                         {events: []Event{accept, pump, {Kind: Resumed}}, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
+		"sent":                         {events: []Event{accept, nextChunk}, state: CallerWaiting, sent: []wire.Kind{wire.Data}},
+		"beats":                        {events: []Event{accept, nextChunk, {Kind: Tick}}, after: time.Second, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
+		"lost":                         {events: []Event{accept, nextChunk, {Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: nothing was heard of it for 5s"},
+		"nobody there":                 {events: []Event{accept, nextChunk, {Kind: Nobody}, {Kind: Tick}}, after: 2500 * time.Millisecond, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: its connection is lost"},
+		"failed":                       {events: []Event{accept, nextChunk, {Kind: Failed, Err: errOver}}, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "over"},
+		"gone":                         {events: []Event{accept, nextChunk, from(wire.Gone, mine)}, state: CallerPausing},
+		"gone and gone":                {events: []Event{accept, nextChunk, from(wire.Gone, mine), {Kind: Tick}, from(wire.Accept, mine), from(wire.Gone, mine)}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "its daemon is being replaced"},
+		"a forged gone":                {events: []Event{accept, nextChunk, from(wire.Gone, other)}, state: CallerWaiting},
+		"a forged answer":              {events: []Event{accept, nextChunk, from(wire.Data, other)}, state: CallerWaiting, sent: []wire.Kind{wire.End}},
+		"a forged refusal":             {events: []Event{accept, nextChunk, from(wire.Refuse, wire.Ticket{})}, state: CallerWaiting},
+		"what a spy can say":           {events: []Event{accept, nextChunk, from(wire.Gone, mine.Hash())}, state: CallerWaiting},
+		"answered":                     {events: []Event{accept, nextChunk, from(wire.Data, mine)}, state: CallerOver, verdict: Answered, sent: []wire.Kind{wire.End}},
+		"back":                         {events: []Event{accept, nextChunk, {Kind: Resumed}}, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
 		"back before":                  {events: []Event{{Kind: Resumed}}, state: CallerOpening, sent: []wire.Kind{wire.Open}},
 		"over":                         {events: []Event{{Kind: Failed, Err: errOver}, {Kind: Resumed}}, state: CallerOver, verdict: Pending},
 
@@ -115,7 +115,7 @@ func TestCaller(t *testing.T) {
 				} else if e.Kind == Tick {
 					now += 50 * time.Millisecond
 				}
-				if e.Kind == pump.Kind {
+				if e.Kind == nextChunk.Kind {
 					m, ok := c.NextChunk(now)
 					require.True(t, ok)
 					require.Equal(t, mine.Hash(), m.Frame.Ticket)
