@@ -21,8 +21,7 @@ type endpoint struct {
 	beatAt time.Duration // when to beat next
 	out    sender
 	in     receiver
-
-	blocked bool // waits for room in the window
+	turn   turn
 }
 
 // A peer is what is known of the other end.
@@ -155,6 +154,7 @@ func (e *endpoint) onStream(f *wire.Frame, now time.Duration) []wire.Frame {
 
 // close gives back what the call has taken.
 func (e *endpoint) close() {
+	e.shared.window.leave(e)
 	e.out.release(e, e.out.held)
 	e.shared.Memory.Give(e.token, e.in.reserved)
 	e.out, e.in = sender{}, receiver{}

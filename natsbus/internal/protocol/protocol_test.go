@@ -488,6 +488,50 @@ func TestNobodyIsAskedAgain(t *testing.T) {
 	}
 }
 
+// The calls of an instance take turns, although who is acknowledged is always the first to try again.
+func TestCallsTakeTurns(t *testing.T) {
+	s := newShared()
+	type chunk struct {
+		to    *endpoint
+		frame wire.Frame
+	}
+	var underWay []chunk
+	served := map[*endpoint]int{} // the round
+	round := 0
+	send := func(e *endpoint) {
+		for _, f := range drain(e, 0) {
+			underWay = append(underWay, chunk{e, f})
+			served[e] = round
+		}
+	}
+	const n = 50
+	var calls []*endpoint
+	for i := range n {
+		e := end(s, "a")
+		e.Tag = e
+		e.out.start(e, bodyOfSize(1<<20+i), 0)
+		calls = append(calls, e)
+		send(e)
+	}
+	for ; len(underWay) > 0; round++ {
+		c := underWay[0]
+		underWay = underWay[1:]
+		c.to.onStream(&wire.Frame{Kind: wire.Ack, Offset: c.frame.Offset + int64(len(c.frame.Body))}, 0)
+		send(c.to)
+		for _, tag := range s.Unblocked() {
+			send(tag.(*endpoint))
+		}
+		for i, e := range calls {
+			require.True(t, e.out.state == SenderDone || round-served[e] <= 3*n, "%d waits since round %d", i, served[e])
+		}
+	}
+	for _, e := range calls {
+		require.Equal(t, SenderDone, e.out.state)
+	}
+	assert.Zero(t, s.InFlight())
+	assert.Empty(t, s.window.waiting)
+}
+
 // Of one instance, a call for which there is no room is told when there is.
 func TestBlockedCallIsTold(t *testing.T) {
 	s := newShared()

@@ -41,6 +41,7 @@ type sender struct {
 }
 
 func (s *sender) start(e *endpoint, b wire.Body, now time.Duration) {
+	e.turn.last = e.shared.window.turns
 	*s = sender{state: SenderSending, body: b, size: b.Size(), moved: now, rewoundTo: -1, path: newPath(e.shared.RTT + e.peer.rtt)}
 }
 
