@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,17 +71,18 @@ func New(conn *nats.Conn, options Options) (*Bus, error) {
 	c.base, c.abort = context.WithCancelCause(context.Background())
 	b := &Bus{
 		core:     c,
-		outbound: outbound{core: c, calls: map[string]*outboundCall{}},
+		outbound: outbound{core: c, settle: c.settleTime, calls: map[string]*outboundCall{}},
 		inbound: inbound{
 			registry: &registry{
 				core:          c,
-				place:         wire.NewName(),
+				sessionPrefix: wire.NewName(),
 				registrations: newDirectory(),
-				desks:         map[*registration]*desk{},
+				daemons:       map[*registration]*daemon{},
 				sessions:      map[string]*registration{},
 				retired:       map[*registration]struct{}{},
 				lingering:     map[string]lingering{},
 				pending:       map[*registration]*pending{},
+				unread:        map[chan struct{}]struct{}{},
 			},
 			serving: map[*inboundCall]struct{}{},
 		},
@@ -152,14 +154,14 @@ func (b *Bus) Close(ctx context.Context) error {
 	b.closing = true
 	registrations := in.registrations.all()
 	var gone []protocol.Message
-	for _, d := range in.desks {
-		gone = append(gone, d.daemon.End().Send...)
+	for _, d := range in.daemons {
+		gone = append(gone, d.End().Send...)
 	}
 	b.steppedLocked()
 	b.mu.Unlock()
 	defer close(b.closed)
 
-	_ = b.send(gone...) // who does not hear it is told by its own silence
+	_ = b.send(gone...) // a caller that misses it notices the silence
 	err := b.finishCalls(ctx)
 	for _, r := range registrations {
 		in.end(r, fmt.Errorf("subscription ended: %w", ErrClosed))
@@ -229,8 +231,12 @@ func (b *Bus) dispatch(m *nats.Msg, f *wire.Frame) {
 	}
 	e := protocol.Event{Kind: protocol.Nobody}
 	if !noResponders(m) {
+		data := m.Data
+		if m.Size() > len(m.Subject)+len(m.Reply)+len(data) { // NATS headers come before it in one array
+			data = bytes.Clone(data) // a chunk would keep them in memory, where only its own bytes are counted
+		}
 		var err error
-		if *f, err = wire.Parse(m.Data); err != nil {
+		if *f, err = wire.Parse(data); err != nil {
 			b.options.Logger.Debug("natsbus: frame left alone", "subject", m.Subject, "err", err)
 			return
 		}

@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/platformbus/platform"
@@ -32,7 +33,7 @@ func (r *registry) onClaim(a wire.Address, e protocol.Event) {
 
 // isOwn says whether a session is of this bus: one that was here before, perhaps.
 func (r *registry) isOwn(session string) bool {
-	return len(session) > len(r.place) && session[:len(r.place)] == r.place
+	return strings.HasPrefix(session, r.sessionPrefix)
 }
 
 // stepClaim has the claim of a registration that is in force go on. It unlocks mu.
@@ -47,8 +48,8 @@ func (r *registry) stepClaim(of *registration, e protocol.Event) {
 	_ = r.send(out.Send...) // claims are repeated
 }
 
-// settleClaimLocked does what a step of a claim has asked for, but for what is to be done
-// without the lock, which it returns.
+// settleClaimLocked does what a step of a claim has asked for. It returns what must be done
+// without the lock.
 func (r *registry) settleClaimLocked(of *registration, out protocol.ClaimOutput) (finish func()) {
 	finish = func() {}
 	p := r.pending[of]
@@ -123,8 +124,7 @@ func (r *registry) claimAgain() {
 	all := r.registrations.all()
 	each := time.Duration(len(all)) * perClaim
 	pause, spread := min(3*r.options.Beat, each/3), min(10*r.options.Beat, r.options.Beat/2+each)
-	first := r.claims.first
-	r.claims = claimQueue{first: first, tick: r.claims.tick}
+	clear(r.claims.wheel[:])
 	for _, of := range all {
 		if of.queued && !of.unclaimed {
 			r.claims.add(of, 1+int((pause+rand.N(spread))*ticks/r.options.Beat))

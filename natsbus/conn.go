@@ -54,11 +54,11 @@ func (b *Bus) onDenied(err error) {
 	_, subject, quoted := strings.Cut(err.Error(), `"`)
 	subject, _, _ = strings.Cut(subject, `"`)
 	subscribing := strings.Contains(strings.ToLower(err.Error()), "for subscription")
-	if subscribing { // it may have wildcards, where a name must be
-		subject = strings.NewReplacer("*", "any", ">", "any").Replace(subject)
+	if subscribing { // it may have wildcards where Parse wants a name; this one is no instance's token
+		subject = strings.NewReplacer("*", "ANY", ">", "ANY").Replace(subject)
 	}
 	a, ok := b.subjects.Parse(subject)
-	if !quoted || !ok && !subscribing {
+	if !quoted || !ok { // a subscription of somebody else on the connection, perhaps
 		return
 	}
 	failed := protocol.Event{Kind: protocol.Failed, Err: err}
@@ -119,6 +119,10 @@ func (b *Bus) watchStatus() {
 			if !open {
 				return
 			}
+			if b.conn.IsClosed() { // its event is dropped if the channel is full
+				b.onClosed()
+				return
+			}
 			switch status {
 			case nats.RECONNECTING: // also with each attempt that fails
 				if !down {
@@ -138,9 +142,6 @@ func (b *Bus) watchStatus() {
 				b.outbound.stepAll(protocol.Event{Kind: protocol.Resumed}, nil)
 				b.inbound.stepAll(protocol.Event{Kind: protocol.Resumed})
 				b.learnRTT()
-			case nats.CLOSED:
-				b.onClosed()
-				return
 			}
 		case <-b.stop:
 			return

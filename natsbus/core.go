@@ -46,7 +46,7 @@ type core struct {
 	mu      sync.Mutex
 	shared  *protocol.Shared // guarded by mu, and so are all machines that it is shared by
 	closing bool             // guarded by mu
-	stopped bool             // guarded by mu; no goroutine is started any more
+	stopped bool             // guarded by mu; nothing is subscribed any more, and no error reported
 	trouble trouble          // guarded by mu
 	back    back             // guarded by mu
 	resent  int64            // guarded by mu; of shared.Resent, how much was counted
@@ -68,8 +68,8 @@ type back struct {
 // reports a slow consumer, and what is lost is sent again.
 const queued = 16 << 10
 
-// overloaded says whether more comes than can be answered. Who can ask again is not told
-// then that he is refused, so that what others have sent is not lost behind it.
+// overloaded says whether frames come faster than they are dispatched. Callers that ask again are
+// then not told that they are refused, so that the frames of others behind theirs are not dropped.
 func (c *core) overloaded() bool { return len(c.frames) > queued/8 }
 
 // now is the time that machines are given.
@@ -88,7 +88,8 @@ func (s signal) wakeUp() {
 	}
 }
 
-// steppedLocked is called after each step, still with the lock.
+// steppedLocked is called after each step, still with the lock. It wakes calls for whose chunks there
+// is room again.
 func (c *core) steppedLocked() {
 	for _, tag := range c.shared.Unblocked() {
 		if w, ok := tag.(waker); ok {

@@ -70,6 +70,25 @@ func TestDeniedMethod(t *testing.T) {
 	require.NoError(t, within(t, returned, "the call that is under way"))
 }
 
+// A denial of what somebody else subscribes on the connection concerns no instance.
+func TestDenialOfAnothersSubscription(t *testing.T) {
+	noLeaks(t)
+	const inst = "any" // which is not what a wildcard stands for
+	s := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: inst, Password: inst, Permissions: permitted("daemon", inst)}}
+	})
+	said := make(chan error, 16)
+	conn := dial(t, s.ClientURL(), as(inst), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { said <- err }))
+	b, done := newBus(t, conn, brisk), make(chan error, 1)
+	b.Subscribe(inst, &platform.MockPlatform{}, done)
+	for _, subject := range []string{"flux.v1.any.>", "flux.v1.*.rpc.>", "flux.v1.any.other.subject"} {
+		_, err := conn.SubscribeSync(subject)
+		require.NoError(t, err)
+		require.ErrorIs(t, within(t, said, "the denial of "+subject), nats.ErrPermissionViolation)
+		require.Empty(t, done, subject)
+	}
+}
+
 // A limit of subscriptions reaches who has subscribed.
 func TestTooManySubscriptions(t *testing.T) {
 	noLeaks(t)
@@ -102,31 +121,39 @@ func TestTooManySubscriptionsAfterReconnect(t *testing.T) {
 	}
 }
 
-// Right after Subscribe a call is answered, wherever the caller is.
+// Right after Subscribe a call is answered, wherever the caller is, if it asks for long enough.
+// How long servers take to tell each other is the machine's affair, so only for how long the bus
+// asks is compared with what is documented, and the calls are made by one that asks for longer.
 func TestRightAfterSubscribe(t *testing.T) {
 	noLeaks(t)
-	for name, start := range map[string]func(*testing.T) (daemons, callers *server.Server){
-		"in a cluster": func(t *testing.T) (daemons, callers *server.Server) {
+	for name, tt := range map[string]struct {
+		start  func(*testing.T) (daemons, callers *server.Server)
+		settle time.Duration
+	}{
+		"in a cluster": {func(t *testing.T) (daemons, callers *server.Server) {
 			servers := startCluster(t)
 			return servers[1], servers[2]
-		},
-		"beyond a leaf node, on a hub without a cluster": startLeafNode,
-		"beyond a gateway": startSuperCluster,
+		}, 250 * time.Millisecond},
+		"beyond a leaf node, on a hub without a cluster": {startLeafNode, 25 * time.Millisecond},
+		"beyond a gateway": {startSuperCluster, 250 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			at, of := start(t)
-			daemons, callers := newBus(t, dial(t, at.ClientURL()), natsbus.Options{}), newBus(t, dial(t, of.ClientURL()), natsbus.Options{})
+			at, of := tt.start(t)
+			daemons, callers := newBus(t, dial(t, at.ClientURL()), natsbus.Options{}), newBus(t, dial(t, of.ClientURL()), brisk)
+			require.Equal(t, tt.settle, natsbus.SettleTime(callers))
+			natsbus.SetSettleTime(callers, limit)
+			const n = 300
 			late := 0
-			for i := range 300 {
+			for i := range n {
 				inst := flux.InstanceID(fmt.Sprint("instance-", i))
 				daemons.Subscribe(inst, &platform.MockPlatform{}, nil)
-				if callers.Ping(inst) != nil {
+				asked := time.Now()
+				require.NoError(t, callers.Ping(inst))
+				if time.Since(asked) > tt.settle {
 					late++
-					require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, callers.Ping(inst)) }, limit, time.Millisecond)
 				}
 			}
-			t.Logf("%d of 300 were answered at once", 300-late)
-			assert.LessOrEqual(t, late, 100, "on a busy machine servers may tell each other later than callers ask again")
+			t.Logf("%d of %d were answered, %d of them after more than %v", n, n, late, tt.settle)
 		})
 	}
 }

@@ -155,11 +155,11 @@
 // # Limits
 //
 // See Options. Beyond a limit a call fails at once. Instances share what is limited: each may
-// hold eight times what is free, so one alone gets eight ninths. A daemon that accepts calls and
-// stalls, or begins a large answer and never ends it, affects its own instance only. Memory
-// is reserved as data arrives, not as its header declares. A body has at most 2,097,152
-// values. Of several chunks all but the last have 4 KiB or more, and the head of a frame has
-// 1 KiB or less.
+// hold eight times what is free, so one alone gets eight ninths; its large bodies are sent in
+// turns. A daemon that accepts calls and stalls, or begins a large answer and never ends it,
+// affects its own instance only. Memory is reserved as data arrives, not as its header declares. A
+// body has at most 2,097,152 values. Of several chunks all but the last have 4 KiB or more, and the
+// head of a frame has 1 KiB or less.
 //
 // The bytes of a large Export are sent from where they are, so a Platform must not change
 // those it has returned.

@@ -158,6 +158,25 @@ func TestCancelReachesTheDaemon(t *testing.T) {
 	require.NoError(t, b.Ping("a"))
 }
 
+// The cause of a context may be an error that cannot be compared, as those of errgroup.WithContext.
+func TestCancelWithAnyCause(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	b := ends(t, s.ClientURL(), s.ClientURL(), brisk)
+	p := newSlow()
+	b.Subscribe("a", slowReader{p}, nil)
+	failed := platform.SyncError{"web": platform.ErrNoMatching}
+	for _, why := range []error{failed, platform.FatalError{Err: failed}} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		h := platform.WithContext(ctx, connect(t, b))
+		returned := inBackground(h.Ping)
+		within(t, p.entered, "the call")
+		cancel(why)
+		assert.Equal(t, why, within(t, returned, "the error"))
+		within(t, p.ended, "the end of the call's context")
+	}
+}
+
 // Reads are made however many writes are, whichever limit these meet.
 func TestReadsDoNotWaitForSyncs(t *testing.T) {
 	noLeaks(t)
@@ -303,8 +322,9 @@ func TestCloseDrains(t *testing.T) {
 	require.NoError(t, within(t, returned, "the result"))
 	require.NoError(t, within(t, closed, "the end"))
 	require.ErrorIs(t, within(t, done, "the cause"), natsbus.ErrClosed)
-	daemons.Subscribe("a", p, done)
-	require.ErrorIs(t, within(t, done, "the cause"), natsbus.ErrClosed)
+	unready := make(chan error)
+	daemons.Subscribe("a", p, unready)
+	require.ErrorIs(t, within(t, unready, "the cause"), natsbus.ErrClosed)
 }
 
 func TestCloseCutsOff(t *testing.T) {

@@ -1,6 +1,7 @@
 package natsbus_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"math"
@@ -214,23 +215,62 @@ func TestBodiesThatLie(t *testing.T) {
 	assert.Empty(t, l.ran)
 }
 
+// A chunk does not keep the NATS headers that came with it, which nobody counts.
+func TestHeadersAreNotKept(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	callers := newBus(t, dial(t, s.ClientURL()), brisk)
+	hostile := dial(t, s.ClientURL())
+	calls, said := listen(t, hostile, "flux.v1.a.rpc.Export"), listen(t, hostile, "flux.v1.a.in.SESSION.*")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	returned := inBackground(func() error {
+		_, err := platform.WithContext(ctx, connect(t, callers)).Export()
+		return err
+	})
+	open, err := calls.NextMsg(limit)
+	require.NoError(t, err)
+	head := headOf(t, open.Data)
+	const n, size = 100, 4 << 10
+	before := heapInUse()
+	for i := range n {
+		m := nats.NewMsg(fmt.Sprintf("flux.v1.a.re.service.%v.%v", head[4], head[3]))
+		m.Header.Set("Long", strings.Repeat("x", 400<<10))
+		m.Data = append(headed(t, map[int]any{1: "data", 2: 1, 3: head[3], 5: "SESSION", 6: ticket, 7: i * size, 9: (n + 1) * size}), make([]byte, size)...)
+		require.NoError(t, hostile.PublishMsg(m))
+	}
+	for fmt.Sprint(head[7]) != fmt.Sprint(n*size) { // what the caller has taken
+		m, err := said.NextMsg(limit)
+		require.NoError(t, err)
+		head = headOf(t, m.Data)
+	}
+	grown := heapInUse() - before
+	t.Logf("%d chunks of %d KiB: the heap is %d KiB larger", n, size>>10, grown>>10)
+	assert.Less(t, grown, int64(16<<20))
+	cancel()
+	require.ErrorIs(t, within(t, returned, "the end"), context.Canceled)
+}
+
 // flood sends n frames, which another connection is to make of their number, and returns how
 // much larger the heap is then.
 func flood(t *testing.T, conn *nats.Conn, n int, frame func(i int) (subject string, head map[int]any)) (grown int64) {
 	t.Helper()
-	heap := func() int64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
-	before := heap()
+	before := heapInUse()
 	for i := range n {
 		subject, head := frame(i)
 		require.NoError(t, conn.Publish(subject, headed(t, head)))
 	}
 	require.NoError(t, conn.FlushTimeout(6*limit)) // with the race detector on a busy machine it takes that long
-	return heap() - before
+	return heapInUse() - before
+}
+
+// heapInUse returns how many bytes of the heap are in use.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC() // what a sync.Pool holds outlives the first
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // keepPinging pings the instance "b" until end is called, which fails the test if one was not

@@ -27,7 +27,7 @@ type inboundCall struct {
 	*protocol.Callee // guarded by mu
 	signal
 	registration *registration
-	desk         *desk
+	daemon       *daemon
 	platform     platform.Platform
 	method       *method
 	ctx          context.Context
@@ -48,11 +48,11 @@ func (i *inbound) onCall(a wire.Address, f *wire.Frame) {
 		}
 		return
 	}
-	d := i.deskLocked(r)
-	callee, out := d.daemon.Open(known, f, i.overloaded(), i.now())
+	d := i.daemonLocked(r)
+	callee, out := d.Open(known, f, i.overloaded(), i.now())
 	c := tagOf(callee)
 	if callee != nil && c == nil {
-		c = &inboundCall{Callee: callee, signal: make(signal, 1), registration: r, desk: d, platform: r.platform, method: m}
+		c = &inboundCall{Callee: callee, signal: make(signal, 1), registration: r, daemon: d, platform: r.platform, method: m}
 		c.ctx, c.cancel = context.WithCancelCause(contextOf(i.base, f.Origin))
 		callee.Tag = c
 		i.serving[c] = struct{}{}
@@ -89,8 +89,8 @@ func (i *inbound) onInCall(a wire.Address, e protocol.Event) {
 		return
 	}
 	var c *inboundCall
-	if d := i.desks[r]; d != nil {
-		c = tagOf(d.daemon.Call(a.Call))
+	if d := i.daemons[r]; d != nil {
+		c = tagOf(d.Call(a.Call))
 	}
 	i.mu.Unlock()
 	if c != nil {
@@ -104,11 +104,11 @@ func (i *inbound) step(c *inboundCall, e protocol.Event) {
 	out := c.Step(e, i.now())
 	i.steppedLocked()
 	i.mu.Unlock()
-	i.carry(c, c.desk, out)
+	i.carry(c, c.daemon, out)
 }
 
-// carry does what a step has asked for. The call is nil if there is none.
-func (i *inbound) carry(c *inboundCall, d *desk, out protocol.CalleeOutput) {
+// carry does what a step of a call has asked for. The call is nil if none was accepted.
+func (i *inbound) carry(c *inboundCall, d *daemon, out protocol.CalleeOutput) {
 	for _, m := range out.Send {
 		if m.Back != "" {
 			if err := i.listen(d); err != nil {
@@ -161,7 +161,7 @@ func (i *inbound) begin(c *inboundCall) bool {
 	begun, out := c.Begin(i.now())
 	i.steppedLocked()
 	i.mu.Unlock()
-	i.carry(c, c.desk, out)
+	i.carry(c, c.daemon, out)
 	return begun
 }
 
@@ -214,7 +214,7 @@ func (i *inbound) execute(c *inboundCall) {
 		}
 	}
 	a = wire.Answer{}
-	for i.pump(c); i.answering(c); i.pump(c) {
+	for i.sendChunks(c); i.answering(c); i.sendChunks(c) {
 		select {
 		case <-c.signal:
 		case <-c.ctx.Done(): // the bus is closed
@@ -238,12 +238,12 @@ func (i *inbound) answer(c *inboundCall, body wire.Body) error {
 	if err != nil {
 		return unavailable(c.registration.inst, "%s: the result was lost: %w", c.method.name, err)
 	}
-	i.carry(c, c.desk, out)
+	i.carry(c, c.daemon, out)
 	return nil
 }
 
-// pump sends the chunks for which there is room.
-func (i *inbound) pump(c *inboundCall) {
+// sendChunks sends the chunks for which there is room.
+func (i *inbound) sendChunks(c *inboundCall) {
 	for {
 		i.mu.Lock()
 		m, ok := c.NextChunk(i.now())
@@ -252,7 +252,7 @@ func (i *inbound) pump(c *inboundCall) {
 		if !ok {
 			return
 		}
-		i.carry(c, c.desk, protocol.CalleeOutput{Send: []protocol.Message{m}})
+		i.carry(c, c.daemon, protocol.CalleeOutput{Send: []protocol.Message{m}})
 	}
 }
 
@@ -262,8 +262,12 @@ var errNotBegun = errors.New("not begun")
 // call makes the call itself.
 func (i *inbound) call(c *inboundCall) (a wire.Answer, err error) {
 	i.mu.Lock()
+	ready := c.State() == protocol.CalleeReady
 	body, err := c.Request()
 	i.mu.Unlock()
+	if !ready { // its caller has ended it
+		return a, errNotBegun
+	}
 	var req wire.Request
 	if err == nil {
 		err = body.Decode(&req, i.options.MaxBody, memory{i.core, c.Token()})
@@ -303,21 +307,21 @@ func (i *inbound) stepAll(e protocol.Event) {
 	}
 }
 
-// A desk is where the calls for a registration are served.
-type desk struct {
-	registration *registration
-	daemon       *protocol.Daemon // guarded by mu
-	listener     listener
+// A daemon serves the calls for a registration.
+type daemon struct {
+	*protocol.Daemon // guarded by mu
+	registration     *registration
+	listener         listener
 }
 
-// deskLocked returns where calls for a registration that is in force are served.
-func (r *registry) deskLocked(of *registration) *desk {
-	d := r.desks[of]
+// daemonLocked returns what serves the calls for a registration that is in force.
+func (r *registry) daemonLocked(of *registration) *daemon {
+	d := r.daemons[of]
 	if d == nil {
 		session := r.session(of)
-		d = &desk{registration: of, daemon: protocol.NewDaemon(r.shared, of.inst, session)}
+		d = &daemon{registration: of, Daemon: protocol.NewDaemon(r.shared, of.inst, session)}
 		d.listener.subject = r.subjects.InCall(of.token(), session, "*")
-		r.desks[of] = d
+		r.daemons[of] = d
 		r.sessions[session] = of
 	}
 	return d
@@ -327,10 +331,10 @@ var errDown = errors.New("the registration is taken down")
 
 // listen makes sure that what callers say during calls is heard. The server knows of it before
 // it knows of what is sent afterwards.
-func (r *registry) listen(d *desk) error {
+func (r *registry) listen(d *daemon) error {
 	return d.listener.open(func() (*nats.Subscription, error) {
 		r.mu.Lock()
-		down := r.desks[d.registration] != d
+		down := r.daemons[d.registration] != d
 		r.mu.Unlock()
 		if down { // it is taken down, or will be, and nothing may be left on the connection
 			return nil, errDown
@@ -344,7 +348,7 @@ func (r *registry) listen(d *desk) error {
 func (r *registry) takeDown(now time.Time, all bool) {
 	r.mu.Lock()
 	var silent []*nats.Subscription
-	var idle []*desk
+	var idle []*daemon
 	for token, l := range r.lingering {
 		if all || now.After(l.until) {
 			silent = append(silent, l.sub)
@@ -352,10 +356,10 @@ func (r *registry) takeDown(now time.Time, all bool) {
 		}
 	}
 	for of := range r.retired {
-		d := r.desks[of]
-		if all || d == nil || d.daemon.Calls() == 0 {
+		d := r.daemons[of]
+		if all || d == nil || d.Calls() == 0 {
 			delete(r.retired, of)
-			delete(r.desks, of)
+			delete(r.daemons, of)
 			if d != nil {
 				delete(r.sessions, r.session(of))
 				idle = append(idle, d)

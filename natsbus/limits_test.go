@@ -3,6 +3,7 @@ package natsbus_test
 import (
 	"context"
 	"log/slog"
+	"math"
 	"testing"
 	"time"
 
@@ -120,6 +121,33 @@ func TestLimits(t *testing.T) {
 			}
 			require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, tt.call(h)) }, limit, time.Millisecond, "there is room again")
 		})
+	}
+}
+
+// A limit may be as large as can be.
+func TestHugeLimits(t *testing.T) {
+	noLeaks(t)
+	s := natstest.Start(t, nil)
+	b := ends(t, s.ClientURL(), s.ClientURL(), natsbus.Options{
+		Silence: math.MaxInt64, MaxBody: math.MaxInt64, MaxBytes: math.MaxInt64, MaxCalls: math.MaxInt, MaxCallsPerInstance: math.MaxInt, Window: math.MaxInt64,
+	})
+	p, large := newSlow(), noise(1<<20)
+	p.ExportAnswer = large
+	b.Subscribe("a", p, nil)
+	h := connect(t, b)
+	var returned []<-chan error
+	for range 2 {
+		returned = append(returned, inBackground(func() error {
+			return h.Sync(platform.SyncDef{Actions: []platform.SyncAction{{Apply: large}}})
+		}))
+		within(t, p.entered, "the call")
+	}
+	got, err := h.Export()
+	require.NoError(t, err)
+	assert.Equal(t, large, got)
+	close(p.release)
+	for _, r := range returned {
+		require.NoError(t, within(t, r, "the result"))
 	}
 }
 

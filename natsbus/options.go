@@ -89,10 +89,16 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-func orDefault[N ~int | ~int64](n *N, value N) {
-	if *n == 0 {
-		*n = value
+// unlimited is what a larger limit is reduced to, so that the multiples of it that are calculated
+// fit into 64 bits.
+const unlimited = 1 << 55
+
+// orDefault sets a limit to value if it is zero.
+func orDefault[N ~int | ~int64](limit *N, value N) {
+	if *limit == 0 {
+		*limit = value
 	}
+	*limit = N(min(int64(*limit), unlimited))
 }
 
 // ConnectOptions returns the options of a connection with which a Bus works best; options of

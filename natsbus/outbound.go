@@ -17,6 +17,7 @@ import (
 // tells it what comes.
 type outbound struct {
 	*core
+	settle  func() time.Duration     // see protocol.Call.Settle
 	calls   map[string]*outboundCall // guarded by mu; by the names that they have now
 	replies *nats.Subscription       // guarded by mu
 	denials int                      // guarded by mu; how often replies were denied
@@ -31,13 +32,15 @@ type outboundCall struct {
 	due     time.Duration    // guarded by mu; when it must look at the time
 }
 
-// For how long a server is asked again that knows of no daemon, of an instance that has not
-// been heard of here yet: its peers may have told it of a new subscription only just now. One
-// that is in no cluster may still have leaf nodes.
-const (
-	settleAlone   = 25 * time.Millisecond
-	settleCluster = 250 * time.Millisecond
-)
+// settleTime returns for how long a server is asked again that knows of no daemon, of an instance
+// that has not been heard of here yet: its peers may have told it of a new subscription only just
+// now. One that is in no cluster may still have leaf nodes.
+func (c *core) settleTime() time.Duration {
+	if c.conn.ConnectedClusterName() == "" {
+		return 25 * time.Millisecond
+	}
+	return 250 * time.Millisecond
+}
 
 // exchange makes a call, and again as long as it is certain that no daemon began it.
 func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method, req *wire.Request, origin wire.Origin, sizeHint int) (wire.Answer, error) {
@@ -63,32 +66,34 @@ func (o *outbound) exchange(ctx context.Context, inst flux.InstanceID, m *method
 	o.counters.inFlight[made].Add(1)
 	defer o.counters.inFlight[made].Add(-1)
 
-	settle := settleAlone
-	if o.conn.ConnectedClusterName() != "" {
-		settle = settleCluster
-	}
 	outcome := o.run(ctx, replies, protocol.Call{
-		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: settle,
+		Token: memory.token, Method: m.name, Write: m.write, Request: body, Origin: origin.Fit(o.shared.Service), Settle: o.settle(),
 	})
 	if outcome.Verdict != protocol.Answered {
-		return wire.Answer{}, o.lostError(ctx, inst, m, outcome)
+		return wire.Answer{}, o.lostError(inst, m, outcome)
 	}
 	var a wire.Answer
 	if err := outcome.Answer.Decode(&a, o.options.MaxBody, memory); err != nil {
 		outcome = protocol.Outcome{Verdict: protocol.Unknown, Err: fmt.Errorf("the answer cannot be read: %w", err)}
-		return wire.Answer{}, o.lostError(ctx, inst, m, outcome)
+		return wire.Answer{}, o.lostError(inst, m, outcome)
 	}
 	return a, wire.DecodeError(a.Err)
 }
 
+// contextEnded is why a call has no answer whose context has ended. The cause may be any error,
+// also one that cannot be compared.
+type contextEnded struct{ cause error }
+
+func (e contextEnded) Error() string { return e.cause.Error() }
+
 // lostError is what a call returns that has no answer.
-func (o *outbound) lostError(ctx context.Context, inst flux.InstanceID, m *method, outcome protocol.Outcome) error {
+func (o *outbound) lostError(inst flux.InstanceID, m *method, outcome protocol.Outcome) error {
 	reason, unknown := outcome.Err, m.write && outcome.Verdict == protocol.Unknown
-	if cause := context.Cause(ctx); cause != nil && errors.Is(reason, cause) {
+	if ended, ok := errors.AsType[contextEnded](reason); ok {
 		if unknown {
-			return fmt.Errorf("%s was begun, and its outcome is unknown: %w", m.name, cause)
+			return fmt.Errorf("%s was begun, and its outcome is unknown: %w", m.name, ended.cause)
 		}
-		return cause
+		return ended.cause
 	}
 	if t := o.recentTrouble(); t != nil {
 		reason = fmt.Errorf("%w (the NATS connection has reported: %w)", reason, t)
@@ -198,7 +203,7 @@ func (o *outbound) run(ctx context.Context, replies *nats.Subscription, call pro
 	timer := time.NewTimer(o.options.Beat)
 	defer timer.Stop()
 	for {
-		o.pump(c)
+		o.sendChunks(c)
 		o.mu.Lock()
 		outcome, due := c.outcome, c.due
 		o.mu.Unlock()
@@ -211,15 +216,15 @@ func (o *outbound) run(ctx context.Context, replies *nats.Subscription, call pro
 		case <-timer.C:
 			o.step(c, protocol.Event{Kind: protocol.Tick})
 		case <-ctx.Done():
-			o.step(c, protocol.Event{Kind: protocol.Cancelled, Err: context.Cause(ctx)})
+			o.step(c, protocol.Event{Kind: protocol.Cancelled, Err: contextEnded{context.Cause(ctx)}})
 		case <-o.base.Done():
 			o.step(c, protocol.Event{Kind: protocol.Cancelled, Err: ErrClosed})
 		}
 	}
 }
 
-// pump sends the chunks for which there is room.
-func (o *outbound) pump(c *outboundCall) {
+// sendChunks sends the chunks for which there is room.
+func (o *outbound) sendChunks(c *outboundCall) {
 	for {
 		o.mu.Lock()
 		m, ok := c.NextChunk(o.now())
@@ -269,7 +274,7 @@ func (o *outbound) unsent(c *outboundCall, err error) {
 	o.step(c, protocol.Event{Kind: kind, Err: o.connectionError(err)})
 }
 
-// onReply gives what came to the call that it is for.
+// onReply tells a call what came for it.
 func (o *outbound) onReply(a wire.Address, e protocol.Event) {
 	if a.Service != o.shared.Service || a.Bus != o.shared.Bus {
 		return
@@ -285,7 +290,7 @@ func (o *outbound) onReply(a wire.Address, e protocol.Event) {
 		return
 	}
 	// A daemon that has not heard that the call is over.
-	if m, ok := protocol.LetGo(o.shared, a.Token, a.Call, e.Frame); ok {
+	if m, ok := protocol.EndFor(o.shared, a.Token, a.Call, e.Frame); ok {
 		_ = o.send(m) // it says so again if it has not heard
 	}
 }

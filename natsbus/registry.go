@@ -1,6 +1,8 @@
 package natsbus
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,12 +18,12 @@ import (
 // A registry has the instances that are subscribed on a bus.
 type registry struct {
 	*core
-	place string // which the names of its sessions begin with
+	sessionPrefix string // which the names of its sessions begin with
 
 	registrations directory                  // guarded by mu; those in force
 	numbers       uint32                     // guarded by mu; given to registrations
-	desks         map[*registration]*desk    // guarded by mu; of those that have had a call
-	sessions      map[string]*registration   // guarded by mu; of those that have a desk
+	daemons       map[*registration]*daemon  // guarded by mu; of those that have had a call
+	sessions      map[string]*registration   // guarded by mu; of those that have a daemon
 	retired       map[*registration]struct{} // guarded by mu; no longer in force, not yet taken down
 	lingering     map[string]lingering       // guarded by mu; subscriptions, by token, without a registration
 	pending       map[*registration]*pending // guarded by mu; those that wait for the answer to their claim
@@ -30,7 +32,7 @@ type registry struct {
 	batch         *batch                     // guarded by mu; of those that are subscribed next; nil if there is none
 	spare         []pendingSubscription      // guarded by mu; room for the subscriptions of a batch
 	batching      sync.Mutex                 // held while a batch is subscribed
-	deliveries    sync.WaitGroup             // causes that a subscriber is not ready to take
+	unread        map[chan struct{}]struct{} // guarded by mu; one for each cause that is not read yet, closed when it is
 }
 
 // A registration is an instance that is subscribed on this bus. Whoever subscribes takes it
@@ -58,7 +60,7 @@ func (r *registration) token() string { return wire.Token(r.inst) }
 
 // session returns the name of a registration in subjects and claims.
 func (r *registry) session(of *registration) string {
-	return r.place + "-" + strconv.FormatUint(uint64(of.number), 36)
+	return r.sessionPrefix + "-" + strconv.FormatUint(uint64(of.number), 36)
 }
 
 func (r *registry) claimant(of *registration) protocol.Claimant {
@@ -83,9 +85,8 @@ func (r *registry) end(of *registration, cause error) {
 	finish()
 }
 
-// endLocked ends a registration that is in force, but for what is to be done without the
-// lock, which it returns. For as long as linger says, callers who still ask here are
-// told to ask again.
+// endLocked ends a registration that is in force. It returns what must be done without the lock.
+// For as long as linger says, callers who still ask here are told to ask again.
 func (r *registry) endLocked(of *registration, cause error, linger time.Duration) (finish func()) {
 	token, done, sub := of.token(), of.done, of.sub
 	of.over, of.sub = true, nil
@@ -98,29 +99,30 @@ func (r *registry) endLocked(of *registration, cause error, linger time.Duration
 		if sub != nil && linger == 0 {
 			_ = sub.Unsubscribe()
 		}
-		_ = r.send(gone...) // who does not hear it is told by its own silence
+		_ = r.send(gone...) // a caller that misses it notices the silence
 		r.options.Metrics.Subscriptions.Add(-1)
 		r.deliver(done, cause)
 	}
 }
 
-// retireLocked has nothing begin for a registration any more. It returns what tells callers so.
+// retireLocked has no call begin for a registration any more. It returns what tells callers so.
 func (r *registry) retireLocked(of *registration) []protocol.Message {
 	r.retired[of] = struct{}{}
-	d := r.desks[of]
+	d := r.daemons[of]
 	if d == nil {
 		return nil
 	}
-	out := d.daemon.End()
+	out := d.End()
 	r.steppedLocked()
 	return out.Send
 }
 
-// lateReader is for how long Close waits for those who have not yet read why their
-// subscription has ended.
+// lateReader is for how long a subscriber that is not ready to read why its subscription has ended
+// is waited for when the bus is closed.
 const lateReader = time.Second
 
-// deliver sends the cause for which a subscription has ended, which may take a goroutine.
+// deliver sends the cause for which a subscription has ended. If the channel is full, a goroutine
+// does. It ends when the cause is read, or with the bus, but not sooner than after lateReader.
 func (r *registry) deliver(done chan<- error, cause error) {
 	if done == nil {
 		return
@@ -130,30 +132,38 @@ func (r *registry) deliver(done chan<- error, cause error) {
 		return
 	default:
 	}
+	read := make(chan struct{})
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped {
-		return
-	}
-	r.deliveries.Add(1)
-	r.workers.Go(func() {
-		defer r.deliveries.Done()
+	r.unread[read] = struct{}{}
+	r.mu.Unlock()
+	go func() {
+		late := time.After(lateReader)
 		select {
 		case done <- cause:
-		case <-r.stop: // nobody has read it while the bus was there
+		case <-r.stop:
+			select {
+			case done <- cause:
+			case <-late:
+			}
 		}
-	})
+		close(read)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.unread, read)
+	}()
 }
 
-// awaitReaders waits for those who are late, for a bounded time.
+// awaitReaders waits until the causes that are not read yet are, for lateReader at most.
 func (r *registry) awaitReaders() {
-	read := make(chan struct{})
-	r.workers.Go(func() { // ends with the last delivery, at the latest when the bus stops
-		r.deliveries.Wait()
-		close(read)
-	})
-	select {
-	case <-read:
-	case <-time.After(lateReader):
+	r.mu.Lock()
+	unread := slices.Collect(maps.Keys(r.unread))
+	r.mu.Unlock()
+	late := time.After(lateReader)
+	for _, read := range unread {
+		select {
+		case <-read:
+		case <-late:
+			return
+		}
 	}
 }

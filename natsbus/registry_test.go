@@ -3,6 +3,7 @@ package natsbus
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -63,10 +64,10 @@ func TestRegistrationThatIsTakenDownListensNoMore(t *testing.T) {
 	b.inbound.forgetIfOver(c)
 	b.inbound.takeDown(time.Now(), false)
 	require.Zero(t, b.conn.NumSubscriptions())
-	require.Error(t, b.inbound.listen(c.desk))
+	require.Error(t, b.inbound.listen(c.daemon))
 	require.Zero(t, b.conn.NumSubscriptions())
 	require.Empty(t, b.inbound.sessions)
-	require.Empty(t, b.inbound.desks)
+	require.Empty(t, b.inbound.daemons)
 	require.Empty(t, b.inbound.retired)
 }
 
@@ -79,7 +80,7 @@ func TestCutOffBeforeItsCallerEnds(t *testing.T) {
 	c := accept(t, b)
 	c.ctx, c.cancel = context.WithCancelCause(t.Context()) // which does not hear yet of what follows
 	b.abort(ErrClosed)
-	b.inbound.carry(c, c.desk, protocol.CalleeOutput{Task: protocol.CancelRun, Err: protocol.ErrEnded})
+	b.inbound.carry(c, c.daemon, protocol.CalleeOutput{Task: protocol.CancelRun, Err: protocol.ErrEnded})
 	require.ErrorIs(t, context.Cause(c.ctx), ErrClosed)
 }
 
@@ -172,4 +173,123 @@ func TestSubscribedWhileDown(t *testing.T) {
 	require.Eventually(t, func() bool { return len(first)+len(second) > 0 }, Limit, time.Millisecond)
 	require.Empty(t, second)
 	require.ErrorIs(t, <-first, platform.ErrKicked)
+}
+
+// Of two who subscribe an instance at once, on a connection that is closed, both are told: the one
+// that has taken the other's place waits for the other's subscription to be made.
+func TestReplacedOnAClosedConnection(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
+	all, first, second := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	b.Subscribe("b", &platform.MockPlatform{}, all)
+	b.conn.Close()
+	require.ErrorIs(t, <-all, nats.ErrConnectionClosed, "what was subscribed has been ended")
+	b.mu.Lock()
+	older := &registration{inst: "a", number: b.inbound.number(), done: first, claim: protocol.NewClaim(time.Now(), b.now())}
+	b.inbound.registrations.add(older)
+	b.inbound.pending[older] = &pending{ready: make(chan struct{}), answered: make(signal, 1)}
+	b.inbound.admission.underway++
+	b.mu.Unlock()
+	subscribed := make(chan struct{})
+	go func() {
+		defer close(subscribed)
+		b.Subscribe("a", &platform.MockPlatform{}, second)
+	}()
+	require.ErrorIs(t, <-first, platform.ErrKicked)
+	b.inbound.install(pendingSubscription{older, b.subjects.Registration("a")})
+	<-subscribed
+	require.Len(t, second, 1)
+	require.ErrorIs(t, <-second, nats.ErrConnectionClosed)
+}
+
+// Causes may come while Close waits for those that are not read yet.
+func TestCausesWhileCloseWaits(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
+	for range 200 {
+		first, second := make(chan error), make(chan error)
+		b.inbound.deliver(first, ErrClosed)
+		waited := make(chan struct{})
+		go func() {
+			defer close(waited)
+			b.inbound.awaitReaders()
+		}()
+		<-first
+		b.inbound.deliver(second, ErrClosed)
+		<-second
+		<-waited
+	}
+}
+
+// Claims that were left for later while very many subscribe still are when the connection is back.
+func TestFirstClaimsWaitAfterReconnect(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for range 3 * ticks {
+		b.inbound.claims.advance()
+	}
+	b.inbound.claims.addFirst(&registration{number: 1})
+	b.mu.Unlock()
+	b.inbound.claimAgain()
+	b.mu.Lock()
+	require.Nil(t, b.inbound.claims.takeFirst(false))
+	require.NotNil(t, b.inbound.claims.takeFirst(true))
+}
+
+// A call that its caller has ended before its request was read counts as none.
+func TestEndedBeforeItIsRead(t *testing.T) {
+	NoLeaks(t)
+	b := startBus(t, natstest.Start(t, nil).ClientURL(), time.Hour)
+	b.Subscribe("a", &platform.MockPlatform{}, nil)
+	c := accept(t, b)
+	b.inbound.end(c.registration, errors.New("over"))
+	_, err := b.inbound.call(c)
+	require.ErrorIs(t, err, errNotBegun)
+}
+
+// A connection that is closed is noticed, though there was no room to say so.
+func TestClosedWhileStatusIsFull(t *testing.T) {
+	NoLeaks(t)
+	s := natstest.Start(t, nil)
+	conn, err := nats.Connect(s.ClientURL(), ConnectOptions()...)
+	require.NoError(t, err)
+	t.Cleanup(conn.Close)
+	held, free := make(chan struct{}, 1), make(chan struct{})
+	b, err := New(conn, Options{Logger: slog.New(holder{slog.DiscardHandler, held, free})})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.Close(context.Background())) })
+	done := make(chan error, 1)
+	b.Subscribe("a", &platform.MockPlatform{}, done)
+	s.Shutdown()
+	<-held // who follows the connection says that it is down
+	for full := false; !full; {
+		select {
+		case b.status <- nats.RECONNECTING:
+		default:
+			full = true
+		}
+	}
+	conn.Close()
+	close(free)
+	require.Eventually(t, func() bool { return len(done) == 1 }, Limit, time.Millisecond)
+	require.ErrorIs(t, <-done, nats.ErrConnectionClosed)
+}
+
+// A holder is a log handler that holds whoever says that the connection is down.
+type holder struct {
+	slog.Handler
+	held chan<- struct{}
+	free <-chan struct{}
+}
+
+func (h holder) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h holder) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "natsbus: the NATS connection is down" {
+		h.held <- struct{}{}
+		<-h.free
+	}
+	return nil
 }

@@ -23,6 +23,14 @@ func NoLeaks(t *testing.T) {
 	})
 }
 
+// SettleTime returns for how long a bus asks a server again that knows of no daemon.
+func SettleTime(b *Bus) time.Duration { return b.outbound.settle() }
+
+// SetSettleTime changes that, before the first call.
+func SetSettleTime(b *Bus, d time.Duration) {
+	b.outbound.settle = func() time.Duration { return d }
+}
+
 // OriginOf and ContextOf are originOf and contextOf.
 var (
 	OriginOf  = originOf

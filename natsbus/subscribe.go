@@ -81,7 +81,7 @@ func (r *registry) replace(older *registration, p platform.Platform, done chan<-
 		installed = r.joinLocked() // the batch after that of the older
 	}
 	r.mu.Unlock()
-	_ = r.send(gone...)     // who does not hear it is told by its own silence
+	_ = r.send(gone...)     // a caller that misses it notices the silence
 	_ = r.send(out.Send...) // it is repeated
 	r.options.Metrics.IncrKicks(of.inst)
 	r.deliver(older.done, platform.ErrKicked)
@@ -150,12 +150,10 @@ func (r *registry) install(n pendingSubscription) {
 	defer r.endInstallation(of)
 	claimant := r.claimant(of)
 	answers, err := r.conn.ChanSubscribe(r.subjects.Claimant(claimant.Token, claimant.Session), r.frames)
-	if err != nil {
-		r.end(of, fmt.Errorf("subscription ended: %w", r.connectionError(err)))
-		return
+	if err == nil { // otherwise reach fails too, and ends whoever has taken the place of this one meanwhile
+		defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
 	}
-	defer answers.Unsubscribe() //nolint:errcheck // it fails if the connection is closed
-	up := r.conn.IsConnected()
+	up := err == nil && r.conn.IsConnected()
 	if up {
 		r.claimNow(of, protocol.Start)
 	}
@@ -244,7 +242,8 @@ func (r *registry) installBatch(b *batch) {
 	close(b.installed)
 }
 
-// reach has callers and daemons reach the subscriptions, or who has replaced them meanwhile.
+// reach subscribes to the calls and claims of registrations, or of those that have replaced them
+// meanwhile.
 func (r *registry) reach(subs ...pendingSubscription) {
 	for _, n := range subs {
 		sub, err := r.conn.ChanSubscribe(n.subject, r.frames)

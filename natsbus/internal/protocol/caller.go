@@ -328,7 +328,7 @@ func (c *Caller) onFrame(out *Output, f *wire.Frame, now time.Duration) {
 	case fault == AcceptTwice && f.Kind == wire.Accept:
 		c.accept(f, now)
 	default:
-		if m, ok := LetGo(c.shared, c.token, c.call, f); ok {
+		if m, ok := EndFor(c.shared, c.token, c.call, f); ok {
 			out.Send = append(out.Send, m)
 		}
 		return
@@ -410,9 +410,9 @@ func bodyOf(f *wire.Frame) wire.Body {
 	return wire.Body{Data: wire.Buffers{f.Body}, Raw: f.Raw, Zstd: f.Zstd}
 }
 
-// LetGo returns what tells a daemon that takes part in a call that the call, or its part in
+// EndFor returns what tells a daemon that takes part in a call that the call, or its part in
 // it, is over, in answer to a frame of it.
-func LetGo(s *Shared, token, call string, f *wire.Frame) (Message, bool) {
+func EndFor(s *Shared, token, call string, f *wire.Frame) (Message, bool) {
 	if f.Session == "" || f.Ticket.IsZero() || f.Kind != wire.Accept && f.Kind != wire.Beat && f.Kind != wire.Data {
 		return Message{}, false
 	}

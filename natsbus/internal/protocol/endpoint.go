@@ -21,8 +21,7 @@ type endpoint struct {
 	beatAt time.Duration // when to beat next
 	out    sender
 	in     receiver
-
-	blocked bool // waits for room in the window
+	turn   turn
 }
 
 // A peer is what is known of the other end.
@@ -87,7 +86,7 @@ func (e *endpoint) silence() time.Duration { return max(e.shared.Silence, 5*e.pe
 
 // alive returns nil while the peer can be taken to be there, and how it was lost then.
 func (e *endpoint) alive(now time.Duration) error {
-	moving := e.out.state == SenderSending && e.out.size > e.peer.chunk && now-e.out.moved > e.shared.stall() ||
+	stalled := e.out.underWay() && e.out.size > e.peer.chunk && now-e.out.moved > e.shared.stall() ||
 		e.in.state == ReceiverPartial && now-e.in.moved > e.shared.stall()
 	switch {
 	case e.shared.Fault == NoTimeLimit:
@@ -96,7 +95,7 @@ func (e *endpoint) alive(now time.Duration) error {
 		return errors.New("its connection is lost")
 	case now-e.peer.heard > e.silence():
 		return fmt.Errorf("nothing was heard of it for %v", e.silence())
-	case moving:
+	case stalled:
 		return fmt.Errorf("no data came through for %v", e.shared.stall())
 	}
 	return nil
@@ -155,6 +154,7 @@ func (e *endpoint) onStream(f *wire.Frame, now time.Duration) []wire.Frame {
 
 // close gives back what the call has taken.
 func (e *endpoint) close() {
+	e.shared.window.leave(e)
 	e.out.release(e, e.out.held)
 	e.shared.Memory.Give(e.token, e.in.reserved)
 	e.out, e.in = sender{}, receiver{}

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"slices"
 	"time"
 
 	"github.com/platformbus/platform/natsbus/internal/wire"
@@ -25,9 +26,11 @@ func NewPool(limit int64) Pool { return Pool{limit: limit, held: map[string]int6
 // Used returns how much of the pool is used.
 func (p *Pool) Used() int64 { return p.used }
 
-// Take takes n for an instance, and says whether there was that much for it.
+// Take takes n for an instance, and says whether there was that much for it: the last of the n is
+// what must not exceed its share. An instance that holds nothing may take what is there.
 func (p *Pool) Take(inst string, n int64) bool {
-	if p.used+n > p.limit || p.held[inst]+n > max(n, alpha*(p.limit-p.used)) {
+	free := p.limit - (p.used + n - 1) // when all but the last are taken
+	if free < 1 || p.held[inst]+n > max(n, alpha*free) {
 		return false
 	}
 	p.add(inst, n)
@@ -48,39 +51,71 @@ func (p *Pool) Give(inst string, n int64) {
 	}
 }
 
-// A window is the bytes that are sent and not acknowledged. An instance of which none are
-// always has room for two chunks, whatever others hold: one that does not acknowledge costs
-// itself only.
+// A window is the bytes that are sent and not acknowledged. Each instance has room for two chunks
+// whatever others hold, so one that does not acknowledge costs itself only. The calls of an instance
+// take turns.
 type window struct {
 	Pool
 	base      int64
-	blocked   []*endpoint // have found no room
+	turns     int64       // how often something was taken
+	waiting   []*endpoint // have found no room; each once
 	unblocked []any       // their tags, once it is worth trying again
+}
+
+// A turn is when an endpoint may take from a window.
+type turn struct {
+	last    int64 // of the window's turns; when it has taken something last
+	waiting bool  // it is among those that wait
+	told    bool  // that there may be room, and has not tried again
 }
 
 // take takes n bytes for e, where the path needs the window to be larger by a factor.
 func (w *window) take(e *endpoint, n int64, growth int64) bool {
-	if w.held[e.token]+n > max(2*wire.MaxChunk, alpha*(w.base*growth-w.used)) {
-		if !e.blocked {
-			e.blocked = true
-			w.blocked = append(w.blocked, e)
+	held := w.held[e.token]
+	if held+n > max(2*wire.MaxChunk, alpha*(w.base*growth-w.used)) || held > 0 && w.othersFirst(e) {
+		if !e.turn.waiting {
+			w.waiting = append(w.waiting, e)
 		}
+		e.turn.waiting, e.turn.told = true, false
 		return false
 	}
+	w.leave(e)
+	w.turns++
+	e.turn.last = w.turns
 	w.add(e.token, n)
 	return true
 }
 
+// othersFirst says whether another call of the instance waits that was served longer ago.
+func (w *window) othersFirst(e *endpoint) bool {
+	return slices.ContainsFunc(w.waiting, func(other *endpoint) bool {
+		return other.token == e.token && other.turn.last < e.turn.last
+	})
+}
+
+// leave notes that e does not wait any more.
+func (w *window) leave(e *endpoint) {
+	if e.turn.waiting {
+		w.waiting = slices.DeleteFunc(w.waiting, func(other *endpoint) bool { return other == e })
+		e.turn.waiting = false
+	}
+}
+
+// give gives back n bytes, and tells those that wait. Who was told before and has not tried again
+// does not wait any more, so that it holds up nobody.
 func (w *window) give(inst string, n int64) {
 	if n == 0 {
 		return
 	}
 	w.Give(inst, n)
-	for _, e := range w.blocked {
-		e.blocked = false
+	w.waiting = slices.DeleteFunc(w.waiting, func(e *endpoint) bool {
+		e.turn.waiting = !e.turn.told
+		return e.turn.told
+	})
+	for _, e := range w.waiting {
+		e.turn.told = true
 		w.unblocked = append(w.unblocked, e.Tag)
 	}
-	w.blocked = w.blocked[:0]
 }
 
 // A path is what a sender knows of the way to the receiver, from how long it takes until a

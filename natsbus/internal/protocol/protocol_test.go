@@ -55,7 +55,7 @@ func from(kind wire.Kind, ticket wire.Ticket) Event {
 func TestCaller(t *testing.T) {
 	errOver := errors.New("over")
 	accept := from(wire.Accept, mine)
-	pump := Event{Kind: -1} // stands for NextChunk
+	nextChunk := Event{Kind: -1} // stands for NextChunk
 	for name, tt := range map[string]struct {
 		read    bool
 		events  []Event
@@ -84,19 +84,19 @@ func TestCaller(t *testing.T) {
 		"disconnected while sending":   {events: []Event{accept, {Kind: Disconnected, Err: errOver}}, state: CallerSending},
 		"cancelled while sending":      {events: []Event{accept, {Kind: Cancelled, Err: errOver}}, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "over"},
 		"gone while sending":           {events: []Event{accept, from(wire.Gone, mine)}, state: CallerPausing},
-		"sent":                         {events: []Event{accept, pump}, state: CallerWaiting, sent: []wire.Kind{wire.Data}},
-		"beats":                        {events: []Event{accept, pump, {Kind: Tick}}, after: time.Second, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
-		"lost":                         {events: []Event{accept, pump, {Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: nothing was heard of it for 5s"},
-		"nobody there":                 {events: []Event{accept, pump, {Kind: Nobody}, {Kind: Tick}}, after: 2500 * time.Millisecond, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: its connection is lost"},
-		"failed":                       {events: []Event{accept, pump, {Kind: Failed, Err: errOver}}, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "over"},
-		"gone":                         {events: []Event{accept, pump, from(wire.Gone, mine)}, state: CallerPausing},
-		"gone and gone":                {events: []Event{accept, pump, from(wire.Gone, mine), {Kind: Tick}, from(wire.Accept, mine), from(wire.Gone, mine)}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "its daemon is being replaced"},
-		"a forged gone":                {events: []Event{accept, pump, from(wire.Gone, other)}, state: CallerWaiting},
-		"a forged answer":              {events: []Event{accept, pump, from(wire.Data, other)}, state: CallerWaiting, sent: []wire.Kind{wire.End}},
-		"a forged refusal":             {events: []Event{accept, pump, from(wire.Refuse, wire.Ticket{})}, state: CallerWaiting},
-		"what a spy can say":           {events: []Event{accept, pump, from(wire.Gone, mine.Hash())}, state: CallerWaiting},
-		"answered":                     {events: []Event{accept, pump, from(wire.Data, mine)}, state: CallerOver, verdict: Answered, sent: []wire.Kind{wire.End}},
-		"back":                         {events: []Event{accept, pump, {Kind: Resumed}}, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
+		"sent":                         {events: []Event{accept, nextChunk}, state: CallerWaiting, sent: []wire.Kind{wire.Data}},
+		"beats":                        {events: []Event{accept, nextChunk, {Kind: Tick}}, after: time.Second, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
+		"lost":                         {events: []Event{accept, nextChunk, {Kind: Tick}}, after: 6 * time.Second, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: nothing was heard of it for 5s"},
+		"nobody there":                 {events: []Event{accept, nextChunk, {Kind: Nobody}, {Kind: Tick}}, after: 2500 * time.Millisecond, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "its daemon is not answering: its connection is lost"},
+		"failed":                       {events: []Event{accept, nextChunk, {Kind: Failed, Err: errOver}}, state: CallerOver, verdict: Unknown, sent: []wire.Kind{wire.End}, err: "over"},
+		"gone":                         {events: []Event{accept, nextChunk, from(wire.Gone, mine)}, state: CallerPausing},
+		"gone and gone":                {events: []Event{accept, nextChunk, from(wire.Gone, mine), {Kind: Tick}, from(wire.Accept, mine), from(wire.Gone, mine)}, after: 6 * time.Second, state: CallerOver, verdict: NotBegun, sent: []wire.Kind{wire.End}, err: "its daemon is being replaced"},
+		"a forged gone":                {events: []Event{accept, nextChunk, from(wire.Gone, other)}, state: CallerWaiting},
+		"a forged answer":              {events: []Event{accept, nextChunk, from(wire.Data, other)}, state: CallerWaiting, sent: []wire.Kind{wire.End}},
+		"a forged refusal":             {events: []Event{accept, nextChunk, from(wire.Refuse, wire.Ticket{})}, state: CallerWaiting},
+		"what a spy can say":           {events: []Event{accept, nextChunk, from(wire.Gone, mine.Hash())}, state: CallerWaiting},
+		"answered":                     {events: []Event{accept, nextChunk, from(wire.Data, mine)}, state: CallerOver, verdict: Answered, sent: []wire.Kind{wire.End}},
+		"back":                         {events: []Event{accept, nextChunk, {Kind: Resumed}}, state: CallerWaiting, sent: []wire.Kind{wire.Beat}},
 		"back before":                  {events: []Event{{Kind: Resumed}}, state: CallerOpening, sent: []wire.Kind{wire.Open}},
 		"over":                         {events: []Event{{Kind: Failed, Err: errOver}, {Kind: Resumed}}, state: CallerOver, verdict: Pending},
 
@@ -115,7 +115,7 @@ func TestCaller(t *testing.T) {
 				} else if e.Kind == Tick {
 					now += 50 * time.Millisecond
 				}
-				if e.Kind == pump.Kind {
+				if e.Kind == nextChunk.Kind {
 					m, ok := c.NextChunk(now)
 					require.True(t, ok)
 					require.Equal(t, mine.Hash(), m.Frame.Ticket)
@@ -323,6 +323,11 @@ func TestPoolIsShared(t *testing.T) {
 	assert.Empty(t, p.held)
 	assert.True(t, p.Take("large", 900), "what is there may be taken at once")
 	assert.False(t, p.Take("large", 1))
+	p.Give("large", 900)
+	for p.Take("greedy", 300) {
+	}
+	assert.EqualValues(t, 600, p.Used(), "something is left, however much is taken at once")
+	assert.True(t, p.Take("other", 300))
 }
 
 // end returns one end of a call.
@@ -483,6 +488,50 @@ func TestNobodyIsAskedAgain(t *testing.T) {
 	}
 }
 
+// The calls of an instance take turns, although who is acknowledged is always the first to try again.
+func TestCallsTakeTurns(t *testing.T) {
+	s := newShared()
+	type chunk struct {
+		to    *endpoint
+		frame wire.Frame
+	}
+	var underWay []chunk
+	served := map[*endpoint]int{} // the round
+	round := 0
+	send := func(e *endpoint) {
+		for _, f := range drain(e, 0) {
+			underWay = append(underWay, chunk{e, f})
+			served[e] = round
+		}
+	}
+	const n = 50
+	var calls []*endpoint
+	for i := range n {
+		e := end(s, "a")
+		e.Tag = e
+		e.out.start(e, bodyOfSize(1<<20+i), 0)
+		calls = append(calls, e)
+		send(e)
+	}
+	for ; len(underWay) > 0; round++ {
+		c := underWay[0]
+		underWay = underWay[1:]
+		c.to.onStream(&wire.Frame{Kind: wire.Ack, Offset: c.frame.Offset + int64(len(c.frame.Body))}, 0)
+		send(c.to)
+		for _, tag := range s.Unblocked() {
+			send(tag.(*endpoint))
+		}
+		for i, e := range calls {
+			require.True(t, e.out.state == SenderDone || round-served[e] <= 3*n, "%d waits since round %d", i, served[e])
+		}
+	}
+	for _, e := range calls {
+		require.Equal(t, SenderDone, e.out.state)
+	}
+	assert.Zero(t, s.InFlight())
+	assert.Empty(t, s.window.waiting)
+}
+
 // Of one instance, a call for which there is no room is told when there is.
 func TestBlockedCallIsTold(t *testing.T) {
 	s := newShared()
@@ -499,7 +548,6 @@ func TestBlockedCallIsTold(t *testing.T) {
 	require.NotEmpty(t, drain(two, 0))
 }
 
-// The window grows with the path, and not with a queue on it.
 // The window is large from the first chunk on where both ends know how far away their servers are.
 func TestWindowOnAKnownPath(t *testing.T) {
 	s := newShared()
@@ -523,6 +571,7 @@ func TestWindowOnAKnownPath(t *testing.T) {
 	assert.Len(t, first.Body, wire.MinChunk, "the first shows how long the path is")
 }
 
+// The window grows with the path, and not with a queue on it.
 func TestWindowGrows(t *testing.T) {
 	p := path{growth: 1}
 	p.measure(time.Millisecond)
@@ -578,4 +627,27 @@ func TestTrickleIsAStall(t *testing.T) {
 		}
 	}
 	require.EqualError(t, e.alive(31*s.Beat), "no data came through for 30s")
+}
+
+// A receiver that has acknowledged all that it was sent is not to blame if there is no more room in
+// the window.
+func TestWaitingForRoomIsNoStall(t *testing.T) {
+	s := newShared()
+	s.window.base = 1
+	one, two := end(s, "a"), end(s, "a")
+	one.out.start(one, bodyOfSize(1<<20), 0)
+	two.out.start(two, bodyOfSize(1<<20), 0)
+	drain(one, 0)
+	sent := int64(size(drain(two, 0)))
+	two.onStream(&wire.Frame{Kind: wire.Ack, Offset: sent}, 0)
+	require.Empty(t, drain(two, 0), "the other call has the window")
+	now := 100 * s.Beat
+	two.hear(&wire.Frame{Kind: wire.Beat}, now)
+	require.NoError(t, two.alive(now))
+	one.close()
+	require.NotEmpty(t, drain(two, now))
+	now += 30 * s.Beat
+	two.hear(&wire.Frame{Kind: wire.Beat}, now)
+	require.NoError(t, two.alive(now))
+	require.EqualError(t, two.alive(now+1), "no data came through for 30s")
 }

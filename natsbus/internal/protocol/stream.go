@@ -34,18 +34,23 @@ type sender struct {
 	held  int64 // of the window
 	path  path
 
-	moved     time.Duration // when enough was acknowledged to call it progress
+	moved     time.Duration // when enough was acknowledged to call it progress, or the first was sent after all was
 	movedTo   int64         // how much it was then
 	rewoundTo int64         // what was lost last
 	rewound   time.Duration // when the receiver said so
 }
 
 func (s *sender) start(e *endpoint, b wire.Body, now time.Duration) {
+	e.turn.last = e.shared.window.turns
 	*s = sender{state: SenderSending, body: b, size: b.Size(), moved: now, rewoundTo: -1, path: newPath(e.shared.RTT + e.peer.rtt)}
 }
 
 // complete says whether all of the body was sent, so that the receiver may have acted on it.
 func (s *sender) complete() bool { return s.state != SenderIdle && s.sent >= s.size }
+
+// underWay says whether the receiver has something to acknowledge. If not, but there is more to
+// send, it is this end that waits for room.
+func (s *sender) underWay() bool { return s.state == SenderSending && s.sent > s.acked }
 
 // nextChunk returns the next chunk, if there is room for it.
 func (s *sender) nextChunk(e *endpoint, now time.Duration) (wire.Frame, bool) {
@@ -63,6 +68,9 @@ func (s *sender) nextChunk(e *endpoint, now time.Duration) (wire.Frame, bool) {
 			return wire.Frame{}, false
 		}
 		s.held += n
+	}
+	if !s.underWay() {
+		s.moved = now
 	}
 	f := s.body.Frame(s.next, n)
 	if s.next < s.sent {

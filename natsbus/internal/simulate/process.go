@@ -231,7 +231,7 @@ func (p *process) receive(m parcel) {
 		if c := p.calls[a.Call]; c != nil && c.inst == a.Token {
 			p.stepCall(c, event)
 		} else if event.Frame != nil {
-			if m, ok := protocol.LetGo(p.shared, a.Token, a.Call, event.Frame); ok {
+			if m, ok := protocol.EndFor(p.shared, a.Token, a.Call, event.Frame); ok {
 				p.publish([]protocol.Message{m})
 			}
 		}
@@ -244,7 +244,7 @@ func (p *process) receive(m parcel) {
 	case wire.Calls:
 		p.onCall(a, event)
 	case wire.Claims:
-		if r := p.registrations[a.Token]; r != nil && (a.Session == "all" || a.Session == r.session) {
+		if r := p.registrations[a.Token]; r != nil && (a.Session == wire.AllClaimants || a.Session == r.session) {
 			r.step(event)
 		}
 	}
@@ -299,7 +299,7 @@ func (p *process) stepCall(c *call, e protocol.Event) {
 		p.world.history.end(c, out.Outcome)
 	}
 	if out.Ready {
-		p.pump(c)
+		p.sendChunks(c)
 	}
 	if out.Due > 0 {
 		p.after(out.Due-p.world.now, func() { p.stepCall(c, protocol.Event{Kind: protocol.Tick}) })
@@ -307,8 +307,8 @@ func (p *process) stepCall(c *call, e protocol.Event) {
 	p.unblock()
 }
 
-// pump sends the chunks for which there is room.
-func (p *process) pump(tag any) {
+// sendChunks sends the chunks for which there is room.
+func (p *process) sendChunks(tag any) {
 	next := func() (protocol.Message, bool) { return tag.(*protocol.Callee).NextChunk(p.world.now) }
 	if c, ok := tag.(*call); ok {
 		next = func() (protocol.Message, bool) { return c.caller.NextChunk(p.world.now) }
@@ -320,7 +320,7 @@ func (p *process) pump(tag any) {
 
 func (p *process) unblock() {
 	for _, tag := range p.shared.Unblocked() {
-		p.pump(tag)
+		p.sendChunks(tag)
 	}
 }
 
@@ -337,7 +337,7 @@ func (p *process) handle(r *registration, callee *protocol.Callee, out protocol.
 		// A Platform may take some time, or not look at its context at all.
 	}
 	if out.Ready {
-		p.pump(callee)
+		p.sendChunks(callee)
 	}
 	p.unblock()
 }

@@ -11,6 +11,4 @@
 //
 // Unknown fields are ignored, in heads and in bodies, and those that are missing are
 // zero. testdata/v1 has a frame of each kind, which every later version must understand.
-// Fields for the W3C trace context and for the identity of who asks are defined, and are
-// not set yet.
 package wire

@@ -207,7 +207,7 @@ func TestExportIsEncodedInPlace(t *testing.T) {
 	require.Equal(t, Bytes(yaml), a.Export)
 }
 
-func TestPieces(t *testing.T) {
+func TestBuffers(t *testing.T) {
 	whole := []byte("abcdefghij")
 	for _, p := range []Buffers{{whole}, {whole[:3], whole[3:]}, {whole[:1], nil, whole[1:2], whole[2:9], whole[9:]}} {
 		require.Equal(t, len(whole), p.Size())
@@ -235,7 +235,7 @@ func TestExportIsDecodedInPlace(t *testing.T) {
 	require.Equal(t, byte('y'), a.Export[0])
 
 	for data, want := range map[string]Bytes{
-		"\xa1\x03\x5f\x41a\x41b\xff": Bytes("ab"), // in Buffers
+		"\xa1\x03\x5f\x41a\x41b\xff": Bytes("ab"), // in pieces
 		"\xa1\x03\x40":               Bytes{},
 		"\xa1\x03\xf6":               nil,
 	} {
