@@ -28,7 +28,9 @@ type Options struct {
 	Beat time.Duration
 	// Silence is how long a peer may send nothing until it counts as lost; 5 beats if zero, and
 	// otherwise at least 2. A peer whose subscription is gone is lost after half of that time,
-	// and one that sends beats but no data, although it should, after six times.
+	// and one that sends beats but no data, although it should, after six times. Beats wait behind
+	// data: on a slow link it must be longer than the data in flight takes, which is Window, and
+	// 256 KiB for each instance beyond four.
 	Silence time.Duration
 	// MaxBody is the limit of a request's or a result's size, encoded; 256 MiB if zero.
 	MaxBody int64

@@ -155,7 +155,7 @@ func (e *endpoint) onStream(f *wire.Frame, now time.Duration) []wire.Frame {
 // close gives back what the call has taken.
 func (e *endpoint) close() {
 	e.shared.window.leave(e)
-	e.out.release(e, e.out.held)
+	e.out.leave(e)
 	e.shared.Memory.Give(e.token, e.in.reserved)
 	e.out, e.in = sender{}, receiver{}
 	e.to, e.back = "", ""

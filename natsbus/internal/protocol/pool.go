@@ -118,13 +118,13 @@ func (w *window) give(inst string, n int64) {
 	}
 }
 
-// A path is what a sender knows of the way to the receiver, from how long it takes until a
-// chunk is acknowledged.
+// A path is what is known of the way to an instance, from how long it takes until a chunk is
+// acknowledged. All large bodies that are sent there at the same time share it: each would take the
+// queue that the others make for a longer path.
 type path struct {
-	base   time.Duration // the shortest; zero if it is not known
-	growth int64         // how many times the window is needed
-	probe  int64         // the offset whose acknowledgement is waited for; zero if none is
-	sent   time.Duration // when it was sent
+	base    time.Duration // the shortest; zero if it is not known
+	growth  int64         // how many times the window is needed
+	senders int
 }
 
 const (
@@ -134,12 +134,32 @@ const (
 
 // newPath returns a path of which it is known how long a message takes to the servers of both ends
 // and back; zero if that is not known. It may be longer, but not shorter.
-func newPath(servers time.Duration) path {
-	p := path{growth: 1}
+func newPath(servers time.Duration) *path {
+	p := &path{growth: 1}
 	if servers >= shortPath {
 		p.measure(servers)
 	}
 	return p
+}
+
+// pathOf returns the path of one more large body, which e sends.
+func (s *Shared) pathOf(e *endpoint) *path {
+	p := s.paths[e.token]
+	if p == nil {
+		p = newPath(s.RTT + e.peer.rtt)
+		s.paths[e.token] = p
+	}
+	p.senders++
+	return p
+}
+
+// leavePath undoes pathOf. A path that nobody uses is forgotten: the next daemon of the instance may
+// be elsewhere.
+func (s *Shared) leavePath(token string) {
+	p := s.paths[token]
+	if p.senders--; p.senders == 0 {
+		delete(s.paths, token)
+	}
 }
 
 // measure notes that a chunk was acknowledged after a time. A path on which that takes much

@@ -562,6 +562,8 @@ func TestWindowOnAKnownPath(t *testing.T) {
 
 	e.hear(&wire.Frame{RTT: 1 << 40}, 0)
 	e.out.start(e, bodyOfSize(1<<20), 0)
+	_, ok = e.out.nextChunk(e, 0)
+	require.True(t, ok)
 	assert.EqualValues(t, maxGrowth, e.out.path.growth, "however far away it says to be")
 	assert.LessOrEqual(t, e.out.path.base, s.RTT+maxRTT)
 	s.RTT, e.peer.rtt = time.Millisecond, 0
@@ -590,6 +592,31 @@ func TestWindowGrows(t *testing.T) {
 	p = path{growth: 1}
 	p.measure(time.Hour)
 	assert.EqualValues(t, maxGrowth, p.growth)
+}
+
+// Nor with the queue that another body to the same instance has made before, while it is being sent.
+func TestPathIsShared(t *testing.T) {
+	s := newShared()
+	send := func(e *endpoint, took time.Duration) {
+		e.out.start(e, bodyOfSize(1<<20), 0)
+		first, ok := e.out.nextChunk(e, 0)
+		require.True(t, ok)
+		e.onStream(&wire.Frame{Kind: wire.Ack, Offset: int64(len(first.Body))}, took)
+	}
+	one, two, other := end(s, "a"), end(s, "a"), end(s, "b")
+	send(one, 20*time.Millisecond)
+	assert.EqualValues(t, 2, one.out.path.growth)
+	send(two, time.Second)
+	assert.EqualValues(t, 1, two.out.path.growth)
+	send(other, time.Second)
+	assert.EqualValues(t, maxGrowth, other.out.path.growth, "of another instance")
+	one.close()
+	send(two, time.Second)
+	assert.EqualValues(t, maxGrowth, two.out.path.growth, "what nobody uses is forgotten")
+	two.close()
+	other.close()
+	assert.Empty(t, s.paths)
+	assert.Zero(t, s.InFlight())
 }
 
 // A receiver that says again and again that the same chunk is lost does not have all that was

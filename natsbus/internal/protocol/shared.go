@@ -42,7 +42,8 @@ type Shared struct {
 	Made   [2]Pool       // reads and writes made, see Class
 	Served [2]Pool       // reads and writes served
 	window window
-	seen   recent // instances that have answered
+	paths  map[string]*path // by the token of the instance; of large bodies that are being sent
+	seen   recent           // instances that have answered
 }
 
 // NewShared returns what calls share that nothing uses yet.
@@ -57,6 +58,7 @@ func NewShared(c Config) *Shared {
 		Made:   calls(),
 		Served: calls(),
 		window: window{Pool: NewPool(c.Window), base: c.Window},
+		paths:  map[string]*path{},
 	}
 }
 

@@ -32,7 +32,10 @@ type sender struct {
 	acked int64 // the receiver has what is before
 	sent  int64 // what is before was sent at least once
 	held  int64 // of the window
-	path  path
+	path  *path // of a large body, while it is being sent
+
+	probe  int64         // the offset whose acknowledgement shows how long the path is; zero if none is waited for
+	probed time.Duration // when what is before it was sent
 
 	moved     time.Duration // when enough was acknowledged to call it progress, or the first was sent after all was
 	movedTo   int64         // how much it was then
@@ -42,7 +45,8 @@ type sender struct {
 
 func (s *sender) start(e *endpoint, b wire.Body, now time.Duration) {
 	e.turn.last = e.shared.window.turns
-	*s = sender{state: SenderSending, body: b, size: b.Size(), moved: now, rewoundTo: -1, path: newPath(e.shared.RTT + e.peer.rtt)}
+	s.leave(e) // a body that it had before
+	*s = sender{state: SenderSending, body: b, size: b.Size(), moved: now, rewoundTo: -1}
 }
 
 // complete says whether all of the body was sent, so that the receiver may have acted on it.
@@ -59,6 +63,9 @@ func (s *sender) nextChunk(e *endpoint, now time.Duration) (wire.Frame, bool) {
 	}
 	n := min(e.shared.Chunk, e.peer.chunk)
 	if s.size > n {
+		if s.path == nil {
+			s.path = e.shared.pathOf(e)
+		}
 		if s.next == 0 && s.path.base == 0 {
 			n = wire.MinChunk // it shows how long the path is, without how fast it is
 		}
@@ -79,8 +86,8 @@ func (s *sender) nextChunk(e *endpoint, now time.Duration) (wire.Frame, bool) {
 	s.next += int64(len(f.Body))
 	if s.next > s.sent {
 		s.sent = s.next
-		if s.path.probe == 0 {
-			s.path.probe, s.path.sent = s.next, now
+		if s.probe == 0 {
+			s.probe, s.probed = s.next, now
 		}
 	}
 	return f, true
@@ -95,13 +102,15 @@ func (s *sender) onAck(e *endpoint, f *wire.Frame, now time.Duration) {
 		s.release(e, min(s.held, f.Offset-s.acked))
 		s.acked = f.Offset
 		s.next = max(s.next, s.acked)
-		if s.path.probe > 0 && s.acked >= s.path.probe {
-			s.path.measure(now - s.path.sent)
-			s.path.probe = 0
+		if s.probe > 0 && s.acked >= s.probe {
+			if s.path != nil {
+				s.path.measure(now - s.probed)
+			}
+			s.probe = 0
 		}
 		if s.acked == s.size {
 			s.state = SenderDone
-			s.release(e, s.held)
+			s.leave(e)
 		}
 		if s.acked >= s.movedTo+wire.MinChunk || s.state == SenderDone {
 			s.moved, s.movedTo = now, s.acked
@@ -111,8 +120,17 @@ func (s *sender) onAck(e *endpoint, f *wire.Frame, now time.Duration) {
 	// again each time.
 	if f.Last && f.Offset >= s.acked && f.Offset < s.next && (f.Offset != s.rewoundTo || now-s.rewound > e.shared.Beat/4) {
 		s.release(e, s.held)
-		s.next, s.path.probe = f.Offset, 0
+		s.next, s.probe = f.Offset, 0
 		s.rewoundTo, s.rewound = f.Offset, now
+	}
+}
+
+// leave gives back what a body has taken to be sent.
+func (s *sender) leave(e *endpoint) {
+	s.release(e, s.held)
+	if s.path != nil {
+		e.shared.leavePath(e.token)
+		s.path = nil
 	}
 }
 
