@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/platformbus/platform/flux"
@@ -70,6 +71,7 @@ type faults struct {
 	ignoresFatalOf string // does not look at what this method returns
 
 	endsLater       bool                               // sends the cause of a kick again with the next Ping
+	forgetsLater    bool                               // a kick loses the newer subscription at the next Ping
 	closesOnly      bool                               // closes the channel in place of a cause
 	handleKeepsDead bool                               // a handle uses the platform that it used last while there is no other
 	kickBreaks      bool                               // calls fail after a kick
@@ -82,6 +84,7 @@ type faults struct {
 	pingLocksCalls  bool                               // a call waits for the Pings of the bus
 	switchesLate    bool                               // a kick takes effect when the older daemon is idle
 	losesIDs        bool                               // SomeServices asks for nothing
+	busyFor         string                             // calls of this method fail while others are in progress
 	panicsAt        string                             // calls of this method panic
 	nilPanics       string                             // sends to a channel that is nil after this
 	atMost          int                                // the number of instances; further ones are lost
@@ -110,6 +113,7 @@ type faultyBus struct {
 	pingLock sync.RWMutex  // of locksPing and pingLocksCalls
 	sender   chan func()   // what the goroutine of oneSender is to send
 	turn     chan struct{} // has a value during each call, if calls is set
+	inFlight atomic.Int32  // calls in progress
 }
 
 type faultySub struct {
@@ -252,6 +256,11 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	if s == nil {
 		return answer{err: b.absent()}
 	}
+	if r.method == b.busyFor && b.inFlight.Load() > 0 {
+		return answer{err: UnavailableError(errors.New("busy"))}
+	}
+	b.inFlight.Add(1)
+	defer b.inFlight.Add(-1)
 	s.calls.Add(1)
 	defer s.calls.Done()
 	if b.losesIDs {
@@ -537,6 +546,13 @@ func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 		b.first[inst] = next
 	}
 	b.forgetLocked(kicked)
+	if b.forgetsLater && last != nil {
+		b.pending = append(b.pending, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			delete(b.subs, key)
+		})
+	}
 	b.mu.Unlock()
 	for _, s := range kicked {
 		if b.comparesValues && b.removeByValue(key, s.p) {
