@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -71,6 +72,7 @@ type faults struct {
 	ignoresFatalOf string // does not look at what this method returns
 
 	endsLater       bool                               // sends the cause of a kick again with the next Ping
+	slow            bool                               // sends each cause after a second, which is no fault
 	forgetsLater    bool                               // a kick loses the newer subscription at the next Ping
 	closesOnly      bool                               // closes the channel in place of a cause
 	handleKeepsDead bool                               // a handle uses the platform that it used last while there is no other
@@ -427,16 +429,20 @@ func (b *faultyBus) send(done chan<- error, cause error) {
 		}
 		return
 	}
-	select {
-	case done <- cause:
-		return
-	default:
-	}
 	wait := func() {
 		select {
 		case done <- cause:
 		case <-b.released:
 		}
+	}
+	if b.slow {
+		time.AfterFunc(time.Second, wait)
+		return
+	}
+	select {
+	case done <- cause:
+		return
+	default:
 	}
 	switch {
 	case b.drops:

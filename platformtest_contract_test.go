@@ -675,19 +675,28 @@ func TestContractBatteryNamesAHang(t *testing.T) {
 	}
 }
 
-// If a Sync fails of which a case needs the outcome, the failure says why it failed.
-func TestContractBatteryShowsWhySyncFails(t *testing.T) {
-	failed := 0
-	for _, name := range platform.ContractCases() {
-		_, failure := platform.RunContractCase(name, toyFixture(t, func(p platform.Platform) platform.Platform {
+// If a write fails that a case needs, the case fails and says why the write failed.
+func TestContractBatteryShowsWhyAWriteFails(t *testing.T) {
+	for method, tt := range map[string]struct {
+		as    func(platform.Platform) platform.Platform
+		needs int // of the cases
+	}{
+		"Sync": {func(p platform.Platform) platform.Platform {
 			return broken{Platform: p, sync: func(platform.SyncDef) error { return errBroken }}
-		}))
-		if failure != nil {
-			failed++
-			assert.ErrorContains(t, failure, errBroken.Error(), name)
+		}, 15},
+		"Apply": {func(p platform.Platform) platform.Platform {
+			return broken{Platform: p, apply: func([]platform.ServiceDefinition) error { return errBroken }}
+		}, 8},
+	} {
+		failed := 0
+		for _, name := range platform.ContractCases() {
+			if _, failure := platform.RunContractCase(name, toyFixture(t, tt.as)); failure != nil {
+				failed++
+				assert.ErrorContains(t, failure, errBroken.Error(), "%s: %s", method, name)
+			}
 		}
+		assert.Equal(t, tt.needs, failed, method)
 	}
-	assert.GreaterOrEqual(t, failed, 12)
 }
 
 // Sync need not wait for a rollout: what a service runs changes with the Apply that waits.
