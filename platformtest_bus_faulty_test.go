@@ -72,7 +72,7 @@ type faults struct {
 	ignoresFatalOf string // does not look at what this method returns
 
 	endsLater       bool                               // sends the cause of a kick again with the next Ping
-	slow            bool                               // sends each cause after a second, which is no fault
+	slow            bool                               // sends each cause a while later, which is no fault
 	forgetsLater    bool                               // a kick loses the newer subscription at the next Ping
 	closesOnly      bool                               // closes the channel in place of a cause
 	handleKeepsDead bool                               // a handle uses the platform that it used last while there is no other
@@ -436,7 +436,7 @@ func (b *faultyBus) send(done chan<- error, cause error) {
 		}
 	}
 	if b.slow {
-		time.AfterFunc(time.Second, wait)
+		time.AfterFunc(100*time.Millisecond, wait)
 		return
 	}
 	select {
