@@ -333,6 +333,18 @@ func brokenOverlap() []brokenTransport {
 			}
 			return a
 		}), []string{"the number of times that a slow Apply was made", "got 2"}, 0, false},
+		{ruleDuration, "forgets the status in a slow answer, in place", "Overlap/lets calls take their time",
+			changeServices(func(s *Service) { s.Status = "" }), []string{"AllServices returned the services", `Status:""`}, 0, false},
+		{ruleDuration, "forgets the status in an answer that it asked for twice, in place", "Overlap/lets calls take their time", intercept(func(next Platform, r request) answer {
+			if !writes(r.method) {
+				r.send(next)
+			}
+			a := r.send(next)
+			for i := range a.services {
+				a.services[i].Status = ""
+			}
+			return a
+		}), []string{"AllServices returned the services", `Status:""`}, 0, false},
 	}
 	for _, method := range withArguments {
 		rows = append(rows, brokenTransport{ruleConcurrent, "mixes answers of " + method + " up", "Overlap/gives each of 64 concurrent calls its own answer", onlyFor(method, func(mock Platform) Platform {

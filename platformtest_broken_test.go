@@ -1,10 +1,12 @@
 package platform
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -134,6 +136,18 @@ func brokenArguments() []brokenTransport {
 					r.def.Actions[i].Apply = lossy(r.def.Actions[i].Apply)
 				}
 			}), []string{"Sync reached the platform with arguments", `\x80`}, 0, false},
+		{ruleArguments, "drops byte order marks of definitions", "Apply/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.defs {
+					r.defs[i].NewDefinition = bytes.TrimPrefix(r.defs[i].NewDefinition, []byte("\ufeff"))
+				}
+			}), []string{"Apply reached the platform with arguments"}, 0, false},
+		{ruleArguments, "drops byte order marks of resources", "Sync/passes on its arguments",
+			changeRequests(func(r *request) {
+				for i := range r.def.Actions {
+					r.def.Actions[i].Delete = bytes.TrimPrefix(r.def.Actions[i].Delete, []byte("\ufeff"))
+				}
+			}), []string{"Sync reached the platform with arguments"}, 0, false},
 		{ruleArguments, "trims the IDs of definitions", "Apply/passes on its arguments",
 			changeRequests(func(r *request) {
 				for i := range r.defs {
@@ -216,7 +230,7 @@ func brokenArguments() []brokenTransport {
 			func(mock Platform) Platform {
 				lost := false
 				return &adapter{func(r request) answer {
-					if strings.Contains(show(r.arguments()), `\xff`) {
+					if strings.Contains(show(r.canonical().arguments()), "\uFFFD") {
 						lost = true
 					}
 					if lost {
@@ -232,7 +246,7 @@ func brokenArguments() []brokenTransport {
 			if lost {
 				return answer{err: errors.New("connection reset")}
 			}
-			lost = strings.Contains(show(r.arguments()), `\xff`)
+			lost = strings.Contains(show(r.canonical().arguments()), "\uFFFD")
 			return r.send(mock)
 		}}
 	}, []string{"calls that the platform received", "connection reset"}, 0, false}, brokenTransport{ruleStrings, "drops what is not UTF-8", "Sync/passes on or refuses what is not UTF-8",
@@ -257,6 +271,12 @@ func brokenResults() []brokenTransport {
 			changeServices(func(s *Service) { s.IP = "" }), []string{`IP:""`}, 0, false},
 		{ruleResults, "parses the IP", "AllServices/returns every service",
 			changeServices(func(s *Service) { s.IP, _, _ = strings.Cut(s.IP, "%") }), []string{`IP:"fe80::1"`}, 0, false},
+		{ruleResults, "has IPv6 only", "AllServices/returns every service",
+			changeServices(func(s *Service) {
+				if ip, err := netip.ParseAddr(s.IP); err == nil && ip.Is4() {
+					s.IP = netip.AddrFrom16(ip.As16()).String()
+				}
+			}), []string{`IP:"::ffff:10.0.0.2"`}, 0, false},
 		{ruleResults, "loses the status", "AllServices/returns every service",
 			changeServices(func(s *Service) { s.Status = "" }), []string{`Status:""`}, 0, false},
 		{ruleResults, "loses the excuse", "AllServices/returns every service",
@@ -283,6 +303,23 @@ func brokenResults() []brokenTransport {
 					seen[c.Name] = true
 					return again
 				})
+			}), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "cuts the digests of images", "AllServices/returns every service",
+			changeContainers(func(c *Container) { c.Image, _, _ = strings.Cut(c.Image, "@") }), []string{"AllServices returned the services"}, 0, false},
+		{ruleResults, "gives a tag to images without one", "SomeServices/returns every service",
+			changeContainers(func(c *Container) {
+				if c.Image != "" && !strings.Contains(c.Image, ":") {
+					c.Image += ":latest"
+				}
+			}), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "trims IDs of services", "SomeServices/returns every service",
+			changeServices(func(s *Service) { s.ID = flux.ServiceID(strings.TrimSpace(string(s.ID))) }), []string{"SomeServices returned the services"}, 0, false},
+		{ruleResults, "keeps one pair of metadata", "SomeServices/returns every service",
+			changeServices(func(s *Service) {
+				if len(s.Metadata) > 1 {
+					first := slices.Min(slices.Collect(maps.Keys(s.Metadata)))
+					s.Metadata = map[string]string{first: s.Metadata[first]}
+				}
 			}), []string{"SomeServices returned the services"}, 0, false},
 		{ruleResults, "loses the metadata", "SomeServices/returns every service",
 			changeServices(func(s *Service) { s.Metadata = nil }), []string{"Metadata:nil"}, 0, false},
@@ -359,12 +396,14 @@ func brokenResults() []brokenTransport {
 					for _, s := range a.services {
 						size += len(s.Status)
 					}
-					if size > 1<<20 {
+					if size > 4_000_000 {
 						*a = answer{err: errors.New("max_payload exceeded")}
 					}
 				}), []string{"max_payload exceeded"}, 0, false},
-			brokenTransport{ruleStrings, "has " + method + " cut at what is not UTF-8", method + "/returns or refuses what is not UTF-8",
-				changeServices(func(s *Service) { s.ID = flux.ServiceID(strings.ToValidUTF8(string(s.ID), "")) }), []string{method + " returned the services"}, 0, false})
+			brokenTransport{ruleStrings, "has " + method + " cut IDs at what is not UTF-8", method + "/returns or refuses what is not UTF-8",
+				changeServices(func(s *Service) { s.ID = flux.ServiceID(strings.ToValidUTF8(string(s.ID), "")) }), []string{method + " returned the services"}, 0, false},
+			brokenTransport{ruleStrings, "has " + method + " lose a status that is not UTF-8", method + "/returns or refuses what is not UTF-8",
+				changeServices(func(s *Service) { s.Status = strings.ToValidUTF8(s.Status, "") }), []string{method + " returned the services"}, 0, false})
 	}
 	return rows
 }
@@ -431,7 +470,7 @@ func brokenCalls() []brokenTransport {
 				a := r.send(mock).clone()
 				for i := range min(len(last), len(a.services)) {
 					s := &a.services[i]
-					s.Status = cmp.Or(s.Status, last[i].Status)
+					s.ID, s.Status = cmp.Or(s.ID, last[i].ID), cmp.Or(s.Status, last[i].Status)
 					if len(s.Containers.Containers) == 0 {
 						s.Containers = last[i].Containers
 					}

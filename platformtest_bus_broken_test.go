@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"path"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -138,8 +139,10 @@ func brokenBuses() []brokenBus {
 			"Handle/works once a daemon subscribes", []string{"not connected"}},
 		{ruleFollows, "has views that do not follow", faults{pinsViews: true}, 0,
 			"Handle/of a view follows its instance", []string{"through a view of a handle", `got "no. 0"`}},
-		{ruleFollows, "serves the newest handle only", faults{newestHandle: true}, 0,
+		{ruleFollows, "serves the newest handle only", faults{newestHandles: 1}, 0,
 			"Handle/is one of many", []string{"through one of 2 handles"}},
+		{ruleFollows, "serves 3 handles only", faults{newestHandles: 3}, 0,
+			"Handle/is one of many", []string{"through one of 4 handles"}},
 		{ruleFollows, "subscribes with the next Ping", faults{late: true}, 0,
 			"Handle/works once a daemon subscribes", []string{"not connected"}},
 		{ruleBusy, "serves one call at a time, of all instances", faults{calls: 1}, hasty,
@@ -243,6 +246,42 @@ func brokenBuses() []brokenBus {
 			"Kick/lets a call in progress finish", []string{"Sync returned, and had not reached the platform", "panic: Sync"}},
 		{ruleBusy, "panics at a Ping", faults{panicsAt: "Ping"}, 0,
 			"Busy/a Ping holds up nothing", []string{"Ping returned, and had not reached the platform", "panic: Ping"}},
+		{ruleBusy, "loses every subscription", faults{loses: func(string) bool { return true }}, 0,
+			"Busy/a Ping holds up nothing", []string{"Ping returned, and had not reached the platform", "the call returned the error: ", "not connected"}},
+		{ruleBusy, "panics at a Sync, beside another instance", faults{panicsAt: "Sync"}, 0,
+			"Busy/calls of one instance hold up no other", []string{"Sync returned, and had not reached the platform", "panic: Sync"}},
+		{ruleBusy, "panics at a Sync, before a Subscribe", faults{panicsAt: "Sync"}, 0,
+			"Busy/a call holds up no Subscribe", []string{"Sync returned, and had not reached the platform", "panic: Sync"}},
+		{ruleBusy, "refuses other calls while one is in progress", faults{busyFor: "Version"}, 0,
+			"Busy/calls of one instance hold up no other", []string{"the other instance's daemon was to answer", "busy"}},
+		{ruleBusy, "refuses Pings while a call is in progress", faults{busyFor: "Ping"}, 0,
+			"Busy/calls of one instance hold up no other", []string{"busy"}},
+		{ruleBusy, "refuses calls during a Ping", faults{busyFor: "SomeServices"}, 0,
+			"Busy/a Ping holds up nothing", []string{"SomeServices succeeded, but returned an error that is not nil", "busy"}},
+		{ruleEnds, "compares platforms deeply", faults{forgets: func(kicked, s *faultySub) bool { return reflect.DeepEqual(s.p, kicked.p) }}, 0,
+			"Kick/accepts a Platform that cannot be compared", []string{"the first daemon was to answer", "not connected"}},
+		{ruleEnds, "ends none of many", faults{neverEnds: true}, hasty,
+			"Kick/ends each of many in turn", []string{"the channel of the no. 0 daemon received no cause"}},
+		{ruleEnds, "cleans up late after a kick", faults{forgetsLater: true}, 0,
+			"Kick/ends each of many in turn", []string{"the no. 9 daemon was to answer", "not connected"}},
+		{ruleKicked, "says nothing to who is refused", faults{emptyID: true}, hasty,
+			"Kick/is told from other causes", []string{"the channel of the nameless daemon received no cause"}},
+		{ruleFollows, "has handles that keep to an ended subscription", faults{staysAfterDead: true}, hasty,
+			"Handle/follows its instance through a FatalError", []string{"Ping, 300ms after the subscription had ended, returned"}},
+		{ruleFollows, "knows no daemon before the next Ping", faults{late: true}, 0,
+			"Handle/follows a kick", []string{"the older daemon was to answer", "not connected"}},
+		{rulePing, "takes any daemon for the one asked for", faults{matches: func(string, string) bool { return true }}, 0,
+			"Ping/reports whether a daemon is connected", []string{"Ping of the bus for another instance, with no daemon subscribed", "got nil"}},
+		{rulePing, "ends a subscription at the error of a Ping", faults{endsAt: func(error) bool { return true }}, 0,
+			"Ping/returns what the platform answers", []string{"the channel of the only daemon received one cause too many"}},
+		{ruleFatalEnds, "closes the channel after a FatalError", faults{closesOnly: true}, 0,
+			"FatalError/from Sync", []string{"the bus closed the channel of the dying daemon"}},
+		{ruleEnds, "panics at a Sync of many", faults{panicsAt: "Sync"}, 0,
+			"FatalError/ends once for many calls", []string{"panic: Sync"}},
+		{ruleOneAtEnd, "panics at a Subscribe of many", faults{loses: func(string) bool { panic("no room") }}, 0,
+			"Kick/leaves one of many concurrent subscriptions", []string{"panic: no room"}},
+		{ruleIsolated, "panics at a Subscribe of many instances", faults{loses: func(string) bool { panic("no room") }}, 0,
+			"Instances/may be many", []string{"panic: no room"}},
 	}
 
 	for _, after := range []string{"FatalError", "refusal"} {

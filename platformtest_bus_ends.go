@@ -203,9 +203,7 @@ func otherErrors(b *busTest) error {
 		} {
 			s.returns(method, other)
 			b.setStep("%s, which returns an error", method)
-			if sampleRequest(method).send(handle).err == nil {
-				return mismatch(method+" returned", nil, other)
-			}
+			sampleRequest(method).send(handle)
 		}
 		s.returns("", nil)
 		if err := b.noMoreCauses(s); err != nil {

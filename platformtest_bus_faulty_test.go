@@ -7,7 +7,9 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/platformbus/platform/flux"
 )
@@ -57,7 +59,7 @@ type faults struct {
 	byPlatform     bool   // a kick ends all subscriptions of the same Platform
 	staysAbsent    bool   // a handle that found no daemon never finds one
 	pinsViews      bool   // a view has the platform that was there when it was made
-	newestHandle   bool   // only the newest handle of an instance works
+	newestHandles  int    // only so many handles of an instance work, the newest ones
 	locksInstance  bool   // Subscribe waits for the calls of the instance
 	locksPing      bool   // nothing else is done during a Ping of the bus
 	oneSender      bool   // sends causes in turn, one after the other
@@ -70,6 +72,8 @@ type faults struct {
 	ignoresFatalOf string // does not look at what this method returns
 
 	endsLater       bool                               // sends the cause of a kick again with the next Ping
+	slow            bool                               // sends each cause a while later, which is no fault
+	forgetsLater    bool                               // a kick loses the newer subscription at the next Ping
 	closesOnly      bool                               // closes the channel in place of a cause
 	handleKeepsDead bool                               // a handle uses the platform that it used last while there is no other
 	kickBreaks      bool                               // calls fail after a kick
@@ -82,6 +86,7 @@ type faults struct {
 	pingLocksCalls  bool                               // a call waits for the Pings of the bus
 	switchesLate    bool                               // a kick takes effect when the older daemon is idle
 	losesIDs        bool                               // SomeServices asks for nothing
+	busyFor         string                             // calls of this method fail while others are in progress
 	panicsAt        string                             // calls of this method panic
 	nilPanics       string                             // sends to a channel that is nil after this
 	atMost          int                                // the number of instances; further ones are lost
@@ -110,6 +115,7 @@ type faultyBus struct {
 	pingLock sync.RWMutex  // of locksPing and pingLocksCalls
 	sender   chan func()   // what the goroutine of oneSender is to send
 	turn     chan struct{} // has a value during each call, if calls is set
+	inFlight atomic.Int32  // calls in progress
 }
 
 type faultySub struct {
@@ -218,7 +224,7 @@ func (b *faultyBus) Connect(inst flux.InstanceID) (Platform, error) {
 		}
 		mu.Unlock()
 		b.mu.Lock()
-		if b.newestHandle && number != b.handles[inst] {
+		if b.newestHandles > 0 && number <= b.handles[inst]-b.newestHandles {
 			found = nil
 		}
 		if r.method == b.pinsMethod && found != nil {
@@ -252,6 +258,11 @@ func (b *faultyBus) call(inst flux.InstanceID, s *faultySub, r request) answer {
 	if s == nil {
 		return answer{err: b.absent()}
 	}
+	if r.method == b.busyFor && b.inFlight.Load() > 0 {
+		return answer{err: UnavailableError(errors.New("busy"))}
+	}
+	b.inFlight.Add(1)
+	defer b.inFlight.Add(-1)
 	s.calls.Add(1)
 	defer s.calls.Done()
 	if b.losesIDs {
@@ -418,16 +429,20 @@ func (b *faultyBus) send(done chan<- error, cause error) {
 		}
 		return
 	}
-	select {
-	case done <- cause:
-		return
-	default:
-	}
 	wait := func() {
 		select {
 		case done <- cause:
 		case <-b.released:
 		}
+	}
+	if b.slow {
+		time.AfterFunc(100*time.Millisecond, wait)
+		return
+	}
+	select {
+	case done <- cause:
+		return
+	default:
 	}
 	switch {
 	case b.drops:
@@ -537,6 +552,13 @@ func (b *faultyBus) subscribe(inst flux.InstanceID, p Platform, done chan<- erro
 		b.first[inst] = next
 	}
 	b.forgetLocked(kicked)
+	if b.forgetsLater && last != nil {
+		b.pending = append(b.pending, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			delete(b.subs, key)
+		})
+	}
 	b.mu.Unlock()
 	for _, s := range kicked {
 		if b.comparesValues && b.removeByValue(key, s.p) {

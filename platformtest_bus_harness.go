@@ -70,10 +70,8 @@ func newSubscriber(inst flux.InstanceID, name string) *subscriber {
 
 // returns has calls of the method fail with err from now on.
 func (s *subscriber) returns(method string, err error) {
-	s.far.answerWith(func(_ context.Context, r request) (a answer) {
-		if r.method == "Version" {
-			a.version = s.name
-		}
+	s.far.answerWith(func(_ context.Context, r request) answer {
+		a := answer{version: s.name} // which only Version returns
 		if r.method == method {
 			a.err = err
 		}

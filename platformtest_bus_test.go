@@ -2,6 +2,7 @@ package platform
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,4 +53,13 @@ func TestBusBatteryNamesAFailureToConnect(t *testing.T) {
 // Without faults the bus passes: the battery finds the faults, not the bus.
 func TestFaultyBusWithoutFaultsBattery(t *testing.T) {
 	MessageBusTestBattery(t, func(t *testing.T) MessageBus { return newFaultyBus(t, faults{}) })
+}
+
+// A bus may send a cause some time after the subscription has ended.
+func TestBusBatteryWaitsForCauses(t *testing.T) {
+	for _, c := range busCases() {
+		synctest.Test(t, func(t *testing.T) {
+			assert.NoError(t, c.run(newFaultyBus(t, faults{slow: true}), BatteryOptions{}), c.name)
+		})
+	}
 }

@@ -2,6 +2,7 @@ package platform_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -198,6 +200,21 @@ var brokenPlatforms = []struct {
 			return err
 		}}
 	}, "not found"},
+	{"takes ResourceIDs for names", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			for _, a := range def.Actions {
+				if strings.ContainsAny(a.ResourceID, ": ") {
+					return platform.SyncError{a.ResourceID: errors.New("not a name")}
+				}
+			}
+			return p.Sync(def)
+		}}
+	}, "not a name"},
+	{"takes an action without a ResourceID for none", "Sync/applies, changes and deletes", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			return p.Sync(platform.SyncDef{Actions: slices.DeleteFunc(slices.Clone(def.Actions), func(a platform.SyncAction) bool { return a.ResourceID == "" })})
+		}}
+	}, `is "value-b" in the Export?`},
 	{"applies, then deletes", "Sync/deletes before it applies", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
 			var swapped []platform.SyncAction
@@ -256,12 +273,17 @@ var brokenPlatforms = []struct {
 			return nil
 		}}
 	}, "Sync, some of whose actions fail, returned"},
-	{"counts every Sync", "Sync/changes nothing the second time", func(p platform.Platform) platform.Platform {
+	{"counts every object that is applied", "Sync/changes nothing the second time", func(p platform.Platform) platform.Platform {
 		n := 0
 		return broken{Platform: p, export: func() ([]byte, error) {
 			data, err := p.Export()
-			return fmt.Appendf(data, "# after %d calls of Sync\n", n), err
-		}, sync: func(def platform.SyncDef) error { n++; return p.Sync(def) }}
+			return fmt.Appendf(data, "# %d objects were applied\n", n), err
+		}, sync: func(def platform.SyncDef) error {
+			for _, a := range def.Actions {
+				n += min(1, len(a.Apply))
+			}
+			return p.Sync(def)
+		}}
 	}, "the Export has changed"},
 	{"lists services that are ignored", "AllServices/lists", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, all: func(ns string, _ flux.ServiceIDSet) ([]platform.Service, error) { return p.AllServices(ns, nil) }}
@@ -327,8 +349,31 @@ var brokenPlatforms = []struct {
 			return p.SomeServices(ids)
 		}}
 	}, "SomeServices of none returned the services"},
+	{"fails if none is named", "SomeServices/finds what exists", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			if len(ids) == 0 {
+				return nil, errBroken
+			}
+			return p.SomeServices(ids)
+		}}
+	}, "SomeServices of none returned the error"},
 	{"applies nothing", "Apply/rolls out", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, apply: func([]platform.ServiceDefinition) error { return nil }}
+	}, "whose only container runs image:2"},
+	{"returns an ApplyError that is empty", "Apply/rolls out", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			return cmp.Or(p.Apply(defs), error(platform.ApplyError{}))
+		}}
+	}, "Apply returned the error"},
+	{"lists the container of each pod", "Apply/rolls out", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+			services, err := p.SomeServices(ids)
+			for i := range services {
+				containers := &services[i].Containers
+				containers.Containers = slices.Repeat(containers.Containers, 2)
+			}
+			return services, err
+		}}
 	}, "whose only container runs image:2"},
 	{"ignores what is asynchronous", "Apply/rolls out", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
@@ -390,6 +435,11 @@ var brokenPlatforms = []struct {
 			return err
 		}}
 	}, "the ApplyError holds"},
+	{"takes a definition that is invalid for a good one", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+			return p.Apply(slices.DeleteFunc(slices.Clone(defs), func(d platform.ServiceDefinition) bool { return string(d.NewDefinition) == "{}" }))
+		}}
+	}, "the ApplyError holds"},
 	{"says of a missing service nothing but text", "Apply/reports every failure, and does the rest", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
 			err := p.Apply(defs)
@@ -412,6 +462,16 @@ var brokenPlatforms = []struct {
 			return bytes.Join(lines, nil), err
 		}}
 	}, "the Export has changed"},
+	{"exports once", "Export/is the same for the same state", func(p platform.Platform) platform.Platform {
+		exported := false
+		return broken{Platform: p, export: func() ([]byte, error) {
+			if exported {
+				return nil, errBroken
+			}
+			exported = true
+			return p.Export()
+		}}
+	}, "Export returned the error"},
 	{"exports what Sync refuses", "Export/can be given to Sync", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, export: func() ([]byte, error) {
 			data, err := p.Export()
@@ -467,6 +527,16 @@ var brokenPlatforms = []struct {
 	{"sorts the caller's actions", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: func(def platform.SyncDef) error {
 			slices.SortFunc(def.Actions, func(a, b platform.SyncAction) int { return bytes.Compare([]byte(a.ResourceID), []byte(b.ResourceID)) })
+			return p.Sync(def)
+		}}
+	}, "Sync left its arguments as"},
+	{"overwrites definitions of what it deletes", "Arguments/are left alone", func(p platform.Platform) platform.Platform {
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			defer func() {
+				for _, a := range def.Actions {
+					clear(a.Delete)
+				}
+			}()
 			return p.Sync(def)
 		}}
 	}, "Sync left its arguments as"},
@@ -527,6 +597,22 @@ var brokenPlatforms = []struct {
 			return p.Sync(*first)
 		}}
 	}, "in the Export?"},
+	{"loses the last of many writes", "Calls/may overlap", func(p platform.Platform) platform.Platform {
+		return eachAction(p, func(a *platform.SyncAction) {
+			if a.ResourceID == "object-7" {
+				a.Apply = nil
+			}
+		})
+	}, `is "value-object-7" in the Export?`},
+	{"says that it is busy, though it syncs", "Calls/may overlap", func(p platform.Platform) platform.Platform {
+		var calls atomic.Int32
+		return broken{Platform: p, sync: func(def platform.SyncDef) error {
+			if err := p.Sync(def); err != nil || calls.Add(1) == 1 {
+				return err
+			}
+			return platform.ClusterError(errors.New("busy"))
+		}}
+	}, "a Sync at the same time as others returned the error"},
 	{"syncs whatever its context says", "WithContext/refuses calls once the context has ended", func(p platform.Platform) platform.Platform {
 		return broken{Platform: p, sync: p.Sync}
 	}, "Sync of a view whose context had ended"},
@@ -585,6 +671,58 @@ func TestContractBatteryNamesAHang(t *testing.T) {
 			})
 			_, failure := platform.RunContractCase(name, fixture)
 			assert.Regexp(t, "^hang: ("+strings.Join(methods, "|")+") did not return within", failure, name)
+		})
+	}
+}
+
+// If a write fails that a case needs, the case fails and says why the write failed.
+func TestContractBatteryShowsWhyAWriteFails(t *testing.T) {
+	for method, tt := range map[string]struct {
+		as    func(platform.Platform) platform.Platform
+		needs int // of the cases
+	}{
+		"Sync": {func(p platform.Platform) platform.Platform {
+			return broken{Platform: p, sync: func(platform.SyncDef) error { return errBroken }}
+		}, 15},
+		"Apply": {func(p platform.Platform) platform.Platform {
+			return broken{Platform: p, apply: func([]platform.ServiceDefinition) error { return errBroken }}
+		}, 8},
+	} {
+		failed := 0
+		for _, name := range platform.ContractCases() {
+			if _, failure := platform.RunContractCase(name, toyFixture(t, tt.as)); failure != nil {
+				failed++
+				assert.ErrorContains(t, failure, errBroken.Error(), "%s: %s", method, name)
+			}
+		}
+		assert.Equal(t, tt.needs, failed, method)
+	}
+}
+
+// Sync need not wait for a rollout: what a service runs changes with the Apply that waits.
+func TestContractBatteryAllowsASlowRollout(t *testing.T) {
+	for _, name := range platform.ContractCases() {
+		t.Run(name, func(t *testing.T) {
+			_, failure := platform.RunContractCase(name, toyFixture(t, func(p platform.Platform) platform.Platform {
+				rolledOut := flux.ServiceIDSet{}
+				return broken{Platform: p, apply: func(defs []platform.ServiceDefinition) error {
+					for _, d := range defs {
+						if !d.Async {
+							rolledOut.Add([]flux.ServiceID{d.ServiceID})
+						}
+					}
+					return p.Apply(defs)
+				}, some: func(ids []flux.ServiceID) ([]platform.Service, error) {
+					services, err := p.SomeServices(ids)
+					for i := range services {
+						if !rolledOut.Contains(services[i].ID) {
+							services[i].Containers = platform.ContainersOrExcuse{Excuse: "not rolled out"}
+						}
+					}
+					return services, err
+				}}
+			}))
+			assert.NoError(t, failure)
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -243,6 +244,26 @@ func TestLiberalTransportsPass(t *testing.T) {
 		"services reversed": changeAnswers(func(_ request, a *answer) {
 			slices.Reverse(a.services)
 		}),
+		"services once": changeAnswers(func(_ request, a *answer) {
+			seen := flux.ServiceIDSet{}
+			a.services = slices.DeleteFunc(a.services, func(s Service) bool {
+				again := seen.Contains(s.ID)
+				seen.Add([]flux.ServiceID{s.ID})
+				return again
+			})
+		}),
+		"refuses strings that are not UTF-8": intercept(func(next Platform, r request) answer {
+			if strings.Contains(show(r.canonical().arguments()), "\uFFFD") {
+				return answer{err: errors.New("not UTF-8")}
+			}
+			a := r.send(next)
+			for _, s := range a.services {
+				if !utf8.ValidString(string(s.ID)) {
+					return answer{err: errors.New("not UTF-8")}
+				}
+			}
+			return a
+		}),
 		"reads twice": intercept(func(next Platform, r request) answer {
 			if !writes(r.method) {
 				first := r.clone()
@@ -437,6 +458,15 @@ func changeServices(change func(*Service)) func(Platform) Platform {
 	return changeAnswers(func(_ request, a *answer) {
 		for i := range a.services {
 			change(&a.services[i])
+		}
+	})
+}
+
+// changeContainers changes every container of an answer.
+func changeContainers(change func(*Container)) func(Platform) Platform {
+	return changeServices(func(s *Service) {
+		for i := range s.Containers.Containers {
+			change(&s.Containers.Containers[i])
 		}
 	})
 }
