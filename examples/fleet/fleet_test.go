@@ -67,7 +67,7 @@ func TestFleet(t *testing.T) {
 		require.NoError(t, f.cmd.Wait())
 		assert.Equal(t, "[] []", f.left(t))
 		text := f.out.text.String()
-		assert.Contains(t, text, "daemon-east has ended: daemon-east ended unexpectedly: signal: killed")
+		assert.Contains(t, text, "daemon-east has ended, and the others go on: daemon-east ended unexpectedly: signal: killed")
 		assert.True(t, strings.HasSuffix(text, "No process and no file is left.\n"), text)
 	})
 	t.Run("until it is killed", func(t *testing.T) {
