@@ -166,7 +166,10 @@ func writeServices(w io.Writer, found []platform.Service) error {
 		for _, c := range s.ContainersOrNil() {
 			images = append(images, c.Name+"="+c.Image)
 		}
-		status, detail, _ := strings.Cut(s.Status, ": ")
+		status, detail := s.Status, ""
+		if i := strings.IndexAny(status, ":("); i > 0 { // stalled: …, or updating (…)
+			status, detail = strings.TrimSpace(status[:i]), strings.TrimLeft(status[i:], ": ")
+		}
 		if excuse := s.Containers.Excuse; excuse != "" {
 			detail = strings.TrimPrefix(detail+"; "+excuse, "; ")
 		}

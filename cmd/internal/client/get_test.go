@@ -18,11 +18,13 @@ func TestTableOfServices(t *testing.T) {
 		{ID: "a/longer", Status: "stalled: ImagePullBackOff: not found", Containers: platform.ContainersOrExcuse{
 			Excuse: "incomplete", Containers: []platform.Container{{Name: "db", Image: "db:1"}, {Name: "log", Image: "log:1"}},
 		}},
+		{ID: "a/new", Status: "updating (container web (web:2): pulling)"},
 		{ID: "a/none", Status: "unknown", Containers: platform.ContainersOrExcuse{Excuse: "empty selector"}},
 	}))
-	assert.Equal(t, `SERVICE    STATUS    IMAGES              DETAIL
-a/web      ready     web=web:1
-a/longer   stalled   db=db:1 log=log:1   ImagePullBackOff: not found; incomplete
-a/none     unknown                       empty selector
+	assert.Equal(t, `SERVICE    STATUS     IMAGES              DETAIL
+a/web      ready      web=web:1
+a/longer   stalled    db=db:1 log=log:1   ImagePullBackOff: not found; incomplete
+a/new      updating                       (container web (web:2): pulling)
+a/none     unknown                        empty selector
 `, b.String())
 }
