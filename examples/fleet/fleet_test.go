@@ -51,7 +51,7 @@ func TestFleet(t *testing.T) {
 		assert.Contains(t, shell(t, f.commands(t, "tail ")[0]), "the cluster is offered")
 		commands := f.commands(t, ".*/platform (get|plan|sync) ")
 		require.Len(t, commands, 4)
-		for i, want := range []string{"unwell", "stalled: ProgressDeadlineExceeded", " to add", "objects are as the folder says"} {
+		for i, want := range []string{"unwell", "ProgressDeadlineExceeded", " to add", "objects are as the folder says"} {
 			assert.Contains(t, shell(t, commands[i]), want, commands[i])
 		}
 
