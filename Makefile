@@ -1,7 +1,7 @@
 # A machine needs Go, make, git, curl and a C compiler (for the race detector).
 
 .DEFAULT_GOAL := help
-.PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo recording demo-standalone fleet bench bench-bus fuzz simulate
+.PHONY: help controlplane test check fmt vet lint actionlint tidy imports cross vulncheck demo demo-kubeconfig recording demo-standalone fleet bench bench-bus fuzz simulate
 
 MODULES  := $(filter-out cmd/,$(dir $(shell git ls-files --cached --others --exclude-standard '*go.mod')))
 # Modules with Go files of their own that are not in go.work. Those below hack only pin versions.
@@ -62,9 +62,13 @@ vulncheck: bin/govulncheck controlplane ## look for known vulnerabilities in wha
 	$(call in-nested,$(CURDIR)/bin/govulncheck -test ./...)
 	@for p in bin/golangci-lint bin/actionlint bin/govulncheck bin/benchstat $$(go run ./internal/controlplane/build -print)/*; do (set -x; bin/govulncheck -mode binary $$p) || exit 1; done
 
-demo: controlplane ## run daemons and a service, as processes, on two real control planes
+demo: demo-kubeconfig controlplane ## run daemons and a service, as processes, on two real control planes
 	go build -o bin/demo/ ./examples/demo ./cmd/platform
 	@bin/demo/demo
+
+# A wrong path is reported before the control plane is built, which takes minutes.
+demo-kubeconfig:
+	@test -z "$$DEMO_KUBECONFIG" || test -r "$$DEMO_KUBECONFIG" || { echo "DEMO_KUBECONFIG=$$DEMO_KUBECONFIG: cannot be read" >&2; exit 1; }
 
 recording: controlplane ## record the demo into docs/demo.svg
 	go build -o bin/demo/ ./examples/demo ./cmd/platform

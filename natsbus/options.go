@@ -107,8 +107,9 @@ func orDefault[N ~int | ~int64](limit *N, value N) {
 // yours may follow them. A connection without them works too, but takes longer to reconnect, and
 // keeps requests while it is down, so that a read may be executed after its caller has given up.
 // Credentials that are refused are tried again, since a server may know them later; until then
-// each call fails with the server's error. The name of the connection is ConnectionName("");
-// nats.Name sets another.
+// each call fails with the server's error. A server that cannot be reached at first is no error of
+// nats.Connect either: nats.ReconnectErrHandler sets what is told of each attempt that fails. The
+// name of the connection is ConnectionName(""); nats.Name sets another.
 func ConnectOptions() []nats.Option {
 	return []nats.Option{
 		nats.Name(ConnectionName("")),

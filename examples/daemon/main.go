@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -41,12 +42,15 @@ func run(ctx context.Context, url string, instance flux.InstanceID, kubeconfig s
 	if err != nil {
 		return err
 	}
-	conn, err := nats.Connect(url, natsbus.ConnectOptions()...)
+	options := append(natsbus.ConnectOptions(), nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+		log.Print("NATS cannot be reached, trying again: ", err) // Connect and New do not wait for the server
+	}))
+	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	bus, err := natsbus.New(conn, natsbus.Options{})
+	bus, err := natsbus.New(conn, natsbus.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

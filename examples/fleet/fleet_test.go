@@ -51,7 +51,7 @@ func TestFleet(t *testing.T) {
 		assert.Contains(t, shell(t, f.commands(t, "tail ")[0]), "the cluster is offered")
 		commands := f.commands(t, ".*/platform (get|plan|sync) ")
 		require.Len(t, commands, 4)
-		for i, want := range []string{"unwell", "stalled: ProgressDeadlineExceeded", " to add", "objects are as the folder says"} {
+		for i, want := range []string{"unwell", "ProgressDeadlineExceeded", " to add", "objects are as the folder says"} {
 			assert.Contains(t, shell(t, commands[i]), want, commands[i])
 		}
 
@@ -67,7 +67,7 @@ func TestFleet(t *testing.T) {
 		require.NoError(t, f.cmd.Wait())
 		assert.Equal(t, "[] []", f.left(t))
 		text := f.out.text.String()
-		assert.Contains(t, text, "daemon-east has ended: daemon-east ended unexpectedly: signal: killed")
+		assert.Contains(t, text, "daemon-east has ended, and the others go on: daemon-east ended unexpectedly: signal: killed")
 		assert.True(t, strings.HasSuffix(text, "No process and no file is left.\n"), text)
 	})
 	t.Run("until it is killed", func(t *testing.T) {

@@ -96,7 +96,7 @@ func run(ctx context.Context, out io.Writer, binaries, manifests string) (err er
 
 func (f *fleet) start(ctx context.Context, out io.Writer, binaries, manifests string) (err error) {
 	f.Group, err = launch.NewGroup(binaries, func(p *process.Process) { // such as by kill, which is one thing to try
-		fmt.Fprintf(out, "\n%s has ended: %v. The others go on.\n", p.Name(), p.ExitError())
+		fmt.Fprintf(out, "\n%s has ended, and the others go on: %v\n", p.Name(), p.ExitError())
 	})
 	if err != nil {
 		return err

@@ -123,7 +123,7 @@ func (c *config) open(log *slog.Logger) (*target, error) {
 		u, err := url.Parse(c.server)
 		switch {
 		case err != nil:
-			return nil, program.Usage("--server cannot be read as a URL") // the error quotes it, and it may hold a secret
+			return nil, program.Usage("--server cannot be read as a URL: want something like http://127.0.0.1:8080") // the error quotes it, and it may hold a secret
 		case u.User != nil:
 			return nil, program.Usage("--server holds credentials, which others can read: use --token-file or %s", program.TokenVariable)
 		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":

@@ -157,6 +157,8 @@ func missing(ids []flux.ServiceID, found []platform.Service) error {
 	return fmt.Errorf("no such service: %s", strings.Join(names, ", "))
 }
 
+// writeServices writes a table. What may be long, such as why a rollout is stalled, is in its last
+// column, so that it widens no other line.
 func writeServices(w io.Writer, found []platform.Service) error {
 	rows := make([][]string, len(found))
 	for i, s := range found {
@@ -164,11 +166,14 @@ func writeServices(w io.Writer, found []platform.Service) error {
 		for _, c := range s.ContainersOrNil() {
 			images = append(images, c.Name+"="+c.Image)
 		}
-		shown := strings.Join(images, " ")
-		if shown == "" && s.Containers.Excuse != "" {
-			shown = "(" + s.Containers.Excuse + ")"
+		status, detail := s.Status, ""
+		if i := strings.IndexAny(status, ":("); i > 0 { // stalled: …, or updating (…)
+			status, detail = strings.TrimSpace(status[:i]), strings.TrimLeft(status[i:], ": ")
 		}
-		rows[i] = []string{string(s.ID), s.Status, shown}
+		if excuse := s.Containers.Excuse; excuse != "" {
+			detail = strings.TrimPrefix(detail+"; "+excuse, "; ")
+		}
+		rows[i] = []string{string(s.ID), status, strings.Join(images, " "), detail}
 	}
-	return writeTable(w, []string{"SERVICE", "STATUS", "IMAGES"}, rows)
+	return writeTable(w, []string{"SERVICE", "STATUS", "IMAGES", "DETAIL"}, rows)
 }

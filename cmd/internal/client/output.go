@@ -82,15 +82,24 @@ func escaped(text string) string {
 // writeTable writes rows in aligned columns. What comes from a cluster is made fit for a
 // terminal.
 func writeTable(w io.Writer, header []string, rows [][]string) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, strings.Join(header, "\t"))
 	for _, row := range rows {
 		for i, cell := range row {
 			row[i] = oneline.Line(strings.ReplaceAll(cell, "\t", " "))
 		}
-		fmt.Fprintln(table, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+		fmt.Fprintln(table, strings.Join(row, "\t")) // also empty cells, or the columns would break here
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isTerminal reports whether a stream is a terminal.

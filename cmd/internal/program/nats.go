@@ -183,19 +183,19 @@ func (n *NATS) password() (string, error) {
 	if password != "" {
 		return "", Usage("there is a password both in %s and in %s", n.PasswordFile, passwordVariable)
 	}
-	return ReadSecret(n.PasswordFile)
+	return ReadSecret("nats-password-file", n.PasswordFile)
 }
 
-// ReadSecret returns the content of a file without the space around it. It is an error if
-// nothing is in the file.
-func ReadSecret(file string) (string, error) {
+// ReadSecret returns the content of the file that a flag names, without the space around it. It is
+// an error if nothing is in the file.
+func ReadSecret(flag, file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("read a secret: %w", err)
+		return "", fmt.Errorf("the secret of --%s: %w", flag, err)
 	}
 	secret := strings.TrimSpace(string(text))
 	if secret == "" {
-		return "", fmt.Errorf("read a secret: %s is empty", file)
+		return "", fmt.Errorf("the secret of --%s: %s is empty", flag, file)
 	}
 	return secret, nil
 }

@@ -101,7 +101,7 @@ func TestNATSSettings(t *testing.T) {
 		"of --nats-creds, --nats-nke": {URL: url, Seed: "x", Credentials: "x"},
 		"one of them is not set":      {URL: url, User: "a"},
 		"--nats-cert and --nats-key":  {URL: url, Certificate: "x"},
-		"read a secret: open /nowher": {URL: url, User: "a", PasswordFile: "/nowhere"},
+		"nats-password-file: open /n": {URL: url, User: "a", PasswordFile: "/nowhere"},
 		"is empty":                    {URL: url, User: "a", PasswordFile: empty},
 		"no seed of an NKey":          {URL: url, Seed: empty},
 		"contains no user key":        {URL: url, Credentials: empty},

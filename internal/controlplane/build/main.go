@@ -84,13 +84,35 @@ func buildAll(ctx context.Context, out io.Writer, folder string, names []string)
 		prefix := fmt.Sprintf("[%d/%d] %s", i+1, len(all), p.Name)
 		fmt.Fprintf(out, "%s %s: building, about %v the first time\n", prefix, p.Version, p.FirstBuild)
 		start := time.Now()
+		stop := reportProgress(out, prefix, start)
 		size, err := build(ctx, p, folder)
+		stop()
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s: built in %v, %d MB\n", prefix, time.Since(start).Round(100*time.Millisecond), size>>20)
 	}
 	return nil
+}
+
+// reportProgress says each minute that a build has not ended, until stop is called: on a busy
+// machine one may take several times FirstBuild, and the go command says nothing meanwhile.
+func reportProgress(out io.Writer, prefix string, start time.Time) (stop func()) {
+	end, done := make(chan struct{}), make(chan struct{}) // closed by stop, and by the goroutine
+	go func() {
+		defer close(done)
+		minute := time.NewTicker(time.Minute)
+		defer minute.Stop()
+		for {
+			select {
+			case <-minute.C:
+				fmt.Fprintf(out, "%s: still building, after %v\n", prefix, time.Since(start).Round(time.Second))
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() { close(end); <-done }
 }
 
 // temporary is the prefix of the folders in which programs are built. They are below
