@@ -236,8 +236,8 @@ func scalar(node *yaml.Node) (string, error) {
 // TokenVariable is the environment variable with the bearer token of a service. It has no flag.
 const TokenVariable = envPrefix + "TOKEN"
 
-// Token returns the bearer token of the file that --token-file names, or if it has no name, of the environment, without
-// the space around it: a header cannot have it. The token is empty if there is none.
+// Token returns the bearer token of the file that --token-file names, or of the environment if it
+// names none, without the space around it: a header cannot have it. It is empty if there is none.
 func Token(file string) (string, error) {
 	if file == "" {
 		return strings.TrimSpace(os.Getenv(TokenVariable)), nil
