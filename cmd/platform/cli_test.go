@@ -178,6 +178,7 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	for _, answer := range []string{"n", "y"} {
 		seen, _ := c.onTerminal(answer+"\n", with("sync", dir, "--prune")...)
 		assert.Contains(t, seen, "Delete 1 objects? [y/N]")
+		assert.Equal(t, answer == "n", strings.Contains(seen, "not confirmed: nothing is changed"), answer)
 		assert.Contains(t, seen, "\x1b[31m- "+namespace+":configmap/settings", "a deletion is red")
 		assert.Equal(t, answer == "y", !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
 	}
@@ -394,9 +395,10 @@ func TestInterrupted(t *testing.T) {
 		assert.Equal(t, program.ExitFailed, cmd.ProcessState.ExitCode(), "%q", args)
 		assert.Equal(t, "platform: interrupt signal received\n", stderr.String(), "%q", args)
 	}
-	// The terminal makes a SIGINT of the character.
+	// The terminal makes a SIGINT of the character. It also discards what is written at that moment,
+	// which may be the error.
 	seen, code := c.onTerminal("\x03", "sync", folder(t, nil), "--set", "s", "--prune", "--delete-budget", "1")
-	assert.Contains(t, seen, "not confirmed: nothing is changed")
+	assert.Contains(t, seen, "Delete 1 objects? [y/N] ")
 	assert.Equal(t, program.ExitFailed, code)
 	assert.False(t, synced.Load())
 }
