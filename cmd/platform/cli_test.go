@@ -178,6 +178,7 @@ func testCommands(t *testing.T, c cli, namespace string) {
 	for _, answer := range []string{"n", "y"} {
 		seen, _ := c.onTerminal(answer+"\n", with("sync", dir, "--prune")...)
 		assert.Contains(t, seen, "Delete 1 objects? [y/N]")
+		assert.Equal(t, answer == "n", strings.Contains(seen, "not confirmed: nothing is changed"), answer)
 		assert.Contains(t, seen, "\x1b[31m- "+namespace+":configmap/settings", "a deletion is red")
 		assert.Equal(t, answer == "y", !strings.Contains(c.ok("export"), "name: settings\n  namespace: "+namespace), answer)
 	}
