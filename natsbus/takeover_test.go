@@ -46,8 +46,10 @@ func takeOver(t *testing.T, servers []*server.Server, n int, taken func(i int, d
 				if i%2 == 0 {
 					call = l.apply
 				}
-				if err := call(h, nil); err != nil { // on a busy machine it may be replaced for 5 s on end
-					assert.ErrorContains(t, err, "its daemon is being replaced")
+				// On a busy machine it may be replaced for 5 s on end; and a daemon may have many calls
+				// that it has accepted, and of which it does not know yet that another was chosen.
+				if err := call(h, nil); err != nil {
+					assert.Regexp(t, "its daemon is being replaced|calls are under way, which is the limit of its daemon", err.Error())
 				}
 			}
 		})
